@@ -1,0 +1,1 @@
+"""From numbers and limits to verdicts: pass, fail, no evidence."""

@@ -1,0 +1,86 @@
+"""Everything that the gate reports as the user's to mend.
+
+GateError
+├── ConfigError          gate.toml or the command line
+├── PackError            the domain pack
+├── SourceError          the model that is to be gated
+├── ToolchainError       the conversion environment
+├── ConversionError      Olive gave no model, or not the one asked for
+├── ArtifactError        a variant's folder is incomplete or is not what it claims
+├── DeployError          Foundry Local did not take the model
+├── SessionError         a runtime could not load or answer
+│   └── InvalidPromptError   the runtime refused this prompt and lives on
+├── ChildError           a child process died, hung or broke its contract
+└── MeasureError         a measurement could not be made
+"""
+
+from __future__ import annotations
+
+
+class GateError(Exception):
+    """What went wrong, where, and what to do next; shown without a traceback."""
+
+    def __init__(self, what: str, *, where: str | None = None, next_step: str | None = None) -> None:
+        self.what = what
+        self.where = where
+        self.next_step = next_step
+        super().__init__(what, where, next_step)
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        if self.where:
+            lines.append(f"  where: {self.where}")
+        if self.next_step:
+            lines.append(f"  next:  {self.next_step}")
+        return "\n".join(lines)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.what, self.where, self.next_step)
+
+
+def _rebuild(kind: type[GateError], what: str, where: str | None, next_step: str | None) -> GateError:
+    return kind(what, where=where, next_step=next_step)
+
+
+class ConfigError(GateError):
+    """A setting in gate.toml or on the command line is wrong."""
+
+
+class PackError(GateError):
+    """A file of the domain pack is missing or malformed."""
+
+
+class SourceError(GateError):
+    """The model that is to be gated cannot be used."""
+
+
+class ToolchainError(GateError):
+    """The conversion environment cannot be made or does not work."""
+
+
+class ConversionError(GateError):
+    """Olive gave no model, whatever its exit code said."""
+
+
+class ArtifactError(GateError):
+    """A variant's folder is incomplete, damaged, or not what was asked for."""
+
+
+class DeployError(GateError):
+    """Foundry Local did not take, list, load or give back the model."""
+
+
+class SessionError(GateError):
+    """A runtime could not load a model or could not answer."""
+
+
+class InvalidPromptError(SessionError):
+    """The runtime refused one prompt; the session goes on."""
+
+
+class ChildError(GateError):
+    """A child process died, hung, or did not keep its contract."""
+
+
+class MeasureError(GateError):
+    """A measurement could not be made."""

@@ -1,0 +1,307 @@
+"""Quality on the domain's questions: is the answer right, has it the right form, at every prompt length."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jsonschema
+
+from harness.errors import GateError, InvalidPromptError, MeasureError
+from harness.pack import OUT_OF_SCOPE, Case, DomainPack, EdgeCase
+from harness.runtime.session import BatchSession, Message, ScoringSession, Session, Step, no_step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GradedAnswer:
+    """One answer and what was found in it; kept as raw sample."""
+
+    case_id: str
+    kind: str
+    split: str
+    padding_tokens: int
+    """Tokens of unrelated text in front of the question; 0 for a plain case."""
+
+    text: str
+    is_exact: bool
+    """The answer is what the case asks for."""
+
+    is_valid: bool
+    """The answer meets the response schema; true where the pack has none and the answer is not empty."""
+
+    explanation: str
+    """Why it is not exact or not valid; empty when it is both."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """A share of successes with its evidence."""
+
+    successes: int
+    total: int
+
+    @property
+    def value(self) -> float | None:
+        """successes / total; None without a single trial, never 0."""
+        return self.successes / self.total if self.total else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Wilson score interval at 95 % (E. B. Wilson, JASA 22, 1927); None without a trial."""
+        if not self.total:
+            return None
+        z, n, p = 1.959963984540054, self.total, self.successes / self.total
+        centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+        half = z / (1 + z * z / n) * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5
+        return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def rate(outcomes: Sequence[bool]) -> Rate:
+    """Count successes."""
+    return Rate(successes=sum(outcomes), total=len(outcomes))
+
+
+class Grader:
+    """Judges texts by the pack's criteria; model output is parsed and compared, never evaluated."""
+
+    def __init__(self, schema: Mapping[str, Any] | None) -> None:
+        self._validator = jsonschema.Draft202012Validator(schema) if schema is not None else None
+
+    def form_error(self, text: str) -> str:
+        """Why a text breaks the response schema; empty when it meets it."""
+        if self._validator is None:
+            return "" if text.strip() else "the answer is empty"
+        try:
+            value = parse_json(text)
+        except ValueError as error:
+            return f"not JSON: {error}"
+        finding = jsonschema.exceptions.best_match(self._validator.iter_errors(value))
+        return f"{finding.json_path}: {finding.message}" if finding else ""
+
+    def content_error(self, case: Case, text: str) -> str:
+        """Why a text is not the right answer to a case; empty when it is."""
+        if case.pattern is not None:
+            return "" if re.search(case.pattern, text) else f"does not match {case.pattern!r}"
+        if case.keywords is not None:
+            missing = [word for word in case.keywords if word.casefold() not in text.casefold()]
+            return f"lacks {', '.join(missing)}" if missing else ""
+        if isinstance(case.expected, str):
+            return "" if text.strip() == case.expected.strip() else f"expected {case.expected!r}"
+        return _json_difference(case.expected, text)
+
+
+def parse_json(text: str) -> Any:
+    """Strict JSON: no NaN, no repeated keys, nothing around the value.
+
+    Raises:
+        ValueError: it is not.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a key stands twice")
+    return value
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _json_difference(expected: Any, text: str) -> str:
+    try:
+        value = parse_json(text)
+    except ValueError as error:
+        return f"not JSON: {error}"
+    if value == expected:
+        return ""
+    if isinstance(value, dict) and isinstance(expected, dict):
+        keys = [key for key in {**expected, **value} if value.get(key, ...) != expected.get(key, ...)]
+        return "; ".join(f"{key}: {value.get(key)!r}, expected {expected.get(key)!r}" for key in keys)
+    return f"{value!r}, expected {expected!r}"
+
+
+def grade(grader: Grader, case: Case, text: str, *, padding_tokens: int = 0) -> GradedAnswer:
+    """Judge one answer."""
+    content, form = grader.content_error(case, text), grader.form_error(text)
+    return GradedAnswer(
+        case_id=case.id,
+        kind=case.kind,
+        split=case.split,
+        padding_tokens=padding_tokens,
+        text=text,
+        is_exact=not content,
+        is_valid=not form,
+        explanation=content or form,
+    )
+
+
+def ask_cases(session: Session, pack: DomainPack, step: Step = no_step) -> tuple[GradedAnswer, ...]:
+    """Ask every case once and grade the answers; a refused prompt counts as a wrong answer."""
+    grader = Grader(pack.response_schema)
+    conversations = [pack.conversation(case.messages) for case in pack.cases]
+    texts = _ask_all(session, conversations, pack.domain.max_new_tokens, step)
+    return tuple(grade(grader, case, text) for case, text in zip(pack.cases, texts, strict=True))
+
+
+def length_cases(pack: DomainPack) -> tuple[Case, ...]:
+    """The in-scope, single-turn cases that climb the length ladder, spread evenly over the pack."""
+    usable = [case for case in pack.cases if case.kind != OUT_OF_SCOPE and len(case.messages) == 1]
+    if not usable:
+        raise MeasureError(
+            "no in-scope single-turn case to pad", where=str(pack.folder), next_step="add some to cases.jsonl"
+        )
+    count = min(pack.domain.length.cases, len(usable))
+    return tuple(usable[i * len(usable) // count] for i in range(count))
+
+
+def padded_conversations(
+    pack: DomainPack, encode: Callable[[str], Sequence[int]], context_length: int
+) -> list[tuple[int, Case, list[dict[str, str]]]]:
+    """(padding tokens, case, conversation) for every rung that leaves room for question and answer in the context."""
+    ladder = pack.domain.length
+    result = []
+    for tokens in ladder.padding_tokens:
+        padding = cut_to_tokens(pack.padding, tokens, encode)
+        for case in length_cases(pack):
+            turn = case.messages[-1]
+            content = ladder.template.format(padding=padding, question=turn.content) if tokens else turn.content
+            conversation = pack.conversation([turn.model_copy(update={"content": content})])
+            used = len(encode(content)) + pack.domain.max_new_tokens + 64
+            if used <= context_length:
+                result.append((tokens, case, conversation))
+    return result
+
+
+def cut_to_tokens(text: str, tokens: int, encode: Callable[[str], Sequence[int]]) -> str:
+    """The longest word prefix of `text` with at most `tokens` tokens, `text` repeated as often as needed."""
+    if tokens == 0:
+        return ""
+    words = text.split(" ")
+    per_text = len(encode(text))
+    if per_text == 0:
+        raise MeasureError("padding.txt has no tokens", next_step="put unrelated prose into it")
+    words = words * (tokens // per_text + 1)
+    low, high = 0, len(words)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if len(encode(" ".join(words[:middle]))) <= tokens else (low, middle - 1)
+    return " ".join(words[:low]).rstrip()
+
+
+def ask_lengths(session: ScoringSession, pack: DomainPack, step: Step = no_step) -> tuple[GradedAnswer, ...]:
+    """Ask the same questions on every rung of the length ladder."""
+    grader = Grader(pack.response_schema)
+    rungs = padded_conversations(pack, session.encode, session.context_length)
+    texts = _ask_all(session, [conversation for *_, conversation in rungs], pack.domain.max_new_tokens, step)
+    return tuple(
+        grade(grader, case, text, padding_tokens=tokens) for (tokens, case, _), text in zip(rungs, texts, strict=True)
+    )
+
+
+def _ask_all(
+    session: Session, conversations: Sequence[Sequence[Message]], max_new_tokens: int, step: Step
+) -> list[str]:
+    if isinstance(session, BatchSession):
+        answers = session.answer_many(conversations, max_new_tokens=max_new_tokens, step=step)
+        return [answer.text for answer in answers]
+    texts = []
+    for done, conversation in enumerate(conversations, 1):
+        try:
+            texts.append(session.answer(conversation, max_new_tokens=max_new_tokens).text)
+        except InvalidPromptError:
+            texts.append("")
+        step(done, len(conversations))
+    return texts
+
+
+def quality_rates(graded: Sequence[GradedAnswer]) -> dict[str, Rate]:
+    """`exact_match_rate` (in scope, all and per split), `out_of_scope_rate`, `json_valid_rate`."""
+    in_scope = [answer for answer in graded if answer.kind != OUT_OF_SCOPE]
+    declined = [answer for answer in graded if answer.kind == OUT_OF_SCOPE]
+    return {
+        "exact_match_rate": rate([answer.is_exact for answer in in_scope]),
+        "exact_match_dev_rate": rate([a.is_exact for a in in_scope if a.split == "dev"]),
+        "exact_match_final_rate": rate([a.is_exact for a in in_scope if a.split == "final"]),
+        "out_of_scope_rate": rate([answer.is_exact for answer in declined]),
+        "json_valid_rate": rate([answer.is_valid for answer in graded]),
+    }
+
+
+def rates_by_length(graded: Sequence[GradedAnswer]) -> dict[int, Rate]:
+    """Share of exact answers per rung, in tokens of padding."""
+    rungs = sorted({answer.padding_tokens for answer in graded})
+    return {rung: rate([a.is_exact for a in graded if a.padding_tokens == rung]) for rung in rungs}
+
+
+def length_drop_points(graded: Sequence[GradedAnswer]) -> float | None:
+    """Largest loss of exact answers against the shortest rung, in percentage points; the questions are the same.
+
+    None with fewer than two rungs: a ladder of one rung shows nothing.
+    """
+    rates = [rate.value for rate in rates_by_length(graded).values()]
+    if len(rates) < 2 or rates[0] is None:
+        return None
+    return max(100 * (rates[0] - (value or 0.0)) for value in rates[1:])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeResult:
+    """What came back for one unfriendly prompt."""
+
+    case_id: str
+    kind: str
+    is_handled: bool
+    """The expected thing came back, and the next ordinary question was answered as before."""
+
+    explanation: str
+    """What came back instead; empty when handled."""
+
+
+def ask_edge_cases(session: ScoringSession, pack: DomainPack, step: Step = no_step) -> tuple[EdgeResult, ...]:
+    """Send every edge case, each followed by the same ordinary question, whose answer must not change."""
+    grader = Grader(pack.response_schema)
+    canary = pack.conversation(pack.cases[0].messages)
+    healthy = session.answer(canary, max_new_tokens=pack.domain.max_new_tokens).text
+    results = []
+    for done, case in enumerate(pack.edge_cases, 1):
+        finding = _edge_finding(session, pack, grader, case)
+        after = session.answer(canary, max_new_tokens=pack.domain.max_new_tokens).text
+        if after != healthy:
+            finding = f"the next ordinary question got another answer: {after!r}"
+        results.append(EdgeResult(case_id=case.id, kind=case.kind, is_handled=not finding, explanation=finding))
+        step(done, len(pack.edge_cases))
+    return tuple(results)
+
+
+def edge_conversation(session: ScoringSession, pack: DomainPack, case: EdgeCase) -> list[dict[str, str]]:
+    """The conversation of an edge case, its last content repeated as it asks."""
+    conversation = pack.conversation(case.messages)
+    if conversation:
+        content, repeat = conversation[-1]["content"], case.repeat
+        if case.over_context:
+            repeat = session.context_length // max(1, len(session.encode(content)) - 1) + 2
+        conversation[-1]["content"] = content * repeat
+    return conversation
+
+
+def _edge_finding(session: ScoringSession, pack: DomainPack, grader: Grader, case: EdgeCase) -> str:
+    conversation = edge_conversation(session, pack, case)
+    try:
+        answer = session.answer(conversation, max_new_tokens=pack.domain.max_new_tokens)
+    except InvalidPromptError as error:
+        return "" if case.expect == "error" else f"the runtime refused it: {error.what}"
+    except GateError as error:
+        return f"the runtime failed: {error.what}"
+    if case.expect == "error":
+        return f"must be refused, but was answered: {answer.text!r}"
+    form = grader.form_error(answer.text)
+    return f"{form}; the answer was {answer.text!r}" if form else ""

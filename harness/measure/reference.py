@@ -1,0 +1,78 @@
+"""What the source model itself says: measured once per model and pack, kept by content."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.measure.divergence import ReferenceScores, score_reference
+from harness.measure.quality import GradedAnswer, ask_cases, ask_lengths
+from harness.pack import DomainPack
+from harness.runtime.session import ScoringSession, Step, no_step
+from harness.store import build_once, digest_of
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceData:
+    """The source model's answers and logits on a domain pack."""
+
+    answers: tuple[GradedAnswer, ...]
+    """To every case."""
+
+    length_answers: tuple[GradedAnswer, ...]
+    """To the questions of the length ladder."""
+
+    scores: ReferenceScores
+    prompts: Mapping[str, str]
+    """Prompt text by case id, as the source's chat template renders it."""
+
+    was_reused: bool
+
+
+def measure_reference(
+    open_session: Callable[[], ScoringSession],
+    pack: DomainPack,
+    *,
+    source_digest: str,
+    versions: Mapping[str, str],
+    cache: Path,
+    step: Callable[[str], Step] = lambda _what: no_step,
+) -> ReferenceData:
+    """The reference for this source and pack, from the cache or measured with the session that `open_session` gives."""
+    key = digest_of([_FORMAT, source_digest, pack.digest, dict(versions)])
+    folder = cache / "references" / key
+
+    def build(aside: Path) -> dict[str, Any]:
+        session = open_session()
+        try:
+            _measure(session, pack, aside, step)
+        finally:
+            session.close()
+        return {"source": source_digest, "pack": pack.digest, "versions": dict(versions)}
+
+    _, was_reused = build_once(folder, build)
+    saved = json.loads((folder / "answers.json").read_text(encoding="utf-8"))
+    return ReferenceData(
+        answers=tuple(GradedAnswer(**row) for row in saved["answers"]),
+        length_answers=tuple(GradedAnswer(**row) for row in saved["length_answers"]),
+        scores=ReferenceScores.load(folder),
+        prompts=saved["prompts"],
+        was_reused=was_reused,
+    )
+
+
+def _measure(session: ScoringSession, pack: DomainPack, folder: Path, step: Callable[[str], Step]) -> None:
+    answers = ask_cases(session, pack, step("source model: questions"))
+    length_answers = ask_lengths(session, pack, step("source model: long questions"))
+    saved = {
+        "answers": [asdict(answer) for answer in answers],
+        "length_answers": [asdict(answer) for answer in length_answers],
+        "prompts": {case.id: session.render(pack.conversation(case.messages)) for case in pack.cases},
+    }
+    (folder / "answers.json").write_text(json.dumps(saved), encoding="utf-8")
+    score_reference(session, pack, step("source model: logits")).save(folder)

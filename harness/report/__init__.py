@@ -1,0 +1,1 @@
+"""From verdicts, numbers and the environment to records, tables and a summary."""

@@ -1,0 +1,1 @@
+"""From an artifact or a registered model to a session that answers prompts."""

@@ -1,0 +1,194 @@
+"""Answers through Foundry Local in this process, the way an application on the device would get them."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from harness.deploy.foundry import FoundryHost, RegisteredModel
+from harness.deploy.foundry_sdk import INVALID_ARGUMENT, load_sdk, raising, reason
+from harness.errors import GateError, InvalidPromptError, SessionError
+from harness.runtime.session import Answer, Message, Session, TokenTimeline
+
+_ROLES: Final = frozenset({"system", "user", "assistant", "developer"})
+"""Roles that a plain conversation can have; Foundry wants a call id for `tool`."""
+
+
+class FoundrySession:
+    """A `Session` over a model registered in Foundry Local.
+
+    Times are those at which Foundry handed a piece of text over: one per token, but none for a token that ends
+    inside a character, and under load several at once.
+
+    Raises:
+        DeployError: Foundry does not load the model.
+        SessionError: Foundry does not tell the model's context length.
+    """
+
+    def __init__(
+        self,
+        host: FoundryHost,
+        model: RegisteredModel,
+        *,
+        name: str | None = None,
+        on_close: Callable[[], None] | None = None,
+    ) -> None:
+        self.name = name or f"{model.alias} in Foundry Local"
+        self._host = host
+        self._model = model
+        self._on_close = on_close
+        self._sdk = load_sdk()
+        self._open = True
+        host.load(model)
+        self.context_length = self._context_length()
+
+    def answer(self, messages: Sequence[Message], *, max_new_tokens: int) -> Answer:
+        """Answer greedily in a chat session of its own: a used one remembers what was said in it."""
+        self._require_valid(messages, max_new_tokens)
+        start_s = time.perf_counter()
+        try:
+            return self._answer(messages, max_new_tokens, start_s)
+        except InvalidPromptError:
+            room = self._room(messages)
+            if not 0 < room < max_new_tokens:
+                raise
+            return self._answer(messages, room, start_s)  # Foundry refuses what it could only answer in part
+
+    def close(self) -> None:
+        """Unload the model; it stays registered. A second call does nothing."""
+        if not self._open:
+            return
+        self._open = False
+        try:
+            self._host.unload(self._model)
+        finally:
+            if self._on_close is not None:
+                self._on_close()
+
+    def _answer(self, messages: Sequence[Message], max_new_tokens: int, start_s: float) -> Answer:
+        sdk = self._sdk
+        with (
+            raising(self._refusal),
+            sdk.ChatSession(self._model.handle) as chat,
+            self._request(messages, max_new_tokens) as request,
+        ):
+            chat.set_streaming(True)
+            with chat.process_streaming_request(request) as stream:
+                text, token_s = _collect(stream)
+                with stream.final_response as final:
+                    ending, usage = final.finish_reason, final.get_usage()
+        return Answer(
+            text=text,
+            token_ids=None,
+            finish_reason=self._finish_reason(ending),
+            timeline=TokenTimeline(start_s=start_s, token_s=tuple(token_s), prompt_tokens=usage.prompt_tokens or None),
+        )
+
+    def _request(self, messages: Sequence[Message], max_new_tokens: int) -> Any:
+        sdk = self._sdk
+        request = sdk.Request()
+        for message in messages:
+            role = sdk.MessageRole[message["role"].upper()]
+            request.add_item(sdk.MessageItem(role, message["content"]))
+        # Without these Foundry samples, even where genai_config.json says `do_sample: false`.
+        search = sdk.SearchOptions(max_output_tokens=max_new_tokens, temperature=0.0, do_sample=False)
+        return request.set_options(sdk.RequestOptions(search=search))
+
+    def _room(self, messages: Sequence[Message]) -> int:
+        """How many tokens of the context the prompt leaves free; below 1 when there is none, or no telling."""
+        try:
+            with (
+                raising(self._refusal),
+                self._sdk.ChatSession(self._model.handle) as chat,
+                self._request(messages, 1) as request,
+            ):
+                budget = chat.preflight_request(request)
+        except SessionError:
+            return 0
+        return int(budget.context_limit_tokens - budget.prompt_tokens)
+
+    def _require_valid(self, messages: Sequence[Message], max_new_tokens: int) -> None:
+        if not self._open:
+            raise SessionError("the session is closed", where=self.name)
+        if max_new_tokens < 1:
+            raise SessionError(f"an answer of {max_new_tokens} tokens was asked for", where=self.name)
+        for message in messages:
+            problem = _problem(message)
+            if problem:
+                raise InvalidPromptError(problem, where=self.name)
+
+    def _refusal(self, error: BaseException) -> GateError:
+        refused = getattr(error, "error_code", None) == INVALID_ARGUMENT
+        if refused or isinstance(error, UnicodeError):
+            return InvalidPromptError(f"Foundry Local refused the prompt: {reason(error)}", where=self.name)
+        return SessionError(f"Foundry Local did not answer: {reason(error)}", where=self.name)
+
+    def _finish_reason(self, ending: Any) -> Literal["stop", "length"]:
+        reasons = self._sdk.FinishReason
+        if ending == reasons.LENGTH:
+            return "length"
+        if ending in (reasons.STOP, reasons.TOOL_CALLS):
+            return "stop"
+        raise SessionError(f"Foundry Local ended the answer with {ending!r}", where=self.name)
+
+    def _context_length(self) -> int:
+        with raising(self._refusal):
+            length = self._model.handle.context_length
+        if not length:
+            raise SessionError(
+                "Foundry Local does not know the model's context length",
+                where=str(self._model.artifact),
+                next_step="see that genai_config.json has model.context_length",
+            )
+        return int(length)
+
+
+def open_foundry_session(spec: Mapping[str, Any]) -> Session:
+    """Register and load `spec["path"]` as `spec["alias"]` in a Foundry Local of its own under `spec["home"]`.
+
+    Closing the session takes everything back. Without `home`, a temporary folder is used.
+
+    Raises:
+        DeployError: Foundry Local does not start, or does not take the model.
+    """
+    temporary = None if spec.get("home") else Path(tempfile.mkdtemp(prefix="slm-gate-foundry-"))
+    host: FoundryHost | None = None
+
+    def close() -> None:
+        if host is not None:
+            host.close()
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    try:
+        host = FoundryHost(temporary or Path(spec["home"]))
+        model = host.register(Path(spec["path"]), str(spec.get("alias") or "model"))
+        return FoundrySession(host, model, name=spec.get("name"), on_close=close)
+    except BaseException:
+        close()
+        raise
+
+
+def _collect(stream: Any) -> tuple[str, list[float]]:
+    pieces: list[str] = []
+    token_s: list[float] = []
+    for item in stream:
+        token_s.append(time.perf_counter())
+        pieces.append(getattr(item, "text", ""))
+    return "".join(pieces), token_s
+
+
+def _problem(message: Message) -> str | None:
+    """Why Foundry would not see this turn as it was meant; None if it will."""
+    role, content = message.get("role"), message.get("content")
+    if role not in _ROLES:
+        return f"a plain conversation has no role {role!r}"
+    if not isinstance(content, str):
+        return f"a turn of {role!r} has no text"
+    if "\0" in content:
+        return "the text contains a NUL character, at which Foundry Local would cut it off"
+    return None

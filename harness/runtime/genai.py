@@ -1,0 +1,130 @@
+"""Answers through onnxruntime-genai in this process: the runtime that Foundry Local serves with."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.errors import InvalidPromptError, SessionError
+from harness.runtime.session import Answer, Message, TokenTimeline
+
+
+class GenaiSession:
+    """A `ScoringSession` over one artifact folder, on the CPU execution provider.
+
+    Raises:
+        SessionError: onnxruntime-genai cannot load the folder.
+    """
+
+    def __init__(self, path: Path, *, name: str | None = None) -> None:
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+        import onnxruntime_genai as og
+
+        self.name = name or f"{path.name} in onnxruntime-genai"
+        self._og: Any = og
+        try:
+            config = og.Config(str(path))
+            config.clear_providers()  # CPU, whatever the recipe's accelerator was
+            self._model: Any = og.Model(config)
+            self._tokenizer: Any = og.Tokenizer(self._model)
+            settings = json.loads(Path(path, "genai_config.json").read_text(encoding="utf-8"))["model"]
+        except (RuntimeError, OSError, ValueError, KeyError, og.onnxruntime_genai.OrtException) as error:
+            raise SessionError(
+                f"onnxruntime-genai {og.__version__} cannot load the model: {_first_line(error)}",
+                where=str(path),
+                next_step="run `slm-gate inspect` on the folder; convert it again if its files are damaged",
+            ) from error
+        self.context_length = int(settings["context_length"])
+        self._end_ids = _as_ids(settings.get("eos_token_id"))
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """The prompt text by the artifact's own chat template.
+
+        Content with a NUL is refused here: onnxruntime-genai hands it to C, which ends the prompt there without
+        a word, generation prompt and all.
+        """
+        if any("\0" in message.get("content", "") for message in messages):
+            raise InvalidPromptError("the conversation contains a NUL character", where=self.name)
+        try:
+            return str(self._tokenizer.apply_chat_template(json.dumps(list(messages)), add_generation_prompt=True))
+        except (RuntimeError, UnicodeError) as error:
+            raise InvalidPromptError(
+                f"the chat template refused the conversation: {_first_line(error)}", where=self.name
+            ) from error
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids, control tokens in the text as single ids."""
+        try:
+            return [int(token) for token in self._tokenizer.encode(text)]
+        except (RuntimeError, UnicodeError) as error:
+            raise InvalidPromptError(
+                f"the tokenizer refused the text: {_first_line(error)}", where=self.name
+            ) from error
+
+    def answer(self, messages: Sequence[Message], *, max_new_tokens: int, min_new_tokens: int = 0) -> Answer:
+        """Answer greedily; one `Generator` for this request, given back at its end."""
+        start_s = time.perf_counter()
+        prompt = self.encode(self.render(messages))
+        return self._generate(prompt, start_s, max_new_tokens, min_new_tokens)
+
+    def logits(self, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
+        """Logits of every position in one prefill, shape [len(token_ids), vocabulary], float32."""
+        generator = self._generator(len(token_ids), len(token_ids) + 1)
+        generator.append_tokens(np.asarray(token_ids, dtype=np.int32))
+        return np.asarray(generator.get_output("logits")[0], dtype=np.float32)
+
+    def close(self) -> None:
+        """Drop the model; onnxruntime-genai frees it with its last reference."""
+        self._tokenizer = self._model = None
+
+    def _generate(self, prompt: Sequence[int], start_s: float, max_new_tokens: int, min_new_tokens: int) -> Answer:
+        limit = min(self.context_length, len(prompt) + max_new_tokens)
+        generator = self._generator(len(prompt), limit, min_length=len(prompt) + min_new_tokens)
+        tokens: list[int] = []
+        token_s: list[float] = []
+        try:
+            generator.append_tokens(np.asarray(prompt, dtype=np.int32))
+            while not generator.is_done():
+                generator.generate_next_token()
+                token_s.append(time.perf_counter())
+                tokens.append(int(generator.get_next_tokens()[0]))
+        except (RuntimeError, self._og.onnxruntime_genai.OrtException) as error:
+            raise SessionError(f"generation failed: {_first_line(error)}", where=self.name) from error
+        ended = bool(tokens) and tokens[-1] in self._end_ids
+        content = tokens[:-1] if ended else tokens
+        return Answer(
+            text=str(self._tokenizer.decode(np.asarray(content, dtype=np.int32))) if content else "",
+            token_ids=tuple(content),
+            finish_reason="stop" if ended else "length",
+            timeline=TokenTimeline(start_s=start_s, token_s=tuple(token_s), prompt_tokens=len(prompt)),
+        )
+
+    def _generator(self, prompt_tokens: int, max_length: int, *, min_length: int = 0) -> Any:
+        if prompt_tokens == 0:
+            raise InvalidPromptError("the prompt has no tokens", where=self.name)
+        if prompt_tokens >= self.context_length:
+            raise InvalidPromptError(
+                f"the prompt has {prompt_tokens} tokens and the context {self.context_length}",
+                where=self.name,
+                next_step="shorten the prompt",
+            )
+        params = self._og.GeneratorParams(self._model)
+        params.set_search_options(do_sample=False, max_length=max_length, min_length=min_length, batch_size=1)
+        return self._og.Generator(self._model, params)
+
+
+def _as_ids(eos: int | list[int] | None) -> frozenset[int]:
+    if eos is None:
+        return frozenset()
+    return frozenset([eos] if isinstance(eos, int) else eos)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

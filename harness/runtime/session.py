@@ -1,0 +1,126 @@
+"""The seam between the gate and every runtime: a `Session` answers prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+Message = Mapping[str, str]
+"""One turn of a conversation: `{"role": "user", "content": "..."}`."""
+
+Step = Callable[[int, int], None]
+"""Called with (done, total) while something long goes on."""
+
+
+def no_step(_done: int, _total: int) -> None:
+    """A `Step` for callers without a listener."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenTimeline:
+    """When the tokens of one answer became visible; every latency number derives from it."""
+
+    start_s: float
+    """`time.perf_counter()` when the request was handed over, before its prompt was tokenised."""
+
+    token_s: tuple[float, ...]
+    """`time.perf_counter()` of each generated token, in order."""
+
+    prompt_tokens: int | None = None
+    """Length of the prompt in tokens; None where the runtime does not tell."""
+
+    @property
+    def ttft_s(self) -> float | None:
+        """Request handed over -> first token visible, tokenisation included; None without a token."""
+        return self.token_s[0] - self.start_s if self.token_s else None
+
+    @property
+    def e2e_s(self) -> float | None:
+        """Request handed over -> last token; None without a token."""
+        return self.token_s[-1] - self.start_s if self.token_s else None
+
+    @property
+    def itl_s(self) -> tuple[float, ...]:
+        """Every gap between neighbouring tokens; empty below two tokens."""
+        return tuple(b - a for a, b in zip(self.token_s, self.token_s[1:], strict=False))
+
+    @property
+    def tpot_s(self) -> float | None:
+        """(last - first token) / (n - 1); None below two tokens."""
+        count = len(self.token_s)
+        return (self.token_s[-1] - self.token_s[0]) / (count - 1) if count > 1 else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a runtime said to one conversation."""
+
+    text: str
+    """Decoded answer without the end-of-sequence token."""
+
+    token_ids: tuple[int, ...] | None
+    """Generated ids without end-of-sequence; None where the runtime does not tell."""
+
+    finish_reason: Literal["stop", "length"]
+    """`stop`: the model ended its answer; `length`: it was cut at `max_new_tokens` or the context."""
+
+    timeline: TokenTimeline
+
+
+@runtime_checkable
+class Session(Protocol):
+    """A loaded model that answers one conversation at a time, greedily.
+
+    `answer` raises `InvalidPromptError` for a prompt that the runtime refuses (over the context, no content);
+    the session must go on after it. Anything else that fails is a `SessionError`.
+    """
+
+    name: str
+    """For messages: `int4 in onnxruntime-genai`."""
+
+    context_length: int
+    """Prompt and answer together, in tokens."""
+
+    def answer(self, messages: Sequence[Message], *, max_new_tokens: int) -> Answer:
+        """Answer greedily, with the model's own chat template."""
+        ...
+
+    def close(self) -> None:
+        """Give everything back; a second call does nothing."""
+        ...
+
+
+@runtime_checkable
+class ScoringSession(Session, Protocol):
+    """A session that also shows its tokens and logits, as divergence needs them."""
+
+    def answer(self, messages: Sequence[Message], *, max_new_tokens: int, min_new_tokens: int = 0) -> Answer:
+        """Answer greedily; end-of-sequence is ignored for the first `min_new_tokens` tokens."""
+        ...
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """The prompt text that the chat template makes of a conversation."""
+        ...
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text, without added special tokens."""
+        ...
+
+    def logits(self, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
+        """Teacher-forced logits, shape [len(token_ids), vocabulary], float32; row i predicts token i + 1."""
+        ...
+
+
+@runtime_checkable
+class BatchSession(Session, Protocol):
+    """A session that answers many conversations faster together than one by one."""
+
+    def answer_many(
+        self, conversations: Sequence[Sequence[Message]], *, max_new_tokens: int, step: Step = no_step
+    ) -> list[Answer]:
+        """Answers in the order of the conversations; a refused one has an empty text."""
+        ...

@@ -1,0 +1,105 @@
+"""Folders that are either whole or not there: built aside, hashed, renamed into place, proved again on every use."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+MANIFEST = "manifest.json"
+
+
+def sha256_of(file: Path) -> str:
+    """Hex SHA-256 of a file's content."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest_of(value: Any) -> str:
+    """Hex SHA-256 of a JSON-able value, independent of the order of keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def lock_for(folder: Path) -> FileLock:
+    """The lock between processes that build the same folder; it stands beside the folder."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder.with_name(f"{folder.name}.lock"))
+
+
+def publish(aside: Path, folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write the manifest (files with size and SHA-256, and `facts`) last, make all durable, rename to `folder`."""
+    files = {
+        file.relative_to(aside).as_posix(): {"size_bytes": file.stat().st_size, "sha256": sha256_of(file)}
+        for file in sorted(aside.rglob("*"))
+        if file.is_file()
+    }
+    manifest = aside / MANIFEST
+    manifest.write_text(json.dumps({**facts, "files": files}, indent=1), encoding="utf-8")
+    for name in (*files, MANIFEST):
+        _sync(aside / name)
+    if folder.exists():
+        shutil.rmtree(folder)
+    aside.rename(folder)
+
+
+def read_proved(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a whole folder; None when it is missing, or any file is missing, changed or not listed."""
+    try:
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        listed = manifest["files"]
+        present = {f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.is_file()} - {MANIFEST}
+        if present != set(listed):
+            return None
+        for name, entry in listed.items():
+            file = folder / name
+            if file.stat().st_size != entry["size_bytes"] or sha256_of(file) != entry["sha256"]:
+                return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return manifest
+
+
+def build_once(
+    folder: Path, build: Callable[[Path], Mapping[str, Any]], on_damaged: Callable[[], None] = lambda: None
+) -> tuple[dict[str, Any], bool]:
+    """Return (manifest, was_reused) of `folder`, building it under a lock when it is not there or damaged.
+
+    `build` fills the empty folder it is given and returns the facts for the manifest. What it raises goes through and
+    leaves nothing behind. `on_damaged` is called before a folder that fails its proof is thrown away.
+    """
+    with lock_for(folder):
+        manifest = read_proved(folder)
+        if manifest is not None:
+            return manifest, True
+        if folder.exists():
+            on_damaged()
+            shutil.rmtree(folder)
+        aside = Path(tempfile.mkdtemp(prefix=f".{folder.name[:16]}-", dir=folder.parent))
+        try:
+            publish(aside, folder, build(aside))
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+        manifest = read_proved(folder)
+        assert manifest is not None, f"{folder} changed while it was written"
+        return manifest, False
+
+
+def write_atomically(file: Path, text: str) -> None:
+    """Replace a file's text as a whole: readers see the old or the new one."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    aside = file.with_name(f".{file.name}.{os.getpid()}")
+    aside.write_text(text, encoding="utf-8")
+    _sync(aside)
+    aside.replace(file)
+
+
+def _sync(file: Path) -> None:
+    with file.open("rb+") as stream:
+        os.fsync(stream.fileno())

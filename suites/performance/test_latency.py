@@ -1,0 +1,13 @@
+"""Answers come fast enough: TTFT, ITL, TPOT, end-to-end, prefill and decode rates at several prompt lengths."""
+
+import pytest
+
+pytestmark = pytest.mark.alone
+
+
+def test_answers_come_fast_enough(judge, latency, headline_prompt_tokens):
+    judge(latency(headline_prompt_tokens), "ttft_p95_s", "itl_p95_s", "decode_tokens_per_second")
+
+
+def test_longer_prompts_are_timed(latency, longer_prompt_tokens):
+    assert latency(longer_prompt_tokens).values["decode_tokens_per_second"]

@@ -1,0 +1,118 @@
+"""Faults planted into measuring child processes, from outside: the product has no hook for them.
+
+A child inherits PYTHONPATH, and Python imports a `sitecustomize` that it finds there before anything else.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from harness.child import REPOSITORY
+
+LEAKS_IN_C = """
+    #include <stdlib.h>
+    #include <string.h>
+    #include <sys/mman.h>
+
+    void keep_64_bytes(void) { memset(malloc(64), 1, 64); }
+
+    void keep_a_page(void) {
+        void *page = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        memset(page, 1, 4096);
+    }
+"""
+
+Plant = Callable[[str], None]
+
+
+class PlantStub(Protocol):
+    """Takes one-line statements."""
+
+    def __call__(self, on_request: str, *, at_start: str = "") -> None: ...
+
+
+@pytest.fixture
+def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plant:
+    """Makes every child process of this test run the given Python source at its start."""
+
+    def write(source: str) -> None:
+        folder = tmp_path / "planted"
+        folder.mkdir()
+        (folder / "sitecustomize.py").write_text(textwrap.dedent(source), encoding="utf-8")
+        paths = [str(folder), str(REPOSITORY), os.environ.get("PYTHONPATH", "")]
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+
+    return write
+
+
+@pytest.fixture
+def stub_session(plant: Plant) -> PlantStub:
+    """Makes child processes open a fake model, whatever the spec, that runs `on_request` in every request."""
+
+    def write(on_request: str, *, at_start: str = "") -> None:
+        plant(STUB_SOURCE.format(on_request=on_request or "pass", at_start=at_start))
+
+    return write
+
+
+@pytest.fixture
+def build_library(tmp_path: Path) -> Callable[[str], Path]:
+    """Compiles C source into a shared object; skips where there is no compiler."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("a native leak needs a C compiler, and there is no `cc`")
+
+    def build(source: str) -> Path:
+        file, library = tmp_path / "planted.c", tmp_path / "planted.so"
+        file.write_text(textwrap.dedent(source), encoding="utf-8")
+        command = [compiler, "-shared", "-fPIC", "-g", "-O0", "-o", library, file]
+        subprocess.run(command, check=True, capture_output=True)
+        return library
+
+    return build
+
+
+@pytest.fixture
+def leaky_library(build_library: Callable[[str], Path]) -> Path:
+    """A shared object with `keep_64_bytes()` and `keep_a_page()`."""
+    return build_library(LEAKS_IN_C)
+
+
+STUB_SOURCE = """
+import ctypes, os, sys
+import harness.runtime.opening as opening
+from harness.errors import InvalidPromptError
+from harness.runtime.fake import FakeSession
+
+kept = []
+count = 0
+
+def request(messages):
+    global count
+    count += 1
+    {on_request}
+    return "an answer"
+
+class Stub(FakeSession):
+    def answer(self, messages, *, max_new_tokens):
+        try:
+            return super().answer(messages, max_new_tokens=max_new_tokens)
+        except InvalidPromptError as error:
+            self.refuse(error)
+            raise
+
+    def refuse(self, error):
+        pass
+
+opening.open_session = lambda spec: Stub(request, context_length=200)
+opening.import_runtime = lambda spec: None
+{at_start}
+"""

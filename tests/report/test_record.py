@@ -1,0 +1,95 @@
+import pytest
+
+from harness.checks.check import CheckResult
+from harness.checks.verdict import Verdict
+from harness.config import Limit
+from harness.errors import GateError
+from harness.report.events import EventLog, read_events
+from harness.report.record import SCHEMA_VERSION, build_record, load_record, point_latest, save_record
+from harness.report.table import comparison_markdown, comparison_table, findings, recommendation
+
+LIMIT = Limit(min=0.9, reason="because it must")
+REQUIRED = {"int4": {"exact_match_rate": LIMIT}, "int8": {"exact_match_rate": LIMIT}}
+
+
+def tell(folder, variant, rate, size, writer="main"):
+    events = EventLog(folder, writer)
+    events.metrics(variant, {"size_bytes": size, "exact_match_rate": rate})
+    events.check(CheckResult(variant=variant, metric="exact_match_rate", value=rate, limit=LIMIT, evidence="e"))
+    return events
+
+
+@pytest.fixture
+def run_folder(tmp_path):
+    folder = tmp_path / "run"
+    tell(folder, "int4", 0.5, 1000, "gw0").latency("int4", 64, {"ttft_p50_s": 0.1})
+    tell(folder, "int8", 0.95, 2000, "gw1")
+    EventLog(folder, "main").run(started_at="2026-01-01T00:00:00+00:00", domain={"name": "parts"}, model={"spec": "m"})
+    return folder
+
+
+def test_events_of_several_writers_make_one_record(run_folder):
+    record = build_record(run_folder, REQUIRED)
+    assert record.schema_version == SCHEMA_VERSION
+    assert {name: v.verdict for name, v in record.variants.items()} == {"int4": Verdict.FAIL, "int8": Verdict.PASS}
+    assert record.recommended == "int8"
+    assert record.variants["int4"].latency_by_prompt_tokens[64]["ttft_p50_s"] == 0.1
+
+
+def test_a_variant_without_events_is_incomplete(run_folder):
+    record = build_record(run_folder, {**REQUIRED, "fp16": {"exact_match_rate": LIMIT}})
+    assert record.variants["fp16"].verdict is Verdict.INCOMPLETE
+
+
+def test_a_problem_fails_the_variant(run_folder):
+    EventLog(run_folder, "main").problem("int8", "test_x", "it broke\nbadly")
+    record = build_record(run_folder, REQUIRED)
+    assert record.variants["int8"].verdict is Verdict.FAIL
+    assert "int8: test_x: it broke" in findings(record)
+    assert record.recommended is None
+
+
+def test_a_line_cut_by_a_crash_is_left_out(run_folder):
+    with (run_folder / "events" / "gw1.jsonl").open("a") as stream:
+        stream.write('{"event": "metrics", "varia')
+    assert build_record(run_folder, REQUIRED).variants["int8"].verdict is Verdict.PASS
+    assert all("event" in event for event in read_events(run_folder))
+
+
+def test_a_record_survives_the_disk(run_folder):
+    record = build_record(run_folder, REQUIRED)
+    save_record(record, run_folder)
+    assert load_record(run_folder) == record
+
+
+def test_a_foreign_record_is_refused(run_folder):
+    (run_folder / "run.json").write_text('{"schema_version": 99}')
+    with pytest.raises(GateError, match="not a run record"):
+        load_record(run_folder)
+    with pytest.raises(GateError, match="no run here"):
+        load_record(run_folder / "nowhere")
+
+
+def test_latest_points_at_the_newest_run(tmp_path):
+    for run_id in ("a", "b"):
+        (tmp_path / run_id).mkdir()
+        point_latest(tmp_path, run_id)
+    assert (tmp_path / "latest").resolve() == tmp_path / "b"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "latest"]
+
+
+def test_tables_show_what_was_measured(run_folder):
+    record = build_record(run_folder, REQUIRED)
+    table = comparison_table(record)
+    assert "50.0 %" in table
+    assert "FAIL" in table
+    assert "kld_mean_nats" not in table  # never measured: no row of dashes
+    assert recommendation(record) == "recommended: int8, the smallest variant that passes (2.0 KiB)"
+    assert "exact_match_rate = 50.0 % (limit >= 90.0 %)" in findings(record)[0]
+
+
+def test_model_output_cannot_break_the_markdown(run_folder):
+    EventLog(run_folder, "main").problem("int8", "test_x", "<script>alert(1)</script> | `x`")
+    text = comparison_markdown(build_record(run_folder, REQUIRED))
+    assert "<script>" not in text
+    assert "\\|" in text

@@ -1,0 +1,74 @@
+import json
+import sys
+import textwrap
+
+import pytest
+
+from harness.child import harness_module, run_job
+from harness.errors import ChildError
+
+
+@pytest.fixture
+def run(tmp_path):
+    def start(body, job=None, timeout_s=20, **options):
+        script = tmp_path / "child.py"
+        script.write_text("import json, os, sys, time\njob = json.load(open(sys.argv[1]))\n" + textwrap.dedent(body))
+        return run_job([sys.executable, script], job or {}, log=tmp_path / "log.txt", timeout_s=timeout_s, **options)
+
+    return start
+
+
+def test_a_job_goes_in_and_its_result_comes_out(run):
+    lines = []
+    result = run(
+        """
+        print("@progress half way", flush=True)
+        print("only for the log")
+        json.dump({"twice": 2 * job["n"], "env": os.environ["EXTRA"]}, open(sys.argv[2], "w"))
+        """,
+        {"n": 21},
+        notify=lines.append,
+        env={"EXTRA": "yes"},
+    )
+    assert result == {"twice": 42, "env": "yes"}
+    assert lines == ["half way"]
+
+
+FAULTS = {
+    "status": ("print('last words'); sys.exit(3)", "status 3"),
+    "exits 0 without a result": ("print('last words')", "without a result"),
+    "broken result": ("print('last words'); open(sys.argv[2], 'w').write('{')", "without a result"),
+    "killed": ("print('last words', flush=True); os.kill(os.getpid(), 9)", "SIGKILL"),
+    "crash": ("print('last words', flush=True); os.abort()", "SIGABRT"),
+    "crash at exit, after the result": (
+        "print('last words', flush=True); json.dump({}, open(sys.argv[2], 'w')); os.kill(os.getpid(), 11)",
+        "SIGSEGV",
+    ),
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
+@pytest.mark.parametrize(("body", "message"), FAULTS.values(), ids=FAULTS)
+def test_a_death_is_named_and_the_log_shown(run, body, message):
+    with pytest.raises(ChildError, match=message) as caught:
+        run(body)
+    assert "last words" in str(caught.value)
+
+
+def test_a_hanging_child_is_stopped(run):
+    with pytest.raises(ChildError, match="longer than 1 s"):
+        run("time.sleep(60)", timeout_s=1)
+
+
+def test_a_reported_error_is_raised_as_it_was_said(run):
+    with pytest.raises(ChildError) as caught:
+        run("json.dump({'error': {'what': 'no', 'where': 'there', 'next_step': 'mend'}}, open(sys.argv[2], 'w'))")
+    assert (caught.value.what, caught.value.where, caught.value.next_step) == ("no", "there", "mend")
+
+
+def test_a_harness_module_runs_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ChildError, match="status"):  # units has no job to do: it ends without a result
+        run_job(harness_module("harness.units"), {}, log=tmp_path / "log.txt", timeout_s=20)
+    assert "No module" not in (tmp_path / "log.txt").read_text()
+    assert json.dumps(harness_module("harness.units"))

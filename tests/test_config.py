@@ -1,0 +1,85 @@
+import pytest
+
+from harness.config import load_config, toml_line
+from harness.errors import ConfigError
+
+KNOWN = frozenset({"ttft_p95_s", "exact_match_rate"})
+GOOD = """
+[model]
+source = "org/name"
+
+[domain]
+pack = "pack"
+
+[variants.int4]
+recipe = "int4"
+
+[variants.int4.limits.ttft_p95_s]
+max = 2.0
+reason = "slower hardware"
+
+[variants.mine]
+artifact = "converted"
+precision = "int8"
+
+[limits.ttft_p95_s]
+max = 1.0
+reason = "a user notices"
+"""
+
+
+def load(tmp_path, text):
+    file = tmp_path / "gate.toml"
+    file.write_text(text)
+    return load_config(file, known_metrics=KNOWN)
+
+
+def test_a_good_file_loads_with_paths_from_its_own_folder(tmp_path):
+    config = load(tmp_path, GOOD)
+    assert config.domain.pack == tmp_path / "pack"
+    assert config.variants["mine"].artifact == tmp_path / "converted"
+    assert config.model.source == "org/name"
+
+
+def test_a_variants_own_limit_replaces_the_common_one(tmp_path):
+    config = load(tmp_path, GOOD)
+    assert config.limits_for("int4")["ttft_p95_s"].max == 2.0
+    assert config.limits_for("mine")["ttft_p95_s"].max == 1.0
+
+
+FAULTS = {
+    "unknown key": ("recipe = ", "recipie = ", "did you mean 'recipe'", 9),
+    "unknown section": ("[domain]", "[domian]", "did you mean 'domain'", 5),
+    "unknown metric": ("[limits.ttft_p95_s]", "[limits.ttft_p59_s]", "did you mean 'ttft_p95_s'", 19),
+    "limit without reason": ('reason = "a user notices"', "", "reason: is missing", 19),
+    "limit with two bounds": ("max = 1.0", "max = 1.0\nmin = 0.0", "exactly one of min and max", 19),
+    "artifact without precision": ('precision = "int8"', "", "give precision", 15),
+    "wrong type": ("max = 1.0", 'max = "fast"', "valid number", 20),
+    "not TOML": ("[model]", "[model", "not valid TOML", None),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "message", "line"), FAULTS.values(), ids=FAULTS)
+def test_a_fault_is_named_with_file_and_line(tmp_path, old, new, message, line):
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, GOOD.replace(old, new, 1))
+    assert message in str(caught.value)
+    assert str(tmp_path / "gate.toml") in str(caught.value)
+    if line:
+        assert f"line {line}" in str(caught.value)
+
+
+def test_a_missing_file_is_a_config_error(tmp_path):
+    with pytest.raises(ConfigError, match="cannot read"):
+        load_config(tmp_path / "none.toml", known_metrics=KNOWN)
+
+
+def test_an_unknown_variant_gets_a_suggestion(tmp_path):
+    with pytest.raises(ConfigError, match="did you mean 'int4'") as caught:
+        load(tmp_path, GOOD).with_variants(("in4",))
+    assert "int4, mine" in str(caught.value)
+
+
+def test_toml_line_falls_back_to_the_table():
+    assert toml_line("[a]\nx = 1\n[a.b]\ny = 2\n", ("a", "b", "missing")) == 3
+    assert toml_line("x = 1", ("nowhere",)) is None

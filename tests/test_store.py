@@ -1,0 +1,103 @@
+import json
+import multiprocessing
+import os
+
+import pytest
+
+from harness.store import MANIFEST, build_once, read_proved, write_atomically
+
+
+def build(folder):
+    (folder / "sub").mkdir()
+    (folder / "sub" / "data").write_bytes(b"weights")
+    return {"made": "once"}
+
+
+def test_the_second_call_reuses(tmp_path):
+    manifest, reused = build_once(tmp_path / "entry", build)
+    assert (manifest["made"], reused) == ("once", False)
+    assert build_once(tmp_path / "entry", build)[1]
+
+
+def spoil_content(folder):
+    (folder / "sub" / "data").write_bytes(b"wEights")
+
+
+def remove_file(folder):
+    (folder / "sub" / "data").unlink()
+
+
+def add_file(folder):
+    (folder / "stranger").write_bytes(b"")
+
+
+def break_manifest(folder):
+    (folder / MANIFEST).write_text("{")
+
+
+def remove_manifest(folder):
+    (folder / MANIFEST).unlink()
+
+
+@pytest.mark.parametrize("spoil", [spoil_content, remove_file, add_file, break_manifest, remove_manifest])
+def test_a_damaged_entry_is_never_trusted_but_rebuilt(tmp_path, spoil):
+    folder = tmp_path / "entry"
+    build_once(folder, build)
+    spoil(folder)
+    assert read_proved(folder) is None
+    notices = []
+    _, reused = build_once(folder, build, lambda: notices.append("damaged"))
+    assert not reused
+    assert notices == ["damaged"]
+    assert read_proved(folder) is not None
+
+
+def test_what_build_raises_leaves_nothing(tmp_path):
+    def fail(folder):
+        (folder / "half").write_bytes(b"half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        build_once(tmp_path / "entry", fail)
+    assert not (tmp_path / "entry").exists()
+    assert not [path for path in tmp_path.iterdir() if path.suffix != ".lock"]
+
+
+def die_while_building(folder):
+    build_once(folder, lambda aside: ((aside / "half").write_bytes(b"x"), os._exit(9)))
+
+
+def count_builds(folder, log):
+    def slow(aside):
+        with log.open("a") as stream:
+            stream.write("built\n")
+        return build(aside)
+
+    build_once(folder, slow)
+
+
+def test_a_killed_builder_leaves_nothing_that_is_trusted(tmp_path):
+    process = multiprocessing.get_context("spawn").Process(target=die_while_building, args=(tmp_path / "entry",))
+    process.start()
+    process.join()
+    assert process.exitcode == 9
+    assert read_proved(tmp_path / "entry") is None
+    assert not build_once(tmp_path / "entry", build)[1]
+
+
+def test_two_builders_build_once(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=count_builds, args=(tmp_path / "entry", tmp_path / "log")) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert (tmp_path / "log").read_text() == "built\n"
+
+
+def test_write_atomically_replaces_and_leaves_no_other_file(tmp_path):
+    file = tmp_path / "deep" / "run.json"
+    write_atomically(file, json.dumps(1))
+    write_atomically(file, json.dumps(2))
+    assert file.read_text() == "2"
+    assert list(file.parent.iterdir()) == [file]
