@@ -10,8 +10,10 @@ from pathlib import Path
 
 from harness.child import REPOSITORY
 from harness.errors import GateError
+from harness.model.toolchain import ensure_toolchain
 from harness.report.record import load_record
 from harness.report.table import comparison_table, findings, latency_table, recommendation
+from harness.store import default_cache
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if rest:
                 _parser().error(f"unrecognized arguments: {' '.join(rest)}")
             return _report(given.run)
-        return _run(rest)
+        return _toolchain(rest) if given.command == "toolchain" else _run(rest)
     except GateError as error:
         print(f"slm-gate: {error}", file=sys.stderr)
         return 2
@@ -34,6 +36,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("run", help="run the gate; every option of `pytest suites/` is taken", add_help=False)
+    commands.add_parser(
+        "toolchain", help="run a Python script in the conversion environment, made on first need", add_help=False
+    )
     report = commands.add_parser("report", help="show the tables of a stored run")
     report.add_argument("run", nargs="?", type=Path, default=REPOSITORY / "results" / "latest", help="run folder")
     return parser
@@ -49,6 +54,11 @@ def _run(options: Sequence[str]) -> int:
         )
     command = [sys.executable, "-m", "pytest", "-c", str(REPOSITORY / "pyproject.toml"), str(suites), *options]
     return subprocess.run(command, check=False).returncode
+
+
+def _toolchain(command: Sequence[str]) -> int:
+    toolchain = ensure_toolchain(cache=default_cache(), notify=lambda line: print(f"  … {line}", flush=True))
+    return subprocess.run([str(toolchain.python), *command], check=False).returncode
 
 
 def _report(run: Path) -> int:

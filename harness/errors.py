@@ -84,3 +84,7 @@ class ChildError(GateError):
 
 class MeasureError(GateError):
     """A measurement could not be made."""
+
+
+class CheckFailed(GateError):
+    """A measured number is beyond its limit, or missing."""

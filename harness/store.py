@@ -11,9 +11,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import platformdirs
 from filelock import FileLock
 
 MANIFEST = "manifest.json"
+
+
+def default_cache() -> Path:
+    """The user's cache folder for slm-gate, or `$SLM_GATE_CACHE`."""
+    return Path(os.environ.get("SLM_GATE_CACHE") or platformdirs.user_cache_path("slm-gate"))
 
 
 def sha256_of(file: Path) -> str:

@@ -41,7 +41,7 @@ def latency_conversation(session: ScoringSession, pack: DomainPack, prompt_token
     empty = len(session.encode(session.render(pack.conversation(_user("x")))))
     if not empty < prompt_tokens < session.context_length:
         raise MeasureError(
-            f"no prompt of {prompt_tokens} tokens: the template takes {empty}, the context has {session.context_length}",
+            f"no prompt of {prompt_tokens} tokens: the template takes {empty}, the context {session.context_length}",
             where="gate.toml, [benchmark] prompt_tokens",
             next_step="choose lengths between the two",
         )

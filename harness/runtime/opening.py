@@ -18,8 +18,8 @@ SessionSpec = Mapping[str, Any]
 """What `open_session` needs to know, made of JSON types only."""
 
 _MODULES: Final = {
-    "genai": ("onnxruntime_genai", "harness.runtime.genai"),
-    "foundry": ("foundry_local_sdk", "harness.runtime.foundry"),
+    "genai": ("harness.runtime.genai", "onnxruntime_genai"),
+    "foundry": ("harness.runtime.foundry", "foundry_local_sdk"),
 }
 
 

@@ -1,0 +1,47 @@
+# Everything that a user or CI runs. `make gate ARGS="--variants int4"` passes options on.
+PYTHON ?= python3
+VENV   ?= .venv
+ARGS   ?=
+ifeq ($(OS),Windows_NT)
+BIN := $(VENV)/Scripts
+else
+BIN := $(VENV)/bin
+endif
+
+.PHONY: help install gate test lint types format demo-model clean
+.DEFAULT_GOAL := help
+
+help:         ## this list
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+install: $(VENV)/.installed  ## make the environment
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -c "import sys; sys.exit('slm-gate needs Python 3.11 or newer, this is ' + sys.version.split()[0] if sys.version_info < (3, 11) else 0)"
+	$(PYTHON) -m venv "$(VENV)"
+	"$(BIN)/python" -m pip install --quiet --upgrade "pip>=25.1"
+	"$(BIN)/python" -m pip install --quiet --editable . --group dev
+	@touch "$@"
+
+gate: install  ## run the acceptance gate on the demo model
+	"$(BIN)/python" -m pytest suites/ $(ARGS)
+
+test: install  ## run the harness's own tests
+	"$(BIN)/python" -m pytest tests/ $(ARGS)
+
+lint: install  ## ruff
+	"$(BIN)/ruff" format --check .
+	"$(BIN)/ruff" check .
+
+types: install  ## mypy
+	"$(BIN)/mypy"
+
+format: install  ## put the code into shape
+	"$(BIN)/ruff" format .
+	"$(BIN)/ruff" check --fix .
+
+demo-model: install  ## train the demo model again (about half an hour on two cores)
+	"$(BIN)/slm-gate" toolchain fixtures/data/demo/training/build.py --out fixtures/data/demo $(ARGS)
+
+clean:        ## remove the environment
+	rm -rf "$(VENV)" build *.egg-info

@@ -1,0 +1,175 @@
+"""Samples of a process's memory, and whether they grow with its requests.
+
+A leak grows in every segment of a run; a cache that fills or a background thread grows in a few of them. So the
+**lower quartile of the segments' growth** decides. The Theil-Sen slope (Sen 1968, the median of all pairwise
+slopes) also sees leaks that skip segments, but three background steps are enough to make it fire: by itself it is
+no alarm, only a reason to look longer.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+from typing import Final
+
+from harness.errors import MeasureError
+
+HEAP_LIMIT_BYTES_PER_REQUEST: Final = 16.0
+PAGE_LIMIT_BYTES_PER_REQUEST: Final = 256.0
+COARSE_LIMIT_BYTES_PER_REQUEST: Final = 1024.0
+
+_NOTES: Final = {
+    "mallinfo2": "heap in use, exact to the byte",
+    "anonymous": "anonymous memory in whole pages: leaks below about 1 KiB per request can hide",
+    "private": "private bytes of the process: leaks below about 1 KiB per request can hide",
+    "uss": "unique set size of the process: leaks below about 1 KiB per request can hide",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeakSample:
+    """Memory at one point of the run."""
+
+    requests: int
+    """Requests answered since the warm-up."""
+
+    in_use_bytes: int
+    """The judged quantity: heap in use, or what the coarser method reads."""
+
+    anonymous_bytes: int | None
+    """Anonymous memory of the process; None where the system does not tell."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeakResult:
+    """How memory grew with the requests, and who allocated it if it did."""
+
+    leak_bytes_per_request: float
+    """Lower quartile over segments of the growth of memory in use, bytes per request; negative if it shrank."""
+
+    anonymous_bytes_per_request: float | None
+    """The same of anonymous memory; None where the system does not tell."""
+
+    theil_sen_bytes_per_request: float
+    """Theil-Sen slope of memory in use, bytes per request; never an alarm by itself."""
+
+    samples: tuple[LeakSample, ...]
+    """Every sample of the run that decided."""
+
+    earlier_samples: tuple[LeakSample, ...]
+    """Samples of a first run that could not decide and was repeated; empty otherwise."""
+
+    method: str
+    """How memory in use was read: `mallinfo2`, or the fallback `anonymous`, `private` or `uss`."""
+
+    note: str
+    """What the method can see, and what happened on the way, for a person."""
+
+    requests: int
+    """Requests between the first and the last sample."""
+
+    refused_requests: int
+    """How many of `requests` went down the error path."""
+
+    limit_bytes_per_request: float
+    """Resolution of the method: more growth of memory in use than this is a leak."""
+
+    anonymous_limit_bytes_per_request: float
+    """Resolution for anonymous memory, which comes in pages."""
+
+    stacks: tuple[str, ...]
+    """Only of a leak: the call stacks that hold memory, most bytes first, innermost frame first."""
+
+    @property
+    def is_leaking(self) -> bool:
+        """Growth over either resolution; NaN counts as growth."""
+        anonymous = self.anonymous_bytes_per_request
+        in_use_is_still = self.leak_bytes_per_request <= self.limit_bytes_per_request
+        anonymous_is_still = anonymous is None or anonymous <= self.anonymous_limit_bytes_per_request
+        return not (in_use_is_still and anonymous_is_still)
+
+    @property
+    def is_conclusive(self) -> bool:
+        """Whether the run can be believed: a leak always, the absence of one only if memory in use was still.
+
+        False when the slope rises although the lower quartile does not, or when memory in use shrank by more than
+        the method's resolution: either could hide a leak.
+        """
+        limit = self.limit_bytes_per_request
+        is_still = self.leak_bytes_per_request >= -limit and self.theil_sen_bytes_per_request <= limit
+        return self.is_leaking or is_still
+
+
+def judge_samples(samples: Sequence[LeakSample], *, method: str, refused_requests: int = 0) -> LeakResult:
+    """The statistics of one run; the samples must be in order.
+
+    Raises:
+        MeasureError: fewer than two samples, or a value that is not finite or not positive.
+    """
+    if len(samples) < 2:
+        raise MeasureError(f"{len(samples)} memory samples are no evidence; two are the least")
+    for sample in samples:
+        for value in (sample.in_use_bytes, sample.anonymous_bytes):
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise MeasureError(f"a memory sample after {sample.requests} requests is {value}", where=method)
+    requests = [sample.requests for sample in samples]
+    in_use = [sample.in_use_bytes for sample in samples]
+    anonymous = [sample.anonymous_bytes for sample in samples if sample.anonymous_bytes is not None]
+    is_exact = method == "mallinfo2"
+    return LeakResult(
+        leak_bytes_per_request=lower_quartile(growth_per_request(requests, in_use)),
+        anonymous_bytes_per_request=(
+            lower_quartile(growth_per_request(requests, anonymous)) if len(anonymous) == len(samples) else None
+        ),
+        theil_sen_bytes_per_request=theil_sen_slope(requests, in_use),
+        samples=tuple(samples),
+        earlier_samples=(),
+        method=method,
+        note=_NOTES.get(method, method),
+        requests=requests[-1] - requests[0],
+        refused_requests=refused_requests,
+        limit_bytes_per_request=HEAP_LIMIT_BYTES_PER_REQUEST if is_exact else COARSE_LIMIT_BYTES_PER_REQUEST,
+        anonymous_limit_bytes_per_request=PAGE_LIMIT_BYTES_PER_REQUEST if is_exact else COARSE_LIMIT_BYTES_PER_REQUEST,
+        stacks=(),
+    )
+
+
+def growth_per_request(requests: Sequence[int], memory_bytes: Sequence[float]) -> list[float]:
+    """Growth of each segment divided by its requests; one value fewer than samples."""
+    points = pairwise(zip(requests, memory_bytes, strict=True))
+    return [(after - before) / (end - start) for (start, before), (end, after) in points]
+
+
+def lower_quartile(values: Sequence[float]) -> float:
+    """The 25th percentile, linear between neighbours (type 7 of Hyndman and Fan 1996, numpy's default).
+
+    Raises:
+        MeasureError: no value, or one that is not finite.
+    """
+    if not values:
+        raise MeasureError("no values, no quartile")
+    if not all(math.isfinite(value) for value in values):
+        raise MeasureError("a quartile of values that are not finite is no evidence")
+    ordered = sorted(values)
+    place = (len(ordered) - 1) / 4
+    below = math.floor(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+
+
+def theil_sen_slope(xs: Sequence[float], ys: Sequence[float]) -> float:
+    """The median of the slopes between every two points that differ in x.
+
+    Raises:
+        MeasureError: fewer than two distinct x, or a value that is not finite.
+    """
+    if not all(math.isfinite(value) for value in (*xs, *ys)):
+        raise MeasureError("a slope through values that are not finite is no evidence")
+    points = zip(xs, ys, strict=True)
+    slopes = [(y2 - y1) / (x2 - x1) for (x1, y1), (x2, y2) in combinations(points, 2) if x1 != x2]
+    if not slopes:
+        raise MeasureError("a slope needs two points")
+    return statistics.median(slopes)

@@ -1,0 +1,153 @@
+"""The gate, run as users run it, turns red for each planted fault, names it, and stays green without one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.pack import load_pack
+from tests.faults import plant
+
+pytestmark = pytest.mark.toolchain
+ROOT = Path(__file__).resolve().parents[2]
+PACK = ROOT / "fixtures/data/demo/pack"
+
+
+@pytest.fixture
+def gate(tmp_path):
+    """Runs the gate with the demo's limits on other variants; returns (exit status, what it printed)."""
+
+    def run(variants, *suites, options=(), env=None, pack=PACK):
+        demo = (ROOT / "gate.toml").read_text(encoding="utf-8")
+        limits = demo[demo.index("# Quality:") :]
+        head = f"[model]\nsource = '{ROOT / 'fixtures/data/demo/model'}'\n[domain]\npack = '{pack}'\n"
+        config = tmp_path / "gate.toml"
+        config.write_text(f"{head}{variants}\n{limits}", encoding="utf-8")
+        targets = [str(ROOT / "suites" / suite) for suite in suites or ("",)]
+        command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), *targets]
+        command += ["--config", str(config), "--results-dir", str(tmp_path / "results"), "-p", "no:cacheprovider"]
+        done = subprocess.run(
+            [*command, *options],
+            capture_output=True,
+            text=True,
+            env={**os.environ, **(env or {})},
+            cwd=tmp_path,
+            timeout=900,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    return run
+
+
+def adopted(folder, precision="int8", name="int8"):
+    return f"[variants.{name}]\nartifact = '{folder}'\nprecision = '{precision}'\n"
+
+
+@pytest.fixture
+def copy(demo_artifacts, tmp_path):
+    """A copy of a healthy artifact that may be spoilt."""
+
+    def make(variant="int8"):
+        return Path(shutil.copytree(demo_artifacts[variant].path, tmp_path / "copy"))
+
+    return make
+
+
+def assert_red(result, *names):
+    status, output = result
+    assert status == 1, output[-3000:]
+    for name in names:
+        assert name in output, output[-6000:]
+    assert "Traceback" not in output
+
+
+def test_a_healthy_copy_is_green(gate, copy):
+    status, output = gate(adopted(copy()))
+    assert status == 0, output[-6000:]
+    assert "int8: PASS" in output
+
+
+def test_olive_that_exits_0_without_a_model(gate, tmp_path):
+    (tmp_path / "olive.json").write_text(plant.OLIVE_WITHOUT_A_MODEL)
+    result = gate("[variants.int8]\nrecipe = './olive.json'\nprecision = 'int8'\n", "test_conversion.py")
+    assert_red(result, "int8", "Olive", "without a model")
+
+
+def test_an_int4_folder_that_claims_to_be_int8(gate, copy):
+    assert_red(gate(adopted(copy("int4"))), "int8 is not what was asked for", "int4")
+
+
+def test_shuffled_weights_of_one_layer(gate, copy):
+    folder = copy()
+    plant.shuffle_one_layer(folder)
+    result = gate(adopted(folder), "test_precision_comparison.py", "quality/test_domain_relevance.py")
+    assert_red(result, "int8: kld_mean_nats", "int8: exact_match_rate")
+
+
+def test_a_prompt_template_without_its_assistant_newline(gate, copy):
+    folder = copy()
+    plant.drop_the_assistants_newline(folder)
+    assert_red(gate(adopted(folder), "test_deployment.py"), "assistant turn opens without its newline")
+
+
+def test_a_foundry_prompt_template_without_its_assistant_newline(gate, copy):
+    template = {
+        "system": "<|im_start|>system\\n{Content}<|im_end|>\\n",
+        "user": "<|im_start|>user\\n{Content}<|im_end|>\\n",
+        "assistant": "<|im_start|>assistant\\n{Content}<|im_end|>\\n",
+        "prompt": "<|im_start|>user\\n{Content}<|im_end|>\\n<|im_start|>assistant",
+    }
+    entries = "\n".join(f'{role} = "{text}"' for role, text in template.items())
+    variants = f"{adopted(copy())}[foundry.prompt_template]\n{entries}\n"
+    assert_red(gate(variants, "test_deployment.py"), "assistant turn opens without its newline")
+
+
+def test_a_model_that_answers_prose(gate, tmp_path, toolchain_python):
+    rows = (PACK / "cases.jsonl").read_text(encoding="utf-8").splitlines()
+    pack = Path(shutil.copytree(PACK, tmp_path / "pack"))
+    (pack / "cases.jsonl").write_text("\n".join(rows[::12]), encoding="utf-8")
+    domain = (pack / "domain.toml").read_text(encoding="utf-8").replace("cases = 40", "cases = 2")
+    (pack / "domain.toml").write_text(domain, encoding="utf-8")
+    load_pack(pack)
+    script = Path(__file__).with_name("teach_prose.py")
+    source = ROOT / "fixtures/data/demo/model"
+    subprocess.run(
+        [toolchain_python, script, source, pack / "cases.jsonl", tmp_path / "prose"], check=True, timeout=600
+    )
+    result = gate(
+        "[variants.int8]\nrecipe = 'int8'\n",
+        "quality/test_format.py",
+        options=["--model", str(tmp_path / "prose")],
+        pack=pack,
+    )
+    assert_red(result, "int8: json_valid_rate", "not JSON")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the leak is planted through a POSIX shared object")
+def test_a_native_leak_of_64_bytes_per_request(gate, copy, tmp_path):
+    compiler = shutil.which("cc") or pytest.skip("no C compiler to plant a native leak with")
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "leak.c").write_text(plant.LEAK_SOURCE)
+    (site / "sitecustomize.py").write_text(plant.LEAKY_SITE)
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", site / "leak.so", site / "leak.c"], check=True)
+    env = {"PYTHONPATH": str(site), "PLANT_LEAK": str(site / "leak.so")}
+    result = gate(adopted(copy()), "quality/test_memory_leaks.py", options=["-k", "genai"], env=env)
+    assert_red(result, "int8: leak_bytes_per_request = 64.0 B")
+
+
+def test_answers_that_degrade_beyond_600_tokens(gate, copy):
+    folder = copy()
+    plant.break_positions_beyond(folder, 600)
+    assert_red(gate(adopted(folder), "quality/test_length_consistency.py"), "int8: length_drop_points", "at 1000")
+
+
+def test_a_variant_that_cannot_be_loaded(gate, copy):
+    folder = copy()
+    plant.use_an_unknown_operator(folder)
+    assert_red(gate(adopted(folder), "test_conversion.py"), "int8", "SkipSimplifiedLayerNormalizationV9")

@@ -1,0 +1,33 @@
+"""What the README says is what there is."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def load(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_table_of_metrics_is_current():
+    readme = load(ROOT / "docs/readme.py")
+    text = readme.README.read_text(encoding="utf-8")
+    assert readme.with_part(text, "metrics", readme.metrics_table()) == text, "run docs/readme.py"
+
+
+def test_every_path_it_names_is_there():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    paths = re.findall(r"`((?:harness|fixtures|docs|suites|results)/[\w./-]*)`", text)
+    assert paths
+    assert [path for path in paths if not path.startswith("results/latest") and not (ROOT / path).exists()] == []
+
+
+def test_every_make_target_it_names_is_there():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"make ([a-z-]+)", (ROOT / "README.md").read_text(encoding="utf-8")):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
