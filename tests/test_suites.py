@@ -1,0 +1,143 @@
+"""The suites read as acceptance criteria, and the plug-in modules do what they promise."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SUITES = sorted((ROOT / "suites").rglob("test_*.py"))
+CHECKLIST = {
+    "test_conversion.py",
+    "test_deployment.py",
+    "quality/test_domain_relevance.py",
+    "quality/test_format.py",
+    "quality/test_edge_cases.py",
+    "quality/test_memory_leaks.py",
+    "quality/test_length_consistency.py",
+    "performance/test_latency.py",
+    "performance/test_memory.py",
+    "performance/test_cpu.py",
+    "test_precision_comparison.py",
+}
+
+
+def test_one_file_per_item_of_the_checklist():
+    assert {file.relative_to(ROOT / "suites").as_posix() for file in SUITES} == CHECKLIST
+
+
+@pytest.mark.parametrize("file", SUITES, ids=lambda file: file.stem)
+def test_criteria_are_short_and_say_what_they_are(file):
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree)
+    for test in (node for node in tree.body if isinstance(node, ast.FunctionDef)):
+        assert test.end_lineno - test.lineno < 10, test.name
+
+
+def test_every_metric_names_a_suite_that_exists():
+    from harness.metrics import METRICS
+
+    assert {metric.suite for metric in METRICS.values()} <= CHECKLIST
+
+
+@pytest.fixture
+def run(pytester, monkeypatch):
+    """Runs a small test file with the gate's plug-in modules, in a process of its own."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+    def start(body, *options):
+        pytester.makepyfile(body)
+        plugins = [f"-pfixtures.{name}" for name in ("options", "progress", "alone", "recording")]
+        return pytester.runpytest_subprocess(*plugins, *options)
+
+    return start
+
+
+def test_an_error_for_the_user_has_no_traceback_and_is_said_once(run):
+    result = run(
+        """
+        import pytest
+        from harness.errors import SessionError
+
+        @pytest.fixture(scope="session")
+        def broken():
+            raise SessionError("cannot load", where="there", next_step="mend it")
+
+        def test_one(broken): ...
+        def test_two(broken): ...
+        """
+    )
+    result.assert_outcomes(errors=2)
+    result.stdout.fnmatch_lines(["cannot load", "  where: there", "  next:  mend it", "as above: cannot load"])
+    result.stdout.no_fnmatch_line("*Traceback*")
+    result.stdout.no_fnmatch_line("*def broken*")
+
+
+def test_an_ordinary_failure_keeps_its_traceback(run):
+    result = run("def test_it(): assert 1 == 2")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*assert 1 == 2*"])
+
+
+def test_progress_is_seen_while_output_is_captured(run):
+    result = run(
+        """
+        def test_it(notify):
+            print("captured")
+            notify("half way")
+        """
+    )
+    result.stdout.fnmatch_lines(["*half way"])
+    result.stdout.no_fnmatch_line("captured")
+
+
+def test_n_alone_keeps_a_variant_on_one_worker(run):
+    result = run("def test_it(pytestconfig): assert 'PYTEST_XDIST_WORKER' in __import__('os').environ", "-n1", "-v")
+    result.assert_outcomes(passed=1)
+
+
+ALONE = """
+    import json, time
+    from pathlib import Path
+    import pytest
+
+    @pytest.fixture(autouse=True)
+    def noted(request):
+        began = time.time()
+        yield
+        line = json.dumps([request.node.name, began, time.time()])
+        with Path({folder!r}, "log").open("a") as stream:
+            stream.write(line + "\\n")
+
+    @pytest.mark.xdist_group("a")
+    @pytest.mark.parametrize("n", range(4))
+    def test_shared(n): time.sleep(0.2)
+
+    @pytest.mark.alone
+    @pytest.mark.xdist_group("b")
+    @pytest.mark.parametrize("n", range(2))
+    def test_alone(n): time.sleep(0.2)
+"""
+
+
+def test_what_measures_time_runs_alone_under_xdist(run, pytester):
+    folder = pytester.mkdir("run")
+    pytester.makeconftest(
+        f"""
+        from pathlib import Path
+        from types import SimpleNamespace
+        from fixtures.options import GATE
+
+        def pytest_collection(session):
+            if hasattr(session.config, "workerinput"):
+                session.config.stash[GATE] = SimpleNamespace(run_folder=Path({str(folder)!r}))
+        """
+    )
+    pytester.makeini("[pytest]\nmarkers =\n  alone\n  xdist_group")
+    run(ALONE.format(folder=str(folder)), "-n2").assert_outcomes(passed=6)
+    rows = [ast.literal_eval(line) for line in (folder / "log").read_text().splitlines()]
+    alone = [row for row in rows if row[0].startswith("test_alone")]
+    assert len(alone) == 2
+    for name, began, ended in alone:
+        overlapping = [other for other, start, end in rows if other != name and start < ended and began < end]
+        assert not overlapping, (name, overlapping)
