@@ -1,33 +1,55 @@
-"""The console script: what `pytest suites/` does, from any working directory, and a look at stored runs."""
+"""The console script: the gate from any working directory, and its steps one by one."""
 
 from __future__ import annotations
 
 import argparse
+import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tabulate import tabulate
+
 from harness.child import REPOSITORY
-from harness.errors import GateError
-from harness.model.toolchain import ensure_toolchain
+from harness.doctor import examine
+from harness.errors import ConfigError, GateError
+from harness.model.artifact import Artifact
+from harness.model.convert import convert
+from harness.model.facts import precision_of
+from harness.model.inspect import inspect_artifact
+from harness.model.obtain import obtain_source
+from harness.model.recipe import load_recipe
+from harness.model.toolchain import ToolchainOnDemand, ensure_toolchain
 from harness.report.record import load_record
 from harness.report.table import comparison_table, findings, latency_table, recommendation
-from harness.store import default_cache
+from harness.store import default_cache, publish
+from harness.units import format_bytes, format_seconds
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status."""
-    given, rest = _parser().parse_known_args(arguments)
+    """Entry point; returns the exit status: 0 well, 1 something failed, 2 it could not be tried."""
+    parser = _parser()
+    given, rest = parser.parse_known_args(arguments)
+    if rest and given.command not in ("run", "toolchain"):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    commands = {
+        "run": lambda: _run(rest),
+        "convert": lambda: _convert(given),
+        "inspect": lambda: _inspect(given),
+        "doctor": lambda: _doctor(given),
+        "toolchain": lambda: _toolchain(rest),
+        "report": lambda: _report(given.run),
+    }
     try:
-        if given.command == "report":
-            if rest:
-                _parser().error(f"unrecognized arguments: {' '.join(rest)}")
-            return _report(given.run)
-        return _toolchain(rest) if given.command == "toolchain" else _run(rest)
+        return commands[given.command]()
     except GateError as error:
         print(f"slm-gate: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("slm-gate: interrupted; what was finished is kept", file=sys.stderr)
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -36,12 +58,26 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("run", help="run the gate; every option of `pytest suites/` is taken", add_help=False)
+    command = commands.add_parser("convert", help="convert a model into proved variants, a folder each")
+    command.add_argument("model", help="folder, hub id, or LoRA adapter folder")
+    command.add_argument("--variants", default="int4,int8,fp16", help="comma-separated precisions (%(default)s)")
+    command.add_argument("--out", type=Path, required=True, help="folder that gets one folder per variant")
+    command.add_argument("--toolchain", type=Path, metavar="PYTHON", help="an existing interpreter with the packages")
+    command = commands.add_parser("inspect", help="show what a converted model's graph really is")
+    command.add_argument("folder", type=Path, help="folder of an ONNX model for onnxruntime-genai")
+    command.add_argument("--json", action="store_true", help="for machines")
+    command = commands.add_parser("doctor", help="is this environment able to convert, run and deploy")
+    command.add_argument("--toolchain", type=Path, metavar="PYTHON", help="an existing interpreter to look at")
     commands.add_parser(
         "toolchain", help="run a Python script in the conversion environment, made on first need", add_help=False
     )
-    report = commands.add_parser("report", help="show the tables of a stored run")
-    report.add_argument("run", nargs="?", type=Path, default=REPOSITORY / "results" / "latest", help="run folder")
+    command = commands.add_parser("report", help="show the tables of a stored run")
+    command.add_argument("run", nargs="?", type=Path, default=REPOSITORY / "results" / "latest", help="run folder")
     return parser
+
+
+def _tell(line: str) -> None:
+    print(f"  … {line}", flush=True)
 
 
 def _run(options: Sequence[str]) -> int:
@@ -56,8 +92,67 @@ def _run(options: Sequence[str]) -> int:
     return subprocess.run(command, check=False).returncode
 
 
+def _convert(given: argparse.Namespace) -> int:
+    names = [name.strip() for name in given.variants.split(",") if name.strip()]
+    recipes = {name: load_recipe(name) for name in names}
+    if not recipes:
+        raise ConfigError("--variants names none", next_step="for example --variants int4,int8")
+    cache = default_cache()
+    toolchain = ToolchainOnDemand(cache=cache, python=given.toolchain, notify=_tell)
+    source = obtain_source(given.model, cache=cache, toolchain=toolchain, notify=_tell)
+    results = convert(source, recipes, cache=cache, toolchain=toolchain, notify=_tell)
+    rows = [_delivered(name, result, given.out) for name, result in results.items()]
+    print(tabulate(rows, headers=["variant", "is", "size", "converted in", "folder"], disable_numparse=True))
+    failed = {name: result for name, result in results.items() if isinstance(result, GateError)}
+    for name, error in failed.items():
+        print(f"\n{name}: {error}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _delivered(name: str, result: Artifact | GateError, out: Path) -> list[str]:
+    """Copy an artifact to where the user wants it, whole or not at all; a row of the table."""
+    if isinstance(result, GateError):
+        return [name, "FAILED", "-", "-", "-"]
+    out.mkdir(parents=True, exist_ok=True)
+    aside = out / f".{name}.incomplete"
+    shutil.rmtree(aside, ignore_errors=True)
+    shutil.copytree(result.path, aside)
+    publish(aside, out / name, {"recipe": result.recipe.as_dict(), "facts": result.facts.as_dict()})
+    took = "cache" if result.was_reused else format_seconds(result.conversion_s or 0.0)
+    return [name, precision_of(result.facts), format_bytes(result.size_bytes), took, str(out / name)]
+
+
+def _inspect(given: argparse.Namespace) -> int:
+    facts = inspect_artifact(given.folder)
+    plain = {"precision": precision_of(facts), **facts.as_dict()}
+    if given.json:
+        print(json.dumps(plain, indent=1))
+        return 0
+    rows = [[key, _short(value)] for key, value in plain.items()]
+    print(tabulate(rows, tablefmt="plain", maxcolwidths=[None, 90], disable_numparse=True))
+    return 0
+
+
+def _short(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {entry}" for key, entry in value.items()) or "-"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "-"
+    return str(value)
+
+
+def _doctor(given: argparse.Namespace) -> int:
+    is_well = True
+    for finding in examine(default_cache(), given.toolchain):
+        is_well &= finding.is_well
+        print(f"{'ok  ' if finding.is_well else 'MEND'} {finding.what}: {finding.found}", flush=True)
+        if not finding.is_well and finding.remedy:
+            print(f"       next: {finding.remedy}")
+    return 0 if is_well else 1
+
+
 def _toolchain(command: Sequence[str]) -> int:
-    toolchain = ensure_toolchain(cache=default_cache(), notify=lambda line: print(f"  … {line}", flush=True))
+    toolchain = ensure_toolchain(cache=default_cache(), notify=_tell)
     return subprocess.run([str(toolchain.python), *command], check=False).returncode
 
 

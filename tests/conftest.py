@@ -1,9 +1,17 @@
-"""What several test folders share."""
+"""What several test folders share: a small domain pack, and one real conversion of the demo model."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
+
+from harness.errors import GateError
+from harness.model.convert import convert
+from harness.model.recipe import Recipe, load_recipe
+from harness.model.source import resolve_source
+from harness.model.toolchain import ToolchainOnDemand
+from harness.store import default_cache
 
 ROOT = Path(__file__).resolve().parent.parent
 SCHEMA = {
@@ -69,3 +77,34 @@ def write_pack(folder: Path, **replace: str) -> Path:
 @pytest.fixture
 def pack_folder(tmp_path):
     return write_pack(tmp_path / "pack")
+
+
+@pytest.fixture(scope="session")
+def toolchain(notify):
+    """The conversion environment: `$SLM_GATE_TOOLCHAIN`, or the one in the user's cache, made on first need."""
+    given = os.environ.get("SLM_GATE_TOOLCHAIN")
+    return ToolchainOnDemand(cache=default_cache(), python=Path(given) if given else None, notify=notify)
+
+
+@pytest.fixture(scope="session")
+def toolchain_python(toolchain):
+    """Its interpreter."""
+    return toolchain().python
+
+
+@pytest.fixture(scope="session")
+def demo_artifacts(toolchain, notify):
+    """The demo model in int4, int8 and fp16, from the same cache as the gate's; never to be written to."""
+    recipes: dict[str, Recipe] = {name: load_recipe(name) for name in ("int4", "int8", "fp16")}
+    source = resolve_source(str(ROOT / "fixtures/data/demo/model"))
+    found = convert(source, recipes, cache=default_cache(), toolchain=toolchain, notify=notify)
+    for artifact in found.values():
+        if isinstance(artifact, GateError):
+            raise artifact
+    return found
+
+
+@pytest.fixture(scope="session")
+def demo_artifact(demo_artifacts):
+    """Folder of the demo model in int4; never to be written to."""
+    return demo_artifacts["int4"].path

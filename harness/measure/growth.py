@@ -3,7 +3,8 @@
 A leak grows in every segment of a run; a cache that fills or a background thread grows in a few of them. So the
 **lower quartile of the segments' growth** decides. The Theil-Sen slope (Sen 1968, the median of all pairwise
 slopes) also sees leaks that skip segments, but three background steps are enough to make it fire: by itself it is
-no alarm, only a reason to look longer.
+no alarm, only a reason to look longer. A long run is judged twice, by its short segments, of which background
+steps spoil few, and by fourfold ones, which a leak cannot skip so easily.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from itertools import combinations, pairwise
 from typing import Final
 
 from harness.errors import MeasureError
+
+SEGMENTS: Final = 8
+LONG_STRIDE: Final = 4
 
 HEAP_LIMIT_BYTES_PER_REQUEST: Final = 16.0
 PAGE_LIMIT_BYTES_PER_REQUEST: Final = 256.0
@@ -48,7 +52,7 @@ class LeakResult:
     """How memory grew with the requests, and who allocated it if it did."""
 
     leak_bytes_per_request: float
-    """Lower quartile over segments of the growth of memory in use, bytes per request; negative if it shrank."""
+    """`steady_growth` of memory in use, bytes per request; negative if it shrank."""
 
     anonymous_bytes_per_request: float | None
     """The same of anonymous memory; None where the system does not tell."""
@@ -93,14 +97,25 @@ class LeakResult:
 
     @property
     def is_conclusive(self) -> bool:
-        """Whether the run can be believed: a leak always, the absence of one only if memory in use was still.
+        """Whether the run can be believed: a leak always, the absence of one only if memory in use was level.
 
-        False when the slope rises although the lower quartile does not, or when memory in use shrank by more than
-        the method's resolution: either could hide a leak.
+        False when the Theil-Sen slope rises or falls by more than the method's resolution although there is no
+        steady growth: either could hide a leak. NaN is not level.
         """
-        limit = self.limit_bytes_per_request
-        is_still = self.leak_bytes_per_request >= -limit and self.theil_sen_bytes_per_request <= limit
-        return self.is_leaking or is_still
+        return self.is_leaking or abs(self.theil_sen_bytes_per_request) <= self.limit_bytes_per_request
+
+    @property
+    def judged_bytes_per_request(self) -> float | None:
+        """The one number for a limit: growth of memory in use, or of anonymous memory where only that leaks.
+
+        None when the run is not conclusive: no evidence.
+        """
+        if not self.is_conclusive:
+            return None
+        anonymous = self.anonymous_bytes_per_request
+        if self.is_leaking and self.leak_bytes_per_request <= self.limit_bytes_per_request and anonymous is not None:
+            return anonymous
+        return self.leak_bytes_per_request
 
 
 def judge_samples(samples: Sequence[LeakSample], *, method: str, refused_requests: int = 0) -> LeakResult:
@@ -120,10 +135,8 @@ def judge_samples(samples: Sequence[LeakSample], *, method: str, refused_request
     anonymous = [sample.anonymous_bytes for sample in samples if sample.anonymous_bytes is not None]
     is_exact = method == "mallinfo2"
     return LeakResult(
-        leak_bytes_per_request=lower_quartile(growth_per_request(requests, in_use)),
-        anonymous_bytes_per_request=(
-            lower_quartile(growth_per_request(requests, anonymous)) if len(anonymous) == len(samples) else None
-        ),
+        leak_bytes_per_request=steady_growth(requests, in_use),
+        anonymous_bytes_per_request=(steady_growth(requests, anonymous) if len(anonymous) == len(samples) else None),
         theil_sen_bytes_per_request=theil_sen_slope(requests, in_use),
         samples=tuple(samples),
         earlier_samples=(),
@@ -135,6 +148,15 @@ def judge_samples(samples: Sequence[LeakSample], *, method: str, refused_request
         anonymous_limit_bytes_per_request=PAGE_LIMIT_BYTES_PER_REQUEST if is_exact else COARSE_LIMIT_BYTES_PER_REQUEST,
         stacks=(),
     )
+
+
+def steady_growth(requests: Sequence[int], memory_bytes: Sequence[float]) -> float:
+    """Lower quartile of the segments' growth per request; with 32 segments or more also that of fourfold segments.
+
+    The larger of the two, as each overlooks other leaks.
+    """
+    strides = (1, LONG_STRIDE) if len(requests) > LONG_STRIDE * SEGMENTS else (1,)
+    return max(lower_quartile(growth_per_request(requests[::n], memory_bytes[::n])) for n in strides)
 
 
 def growth_per_request(requests: Sequence[int], memory_bytes: Sequence[float]) -> list[float]:

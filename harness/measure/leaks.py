@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from harness.child import REPOSITORY, Notify, harness_module, run_job, silent
 from harness.errors import ChildError, MeasureError
-from harness.measure.growth import LeakResult, LeakSample, judge_samples
+from harness.measure.growth import LONG_STRIDE, SEGMENTS, LeakResult, LeakSample, judge_samples
 from harness.runtime.session import Message
 from harness.units import format_bytes
 
@@ -23,7 +23,6 @@ __all__ = ["LeakResult", "LeakSample", "measure_leak"]
 
 ROUND_REQUESTS: Final = 16
 WARMUP_REQUESTS: Final = 3 * ROUND_REQUESTS
-SEGMENTS: Final = 8
 COARSE_SEGMENT_REQUESTS: Final = 4 * ROUND_REQUESTS
 STACK_REQUESTS: Final = 8 * ROUND_REQUESTS
 STACK_MIN_ALLOCATIONS_PER_REQUEST: Final = 0.5
@@ -124,10 +123,9 @@ class _Child:
 
 
 def _repeated(child: _Child, first: LeakResult) -> LeakResult:
-    child.notify("leaks: growth in some segments only; repeating with longer segments")
-    longer = 4 * (first.samples[1].requests - first.samples[0].requests)
-    result = child.measure(segment_requests=longer, coarse_segment_requests=longer)
-    steps = f"repeated, as a first run grew unevenly ({first.theil_sen_bytes_per_request:.1f} B/request)"
+    child.notify("leaks: memory moved in some segments only; repeating with four times the requests")
+    result = child.measure(segments=LONG_STRIDE * SEGMENTS)
+    steps = f"repeated, as memory moved unevenly at first ({first.theil_sen_bytes_per_request:.1f} B/request)"
     return replace(result, earlier_samples=first.samples, note=f"{result.note}; {steps}")
 
 

@@ -1,0 +1,89 @@
+import json
+
+import pytest
+
+from harness import cli, doctor
+from harness.report.record import build_record, save_record
+from tests.report.test_record import REQUIRED, tell
+
+
+@pytest.fixture
+def run_folder(tmp_path):
+    folder = tmp_path / "results" / "some-run"
+    tell(folder, "int4", 0.5, 1000)
+    tell(folder, "int8", 0.95, 2000)
+    save_record(build_record(folder, REQUIRED), folder)
+    return folder
+
+
+def test_a_stored_run_is_shown_again(run_folder, capsys):
+    assert cli.main(["report", str(run_folder)]) == 0
+    shown = capsys.readouterr().out
+    assert "recommended: int8" in shown
+    assert "int4: exact_match_rate = 50.0 %" in shown
+
+
+def test_latest_may_be_a_file_with_the_runs_name(run_folder, capsys):
+    latest = run_folder.with_name("latest")
+    latest.write_text(run_folder.name)
+    assert cli.main(["report", str(latest)]) == 0
+
+
+def test_a_missing_run_is_one_clear_message(tmp_path, capsys):
+    assert cli.main(["report", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("slm-gate: no run here\n  where: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["inspect", "nowhere"], "nowhere"),
+        (["convert", "./nowhere", "--out", "out"], "no such folder"),
+        (["convert", "./nowhere", "--variants", "int5", "--out", "out"], "int5"),
+        (["convert", "./nowhere", "--variants", ",", "--out", "out"], "names none"),
+    ],
+)
+def test_bad_input_is_one_clear_message(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 2
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert "Traceback" not in shown
+
+
+def test_an_unknown_option_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["report", "--nonsense"])
+    assert "--nonsense" in capsys.readouterr().err
+
+
+def test_the_doctor_is_content_with_this_environment(tmp_path):
+    findings = {finding.what: finding for finding in doctor.examine(tmp_path)}
+    assert findings["Foundry Local runs"].is_well
+    assert findings["onnxruntime-genai runs"].is_well
+    assert "not made yet" in findings["toolchain"].found
+
+
+def test_the_doctor_sees_a_rival_package(tmp_path, monkeypatch):
+    known = doctor.metadata.version
+
+    def version(name):
+        return "0.14.1" if name == "onnxruntime-genai-cuda" else known(name)
+
+    monkeypatch.setattr(doctor.metadata, "version", version)
+    rivals = [finding for finding in doctor.examine(tmp_path) if not finding.is_well]
+    assert [finding.what for finding in rivals] == ["onnxruntime-genai-cuda"]
+    assert "pip uninstall" in rivals[0].remedy
+
+
+def test_the_doctor_sees_a_toolchain_that_is_none(tmp_path):
+    findings = {f.what: f for f in doctor.examine(tmp_path, tmp_path / "no-python")}
+    assert not findings["toolchain"].is_well
+
+
+@pytest.mark.toolchain
+def test_a_converted_model_is_what_inspect_says(demo_artifact, capsys):
+    assert cli.main(["inspect", str(demo_artifact), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["precision"] == "int4"
+    assert facts["block_sizes"] == [32]
