@@ -87,21 +87,24 @@ class GenaiSession:
     def _generate(self, prompt: Sequence[int], start_s: float, max_new_tokens: int, min_new_tokens: int) -> Answer:
         limit = min(self.context_length, len(prompt) + max_new_tokens)
         generator = self._generator(len(prompt), limit, min_length=len(prompt) + min_new_tokens)
+        stream = self._tokenizer.create_stream()  # `decode` drops what follows an invalid byte
         tokens: list[int] = []
         token_s: list[float] = []
+        pieces: list[str] = []
         try:
             generator.append_tokens(np.asarray(prompt, dtype=np.int32))
             while not generator.is_done():
                 generator.generate_next_token()
-                token_s.append(time.perf_counter())
                 tokens.append(int(generator.get_next_tokens()[0]))
+                if tokens[-1] not in self._end_ids:
+                    pieces.append(stream.decode(tokens[-1]))
+                token_s.append(time.perf_counter())
         except (RuntimeError, self._og.onnxruntime_genai.OrtException) as error:
             raise SessionError(f"generation failed: {_first_line(error)}", where=self.name) from error
         ended = bool(tokens) and tokens[-1] in self._end_ids
-        content = tokens[:-1] if ended else tokens
         return Answer(
-            text=str(self._tokenizer.decode(np.asarray(content, dtype=np.int32))) if content else "",
-            token_ids=tuple(content),
+            text="".join(pieces),
+            token_ids=tuple(tokens[:-1] if ended else tokens),
             finish_reason="stop" if ended else "length",
             timeline=TokenTimeline(start_s=start_s, token_s=tuple(token_s), prompt_tokens=len(prompt)),
         )

@@ -41,6 +41,7 @@ class ReferenceSession:
         self.name = f"{source.path.name} in transformers (fp32)"
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
+        self._request = 0
         self._folder = tempfile.TemporaryDirectory(prefix="slm-gate-reference-")
         self._log = log or Path(self._folder.name, "reference.log")
         self._log.parent.mkdir(parents=True, exist_ok=True)
@@ -141,8 +142,9 @@ class ReferenceSession:
     def _send(self, job: dict[str, Any]) -> None:
         if self._worker is None or self._worker.stdin is None:
             raise SessionError("the session is closed", where=self.name)
+        self._request += 1  # replies carry it: one that nobody waited for is never taken for the next one's
         try:
-            self._worker.stdin.write(json.dumps(job) + "\n")
+            self._worker.stdin.write(json.dumps({**job, "request": self._request}) + "\n")
             self._worker.stdin.flush()
         except OSError as error:
             raise self._died() from error
@@ -162,6 +164,8 @@ class ReferenceSession:
         try:
             for line in worker.stdout:
                 reply = json.loads(line)
+                if reply["request"] != self._request:
+                    continue
                 if "step" not in reply:
                     return self._unpack(reply)
                 step(*reply["step"])

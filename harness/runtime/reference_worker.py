@@ -147,10 +147,11 @@ def answer_all(model: Reference, job: dict[str, Any], step: Callable[[int, int],
 
 
 def serve(model: Reference, send: Callable[[dict[str, Any]], None]) -> None:
-    """Answer requests until stdin ends."""
+    """Answer requests until stdin ends; every reply carries its request's number."""
+    request = 0
 
     def step(done: int, total: int) -> None:
-        send({"step": [done, total]})
+        send({"request": request, "step": [done, total]})
 
     work: dict[str, Callable[[dict[str, Any]], Any]] = {
         "render": lambda job: model.render(job["messages"]),
@@ -160,13 +161,15 @@ def serve(model: Reference, send: Callable[[dict[str, Any]], None]) -> None:
     }
     for line in sys.stdin:
         job = json.loads(line)
+        request = job["request"]
         try:
-            send({"ok": work[job["op"]](job)})
+            reply = {"ok": work[job["op"]](job)}
         except Refused as reason:
-            send({"refused": str(reason)})
+            reply = {"refused": str(reason)}
         except Exception as error:  # noqa: BLE001  # told to the parent, which decides
             traceback.print_exc()
-            send({"error": f"{type(error).__name__}: {error}"})
+            reply = {"error": f"{type(error).__name__}: {error}"}
+        send({"request": request, **reply})
 
 
 def main(settings: str) -> None:
@@ -182,9 +185,9 @@ def main(settings: str) -> None:
         model = Reference(**json.loads(Path(settings).read_text(encoding="utf-8")))
     except Exception as error:  # noqa: BLE001  # told to the parent, which decides
         traceback.print_exc()
-        send({"error": f"{type(error).__name__}: {error}"})
+        send({"request": 0, "error": f"{type(error).__name__}: {error}"})
         return
-    send({"ok": {"context_length": model.context_length, "end_ids": model.end_ids}})
+    send({"request": 0, "ok": {"context_length": model.context_length, "end_ids": model.end_ids}})
     serve(model, send)
 
 
