@@ -35,7 +35,7 @@ class GenaiSession:
             self._model: Any = og.Model(config)
             self._tokenizer: Any = og.Tokenizer(self._model)
             settings = json.loads(Path(path, "genai_config.json").read_text(encoding="utf-8"))["model"]
-        except (RuntimeError, OSError, ValueError, KeyError, og.onnxruntime_genai.OrtException) as error:
+        except (RuntimeError, OSError, ValueError, KeyError) as error:
             raise SessionError(
                 f"onnxruntime-genai {og.__version__} cannot load the model: {_first_line(error)}",
                 where=str(path),
@@ -99,7 +99,7 @@ class GenaiSession:
                 if tokens[-1] not in self._end_ids:
                     pieces.append(stream.decode(tokens[-1]))
                 token_s.append(time.perf_counter())
-        except (RuntimeError, self._og.onnxruntime_genai.OrtException) as error:
+        except RuntimeError as error:
             raise SessionError(f"generation failed: {_first_line(error)}", where=self.name) from error
         ended = bool(tokens) and tokens[-1] in self._end_ids
         return Answer(

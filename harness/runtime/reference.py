@@ -67,7 +67,7 @@ class ReferenceSession:
         *,
         max_new_tokens: int,
         step: Step = no_step,
-        batch_size: int = 16,
+        batch_size: int = 48,
         notify: Notify = silent,
     ) -> list[Answer]:
         """Answers in the order of the conversations, in batches of similar length; a refused one has an empty text."""

@@ -1,0 +1,1 @@
+"""A source model and a recipe in, a proven ONNX artifact out."""

@@ -1,0 +1,128 @@
+"""From what the user named to a whole model on this disk: hub ids are downloaded, LoRA adapters merged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from harness.child import Notify, run_job, silent
+from harness.errors import ChildError, SourceError
+from harness.model.source import (
+    Source,
+    digest_files,
+    is_adapter,
+    is_hub_id,
+    locate,
+    not_downloaded,
+    read_json,
+    resolve_source,
+)
+from harness.model.toolchain import Toolchain, quiet_environment
+from harness.model.weights import read_shapes
+from harness.store import build_once, digest_of
+
+WORKER = Path(__file__).with_name("source_worker.py")
+_UNSUPPORTED = ("use_dora", "fan_in_fan_out", "rank_pattern", "alpha_pattern", "lora_bias", "target_parameters")
+
+
+def obtain_source(
+    spec: str,
+    *,
+    cache: Path,
+    toolchain: Callable[[], Toolchain],
+    notify: Notify = silent,
+    allow_pickle: bool = False,
+    trust_remote_code: bool = False,
+) -> Source:
+    """`resolve_source`, after a download (hub id) or a merge (LoRA adapter) where one is needed.
+
+    `toolchain` is called only for those two.
+
+    Raises:
+        SourceError: the model cannot be had or cannot be used.
+    """
+
+    def resolve(place: str) -> Source:
+        return resolve_source(place, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
+
+    folder = locate(spec)
+    if folder is None:
+        folder = _download(spec, cache, toolchain(), notify)
+    if not is_adapter(folder):
+        return replace(resolve(str(folder)), spec=spec)
+    base = _base_of(folder)
+    source = obtain_source(
+        base,
+        cache=cache,
+        toolchain=toolchain,
+        notify=notify,
+        allow_pickle=False,
+        trust_remote_code=trust_remote_code,
+    )
+    return replace(resolve(str(_merged(folder, source, cache, toolchain, notify))), spec=spec)
+
+
+def _base_of(adapter: Path) -> str:
+    settings = read_json(adapter / "adapter_config.json")
+    where = str(adapter / "adapter_config.json")
+    if settings.get("peft_type") != "LORA":
+        raise SourceError(
+            f"the adapter is of type {settings.get('peft_type')}; only LoRA can be merged here", where=where
+        )
+    odd = [name for name in _UNSUPPORTED if settings.get(name)]
+    if odd:
+        raise SourceError(
+            f"the adapter uses {', '.join(odd)}, which is not merged here",
+            where=where,
+            next_step="merge it with peft (merge_and_unload()), save that model, and give its folder",
+        )
+    base = settings.get("base_model_name_or_path")
+    if not isinstance(base, str) or not base:
+        raise SourceError("the adapter does not name its base model", where=where)
+    beside = adapter / base
+    return str(beside) if beside.is_dir() else base
+
+
+def _merged(adapter: Path, base: Source, cache: Path, toolchain: Callable[[], Toolchain], notify: Notify) -> Path:
+    weights = adapter / "adapter_model.safetensors"
+    if not weights.is_file():
+        raise SourceError("the adapter has no adapter_model.safetensors", where=str(adapter))
+    read_shapes(weights)
+    own = [file for file in adapter.iterdir() if file.is_file() and file.suffix in (".json", ".jinja", ".safetensors")]
+    key = digest_of(["merged-1", base.digest, digest_files(adapter, own)])[:32]
+    folder = cache / "merged" / key
+
+    def build(aside: Path) -> Mapping[str, Any]:
+        notify(f"merging the adapter {adapter.name} into {base.path.name}")
+        job = {"op": "merge", "base": str(base.path), "adapter": str(adapter), "target": str(aside / "model")}
+        return _work(job, toolchain(), cache / "logs" / f"merge-{key[:12]}.log", notify, offline=True)
+
+    build_once(folder, build)
+    return folder / "model"
+
+
+def _download(spec: str, cache: Path, toolchain: Toolchain, notify: Notify) -> Path:
+    assert is_hub_id(spec)
+    notify(f"downloading {spec}")
+    log = cache / "logs" / f"download-{spec.replace('/', '--')}.log"
+    try:
+        result = _work({"op": "download", "id": spec}, toolchain, log, notify, offline=False)
+    except SourceError as error:
+        raise not_downloaded(spec, error.what) from error
+    return Path(result["folder"])
+
+
+def _work(job: dict[str, Any], toolchain: Toolchain, log: Path, notify: Notify, *, offline: bool) -> dict[str, Any]:
+    try:
+        return run_job(
+            toolchain.command(WORKER),
+            job,
+            log=log,
+            timeout_s=7200,
+            notify=notify,
+            env=quiet_environment(offline=offline),
+        )
+    except ChildError as error:
+        raise SourceError(error.what, where=error.where, next_step=error.next_step) from error

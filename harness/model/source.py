@@ -1,0 +1,303 @@
+"""The model that is to be gated: found, checked and named by its content before anything heavy starts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import SourceError
+from harness.model.weights import Weights, find_weights
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_SMALL_FILES = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer*",
+    "vocab.*",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template*",
+)
+_SAVE_AGAIN = "save model and tokenizer again with save_pretrained(folder)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A fine-tuned model in Hugging Face's layout that passed every check that needs no torch."""
+
+    spec: str
+    """What the user asked for: a folder or a hub id."""
+
+    path: Path
+    """The folder that holds the model."""
+
+    architecture: str
+    """Class name in transformers: `Qwen2ForCausalLM`."""
+
+    model_type: str
+    """Family in transformers: `qwen2`."""
+
+    context_length: int | None
+    """Largest prompt plus answer in tokens; None where the config does not say."""
+
+    vocabulary_size: int
+    """Rows of the embedding."""
+
+    has_tied_embeddings: bool
+    """Whether input embedding and output head are one matrix."""
+
+    parameter_count: int | None
+    """Number of stored weights; None for pickled ones."""
+
+    input_widths: tuple[int, ...]
+    """Input sizes of the matrices; quantisation groups must divide them."""
+
+    size_bytes: int
+    """Size of the weight files."""
+
+    trust_remote_code: bool
+    """Whether the user allowed the model's own Python code to run."""
+
+    digest: str
+    """SHA-256 over every file that shapes the model's answers."""
+
+
+def resolve_source(spec: str, *, allow_pickle: bool = False, trust_remote_code: bool = False) -> Source:
+    """Check a folder, or the downloaded copy of a hub id, without torch or network.
+
+    Raises:
+        SourceError: the first thing that would make the model unusable.
+    """
+    folder = locate(spec)
+    if folder is None:
+        raise not_downloaded(spec)
+    config = _read_config(folder)
+    architecture = _architecture(folder, config)
+    _refuse_remote_code(folder, config, trust_remote_code)
+    _refuse_quantized(folder, config)
+    weights = find_weights(folder, allow_pickle=allow_pickle)
+    vocabulary_size = _vocabulary_size(folder, config, weights)
+    _check_tokenizer(folder, vocabulary_size)
+    _check_chat_template(folder)
+    return Source(
+        spec=spec,
+        path=folder,
+        architecture=architecture,
+        model_type=str(config.get("model_type", "")),
+        context_length=_positive(config.get("max_position_embeddings")),
+        vocabulary_size=vocabulary_size,
+        has_tied_embeddings=config.get("tie_word_embeddings") is True,
+        parameter_count=weights.parameter_count,
+        input_widths=weights.input_widths,
+        size_bytes=weights.size_bytes,
+        trust_remote_code=trust_remote_code,
+        digest=digest_files(folder, _relevant(folder, weights, trust_remote_code)),
+    )
+
+
+def locate(spec: str) -> Path | None:
+    """The folder of `spec`; None for a hub id of which there is no copy on this machine.
+
+    Raises:
+        SourceError: `spec` is neither a folder nor shaped like a hub id.
+    """
+    folder = Path(spec).expanduser()
+    if folder.is_dir():
+        return folder.resolve()
+    if folder.is_file():
+        raise SourceError("the model must be a folder, this is a file", where=spec, next_step="give the file's folder")
+    if not is_hub_id(spec):
+        raise SourceError(
+            "there is no such folder, and it is no hub id (organisation/name) either",
+            where=spec,
+            next_step="give the folder that save_pretrained wrote",
+        )
+    return _hub_snapshot(spec)
+
+
+def needs_toolchain(spec: str) -> bool:
+    """Whether `spec` must first be downloaded or merged; `obtain_source` does both, `resolve_source` neither."""
+    folder = locate(spec)
+    return folder is None or is_adapter(folder)
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds a LoRA adapter and no whole model."""
+    return (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file()
+
+
+def is_hub_id(spec: str) -> bool:
+    """Whether `spec` is shaped like `organisation/name`."""
+    return _HUB_ID.fullmatch(spec) is not None
+
+
+def not_downloaded(spec: str, reason: str = "no copy of it is on this machine") -> SourceError:
+    """The error for a hub id that cannot be had."""
+    return SourceError(
+        f"the hub id cannot be used: {reason}",
+        where=spec,
+        next_step="download it on a connected machine (`hf download ORGANISATION/NAME --local-dir FOLDER`), "
+        "copy the folder here, and give the folder",
+    )
+
+
+def digest_files(folder: Path, files: Iterable[Path]) -> str:
+    """SHA-256 over the names and contents of files, in the order of their names."""
+    digest = hashlib.sha256()
+    for file in sorted(set(files)):
+        with file.open("rb") as stream:
+            content = hashlib.file_digest(stream, "sha256").hexdigest()
+        digest.update(f"{file.relative_to(folder).as_posix()}\0{content}\n".encode())
+    return digest.hexdigest()
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The object in a JSON file of the model.
+
+    Raises:
+        SourceError: missing, unreadable, or not an object.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SourceError(f"the model has no {file.name}", where=str(file.parent), next_step=_SAVE_AGAIN) from error
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{file.name} is not valid JSON: {error}", where=str(file), next_step=_SAVE_AGAIN) from error
+    if not isinstance(content, dict):
+        raise SourceError(f"{file.name} is not a JSON object", where=str(file), next_step=_SAVE_AGAIN)
+    return content
+
+
+def _hub_snapshot(spec: str) -> Path | None:
+    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
+    hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
+    repository = hub / f"models--{spec.replace('/', '--')}"
+    try:
+        revision = (repository / "refs" / "main").read_text(encoding="utf-8").strip()
+    except OSError:
+        return None
+    snapshot = repository / "snapshots" / revision
+    return snapshot if (snapshot / "config.json").is_file() else None
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    if not (folder / "config.json").is_file():
+        if (folder / "genai_config.json").is_file():
+            raise SourceError(
+                "this folder holds a model that is already converted, not a source model",
+                where=str(folder),
+                next_step="give it as a converted variant, and the model it came from as the source",
+            )
+        if is_adapter(folder):
+            raise SourceError(
+                "this folder holds a LoRA adapter, not a whole model",
+                where=str(folder),
+                next_step="use obtain_source, which merges it; or merge it yourself with peft",
+            )
+    return read_json(folder / "config.json")
+
+
+def _architecture(folder: Path, config: dict[str, Any]) -> str:
+    names = config.get("architectures")
+    name = names[0] if isinstance(names, list) and names and isinstance(names[0], str) else None
+    if name is None or not name.endswith("ForCausalLM"):
+        raise SourceError(
+            f"the architecture is {name or 'not named'}; only causal language models (...ForCausalLM) can be gated",
+            where=str(folder / "config.json"),
+            next_step="give a text-generation model",
+        )
+    return name
+
+
+def _refuse_remote_code(folder: Path, config: dict[str, Any], trusted: bool) -> None:
+    if trusted:
+        return
+    if config.get("auto_map"):
+        where = "config.json"
+    elif (folder / "tokenizer_config.json").is_file() and read_json(folder / "tokenizer_config.json").get("auto_map"):
+        where = "tokenizer_config.json"
+    else:
+        return
+    raise SourceError(
+        "the model brings its own Python code (auto_map), which would run on this machine",
+        where=str(folder / where),
+        next_step="read that code, then allow it with trust_remote_code",
+    )
+
+
+def _refuse_quantized(folder: Path, config: dict[str, Any]) -> None:
+    quantization = config.get("quantization_config")
+    if quantization:
+        method = quantization.get("quant_method", "unknown method") if isinstance(quantization, dict) else "unknown"
+        raise SourceError(
+            f"the source is already quantised ({method}), so nothing could be compared with it",
+            where=str(folder / "config.json"),
+            next_step="give the model in its training precision",
+        )
+
+
+def _vocabulary_size(folder: Path, config: dict[str, Any], weights: Weights) -> int:
+    size = _positive(config.get("vocab_size"))
+    if size is None:
+        raise SourceError("vocab_size is missing or not a positive number", where=str(folder / "config.json"))
+    for name, shape in weights.shapes.items():
+        if name.endswith("embed_tokens.weight") and len(shape) == 2 and shape[0] != size:
+            raise SourceError(
+                f"config.json says vocab_size {size}, but {name} has {shape[0]} rows",
+                where=str(folder),
+                next_step="save the model again after resize_token_embeddings",
+            )
+    return size
+
+
+def _check_tokenizer(folder: Path, vocabulary_size: int) -> None:
+    file = folder / "tokenizer.json"
+    if not file.is_file():
+        if (folder / "tokenizer.model").is_file():
+            return
+        raise SourceError(
+            "the model has no tokenizer (tokenizer.json or tokenizer.model)",
+            where=str(folder),
+            next_step="tokenizer.save_pretrained(folder)",
+        )
+    content = read_json(file)
+    ids = [entry.get("id", -1) for entry in content.get("added_tokens") or [] if isinstance(entry, dict)]
+    vocabulary = (content.get("model") or {}).get("vocab")
+    if isinstance(vocabulary, dict):
+        ids.extend(vocabulary.values())
+    largest = max((i for i in ids if isinstance(i, int)), default=-1)
+    if largest >= vocabulary_size:
+        raise SourceError(
+            f"the tokenizer makes token id {largest}, but the model has only {vocabulary_size} embeddings",
+            where=str(file),
+            next_step="after adding tokens call model.resize_token_embeddings(len(tokenizer)), train, and save again",
+        )
+
+
+def _check_chat_template(folder: Path) -> None:
+    if any((folder / name).is_file() for name in ("chat_template.jinja", "chat_template.json")):
+        return
+    settings = folder / "tokenizer_config.json"
+    if not settings.is_file() or not read_json(settings).get("chat_template"):
+        raise SourceError(
+            "the model has no chat template, so nobody can know how it wants to be asked",
+            where=str(folder),
+            next_step="put the template used in training into chat_template.jinja",
+        )
+
+
+def _relevant(folder: Path, weights: Weights, trust_remote_code: bool) -> list[Path]:
+    patterns = (*_SMALL_FILES, "*.py") if trust_remote_code else _SMALL_FILES
+    small = [file for pattern in patterns for file in folder.glob(pattern) if file.is_file()]
+    return [*small, *weights.files]
+
+
+def _positive(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

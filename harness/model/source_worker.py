@@ -1,0 +1,111 @@
+"""Downloads a model, or merges a LoRA adapter into its base.
+
+Runs as a plain script of the toolchain, where the harness cannot be imported:
+`python source_worker.py JOB_FILE RESULT_FILE`.
+"""
+
+import json
+import math
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+DOWNLOADED = ("*.json", "*.jinja", "*.txt", "*.model", "model*.safetensors", "adapter_model.safetensors", "*.py")
+PREFIX = "base_model.model."
+
+
+class JobError(Exception):
+    """The job cannot be done; its text is for the user."""
+
+
+def download(job: dict[str, Any]) -> dict[str, Any]:
+    """Fetch a model into the hub cache."""
+    import huggingface_hub  # type: ignore[import-not-found]  # only in the toolchain
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError  # type: ignore[import-not-found]
+
+    try:
+        folder = huggingface_hub.snapshot_download(job["id"], allow_patterns=list(DOWNLOADED))
+    except LocalEntryNotFoundError as error:
+        raise JobError("the hub cannot be reached from here") from error
+    except HfHubHTTPError as error:
+        raise JobError(f"the hub refused it: {str(error).splitlines()[0]}") from error
+    except OSError as error:
+        raise JobError(f"the download failed: {str(error).splitlines()[0]}") from error
+    return {"folder": str(folder)}
+
+
+def merge(job: dict[str, Any]) -> dict[str, Any]:
+    """Write the base model with the adapter's changes in it; one weight file at a time."""
+    from safetensors import safe_open  # type: ignore[import-not-found]
+    from safetensors.torch import load_file, save_file  # type: ignore[import-not-found]
+
+    base, adapter, target = Path(job["base"]), Path(job["adapter"]), Path(job["target"])
+    target.mkdir(parents=True)
+    copy_settings(base, target)
+    copy_settings(adapter, target)
+    settings = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    changes = read_changes(load_file(adapter / "adapter_model.safetensors"), scale_of(settings))
+    for file in sorted(base.glob("model*.safetensors")):
+        with safe_open(file, "pt") as stream:
+            tensors = {name: changed(name, stream.get_tensor(name), changes) for name in stream.keys()}  # noqa: SIM118
+        save_file(tensors, target / file.name, metadata={"format": "pt"})
+    if changes:
+        raise JobError(f"the adapter changes {sorted(changes)[0]}, which its base model does not have")
+    return {}
+
+
+def copy_settings(folder: Path, target: Path) -> None:
+    """Copy config, tokenizer and chat template; what is there already is replaced."""
+    for file in folder.iterdir():
+        if file.suffix in (".json", ".jinja", ".txt", ".model", ".py") and not file.name.startswith("adapter_"):
+            shutil.copyfile(file, target / file.name)
+
+
+def scale_of(settings: dict[str, Any]) -> float:
+    """How strongly the adapter counts."""
+    rank = settings["r"]
+    return float(settings["lora_alpha"] / (math.sqrt(rank) if settings.get("use_rslora") else rank))
+
+
+def read_changes(tensors: dict[str, Any], scale: float) -> dict[str, Any]:
+    """For each changed tensor of the base, a function from the old value to the new one."""
+    changes: dict[str, Any] = {}
+    for name, tensor in tensors.items():
+        plain = name.removeprefix(PREFIX)
+        if plain.endswith(".lora_A.weight"):
+            module = plain.removesuffix(".lora_A.weight")
+            up = tensors[f"{PREFIX}{module}.lora_B.weight"]
+            changes[f"{module}.weight"] = (tensor, up, scale)
+        elif plain.endswith(".lora_B.weight"):
+            continue
+        elif ".lora_" in plain:
+            raise JobError(f"the adapter's {name} cannot be merged here; merge it with peft")
+        else:
+            changes[plain.replace(".modules_to_save.default", "")] = tensor
+    return changes
+
+
+def changed(name: str, tensor: Any, changes: dict[str, Any]) -> Any:
+    """The tensor with its change, which is used up by that."""
+    change = changes.pop(name, None)
+    if change is None:
+        return tensor
+    if not isinstance(change, tuple):
+        return change.to(tensor.dtype).contiguous()
+    down, up, scale = change
+    return (tensor.float() + scale * (up.float() @ down.float())).to(tensor.dtype).contiguous()
+
+
+def main(job_file: str, result_file: str) -> None:
+    """Do the job; what stands in its way is a result too."""
+    job = json.loads(Path(job_file).read_text(encoding="utf-8"))
+    try:
+        result = {"download": download, "merge": merge}[job["op"]](job)
+    except JobError as error:
+        result = {"error": {"what": str(error), "where": None, "next_step": None}}
+    Path(result_file).write_text(json.dumps(result), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,256 @@
+"""The one way through, with a stub in Olive's place: what is kept, what is reused, and what is not believed."""
+
+import json
+import sys
+import threading
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from harness.errors import ArtifactError, ConversionError, ToolchainError
+from harness.model import convert as module
+from harness.model.artifact import Artifact
+from harness.model.convert import adopt, convert
+from harness.model.recipe import load_recipe
+from harness.model.source import resolve_source
+from harness.model.toolchain import PINS, Toolchain
+
+INT8 = {"bits": 8, "symmetric": False}
+
+
+class CountedToolchain:
+    def __init__(self):
+        self.versions, self.calls = dict(PINS), 0
+
+    def __call__(self):
+        self.calls += 1
+        return Toolchain(python=Path(sys.executable), versions=self.versions)
+
+
+class Bench:
+    """Converts the toy source with the stub; `script` says what happens to each variant."""
+
+    def __init__(self, source, cache, script_file):
+        self.source, self.cache, self.script_file = source, cache, script_file
+        self.toolchain, self.told, self.proved = CountedToolchain(), [], []
+
+    def run(self, script, **recipes):
+        self.script_file.write_text(json.dumps(script))
+        recipes = recipes or {name: load_recipe(name) for name in script}
+        return convert(self.source, recipes, cache=self.cache, toolchain=self.toolchain, notify=self.told.append)
+
+    @property
+    def worker_runs(self):
+        file = Path(f"{self.script_file}.runs")
+        return file.read_text().splitlines() if file.exists() else []
+
+    def left_behind(self):
+        return list((self.cache / "artifacts").glob(".*"))
+
+
+@pytest.fixture
+def bench(toy_source, tmp_path, monkeypatch):
+    made = Bench(resolve_source(str(toy_source)), tmp_path / "cache", tmp_path / "script.json")
+    monkeypatch.setenv("STUB_SCRIPT", str(made.script_file))
+    monkeypatch.setattr(module, "WORKER", Path(__file__).with_name("stub_worker.py"))
+
+    def prove(folder, *, log):
+        made.proved.append(folder)
+        return {"runtime": module.runtime_version()}
+
+    monkeypatch.setattr(module, "prove", prove)
+    return made
+
+
+@pytest.fixture
+def healthy(make_artifact):
+    """Stub results that are what the built-in recipes ask for."""
+    int8 = make_artifact("int8", block_size=32, **INT8)
+    return {"int4": {"folder": str(make_artifact("int4"))}, "int8": {"folder": str(int8)}}
+
+
+def test_one_worker_makes_all_and_only_the_model_is_kept(bench, healthy):
+    results = bench.run(healthy)
+    assert bench.worker_runs == ["int4,int8"]
+    assert all(isinstance(result, Artifact) for result in results.values())
+    int4 = results["int4"]
+    files = {file.name for file in int4.path.iterdir()}
+    assert files == {"model.onnx", "model.onnx.data", "genai_config.json", "tokenizer.json"}
+    assert int4.size_bytes == sum(file.stat().st_size for file in int4.path.iterdir())
+    assert (int4.was_reused, int4.conversion_s, int4.peak_rss_bytes) == (False, 1.0, 5)
+    assert len(bench.proved) == 2
+    assert bench.left_behind() == []
+
+
+def test_the_second_time_needs_no_toolchain_and_no_proof(bench, healthy):
+    first = bench.run(healthy)
+    second = bench.run(healthy)
+    assert bench.toolchain.calls == 1
+    assert bench.worker_runs == ["int4,int8"]
+    assert len(bench.proved) == 2
+    assert all(second[name].was_reused and second[name].digest == first[name].digest for name in first)
+
+
+def test_another_runtime_must_prove_a_cached_artifact_again(bench, healthy, monkeypatch):
+    bench.run(healthy)
+    monkeypatch.setattr(module, "runtime_version", lambda: "99")
+    bench.run(healthy)
+    assert len(bench.proved) == 4
+    assert bench.toolchain.calls == 1
+
+
+@pytest.mark.parametrize("change", ["source", "recipe", "versions"])
+def test_whatever_shapes_an_artifact_makes_another_one(bench, healthy, make_artifact, change):
+    bench.run(healthy)
+    recipe = load_recipe("int4")
+    if change == "source":
+        (bench.source.path / "config.json").write_text(json.dumps({**json.loads(
+            (bench.source.path / "config.json").read_text()), "extra": 1}))  # fmt: skip
+        bench.source = resolve_source(str(bench.source.path))
+    elif change == "recipe":
+        recipe = load_recipe("int4", accuracy_level=1)
+        healthy["int4"] = {"folder": str(make_artifact("other", accuracy_level=1))}
+    else:
+        bench.toolchain.versions["olive-ai"] = "0.14.0"
+    result = bench.run(healthy, int4=recipe)["int4"]
+    assert not result.was_reused
+    assert bench.worker_runs == ["int4,int8", "int4"]
+
+
+def damage_weights(path):
+    file = path / "model.onnx.data"
+    raw = bytearray(file.read_bytes())
+    raw[100] ^= 1
+    file.write_bytes(raw)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        damage_weights,
+        lambda path: (path / "tokenizer.json").unlink(),
+        lambda path: (path / "stranger.json").write_text("{}"),
+        lambda path: (path.parent / "manifest.json").unlink(),
+        lambda path: (path.parent / "manifest.json").write_text("{"),
+    ],
+    ids=["a bit", "a file missing", "a file too many", "no manifest", "half a manifest"],
+)
+def test_a_damaged_entry_is_thrown_away_and_made_again(bench, healthy, damage):
+    damage(bench.run(healthy)["int4"].path)
+    again = bench.run(healthy)
+    assert not again["int4"].was_reused
+    assert again["int8"].was_reused
+    assert any("int4" in line and "damaged" in line for line in bench.told)
+    assert bench.run(healthy)["int4"].was_reused
+
+
+def test_a_crash_costs_only_the_variant_in_which_it_happened(bench, healthy, make_artifact):
+    fp32 = {"folder": str(make_artifact("fp32", bits=32))}
+    results = bench.run({"int4": healthy["int4"], "int8": {"kill": True, "log": "loading"}, "fp32": fp32})
+    assert isinstance(results["int4"], Artifact)
+    assert isinstance(results["fp32"], Artifact)
+    assert isinstance(results["int8"], ConversionError)
+    assert "SIGKILL" in results["int8"].what
+    assert bench.worker_runs == ["int4,int8,fp32", "fp32"]
+    assert bench.left_behind() == []
+
+
+SWALLOWED = "Pass run failed.\nKeyError: <Precision.INT8: 'int8'>\n"
+IGNORED = "Keys {'quantization_config'} are not part of ModelBuilderConfig. Ignoring them."
+
+
+@pytest.mark.parametrize(
+    ("deed", "kind", "told"),
+    [
+        ({"log": SWALLOWED}, ConversionError, "KeyError"),
+        ({"error": "ValueError: odd"}, ConversionError, "ValueError: odd"),
+        ({"log": IGNORED, "is_healthy": True}, ConversionError, "ignored quantization_config"),
+        ({"other": {"block_size": 64}}, ArtifactError, "block_size: asked 32, the graph has 64"),
+        ({"other": {"bits": 8}}, ArtifactError, "precision: asked int4, the graph's matrices are int8"),
+        ({"other": {"logits": "logits_Q8"}}, ArtifactError, "logits_Q8"),
+    ],
+)
+def test_what_olive_did_not_do_is_told_and_not_kept(bench, healthy, make_artifact, deed, kind, told):
+    if "other" in deed:
+        deed = {"folder": str(make_artifact("other", **deed["other"]))}
+    elif deed.pop("is_healthy", False):
+        deed = {**deed, **healthy["int4"]}
+    results = bench.run({"int4": deed, "int8": healthy["int8"]})
+    assert type(results["int4"]) is kind
+    assert told in results["int4"].what
+    assert "log: " in results["int4"].where
+    assert isinstance(results["int8"], Artifact)
+    assert not isinstance(bench.run({"int4": deed})["int4"], Artifact)
+    assert bench.left_behind() == []
+
+
+def test_a_model_that_does_not_answer_is_not_kept(bench, healthy, monkeypatch):
+    def refuse(folder, *, log):
+        raise ArtifactError("it gave no token")
+
+    monkeypatch.setattr(module, "prove", refuse)
+    assert "no token" in bench.run(healthy)["int4"].what
+    assert list((bench.cache / "artifacts").glob("*/manifest.json")) == []
+
+
+def test_what_a_killed_gate_left_is_never_seen_and_goes_away(bench, healthy):
+    first = bench.run(healthy)["int4"]
+    key = first.path.parent.name
+    half = bench.cache / "artifacts" / f".{key}-abc"
+    (half / "aside" / "model").mkdir(parents=True)
+    (half / "aside" / "model" / "model.onnx").write_bytes(b"half")
+    damage_weights(first.path)
+    assert not bench.run(healthy)["int4"].was_reused
+    assert bench.left_behind() == []
+
+
+def test_a_toolchain_that_cannot_be_made_is_every_variants_error(bench, healthy):
+    class NoToolchain(CountedToolchain):
+        def __call__(self):
+            raise ToolchainError("no network")
+
+    bench.toolchain = NoToolchain()
+    assert {type(result) for result in bench.run(healthy).values()} == {ToolchainError}
+
+
+def test_too_little_disk_is_told_before_conversion(bench, healthy, monkeypatch):
+    usage = namedtuple("usage", "free")
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage(100))
+    assert "100 B are free" in bench.run(healthy)["int4"].what
+    assert bench.worker_runs == []
+
+
+def test_variants_that_came_out_the_same_are_refused(bench, make_artifact, tmp_path):
+    file = tmp_path / "olive.json"
+    file.write_text(json.dumps({"passes": {"b": {"type": "ModelBuilder", "precision": "int4"}}}))
+    same = {"folder": str(make_artifact("int4"))}
+    results = bench.run({"a": same, "b": same}, a=load_recipe("int4"), b=load_recipe(str(file)))
+    assert {type(result) for result in results.values()} == {ArtifactError}
+    assert "the same model byte for byte" in results["a"].what
+
+
+def test_one_recipe_under_two_names_is_made_once(bench, healthy):
+    results = bench.run({"a": healthy["int4"]}, a=load_recipe("int4"), b=load_recipe("int4"))
+    assert bench.worker_runs == ["a"]
+    assert [result.variant for result in results.values()] == ["a", "b"]
+
+
+def test_two_gates_at_once_convert_once(bench, healthy):
+    bench.script_file.write_text(json.dumps(healthy))
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(bench.run(healthy))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert bench.worker_runs == ["int4,int8"]
+    assert sorted(results["int4"].was_reused for results in found) == [False, True]
+
+
+def test_a_folder_made_elsewhere_is_adopted_as_what_it_is(bench, make_artifact):
+    folder = make_artifact(block_size=128, symmetric=False)
+    artifact = adopt(folder, load_recipe("int4"), "mine")
+    assert (artifact.path, artifact.conversion_s, artifact.facts.block_sizes) == (folder, None, (128,))
+    with pytest.raises(ArtifactError, match=r"mine is not what was asked for: precision: asked int8, .* are int4"):
+        adopt(folder, load_recipe("int8"), "mine")

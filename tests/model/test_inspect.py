@@ -1,0 +1,133 @@
+"""Facts read from graphs, and how they are held against what was asked."""
+
+import json
+
+import pytest
+from onnx import TensorProto
+
+from harness.errors import ArtifactError
+from harness.model.facts import discrepancies, precision_of
+from harness.model.inspect import inspect_artifact
+from harness.model.recipe import Recipe, load_recipe
+
+HALF = {"bits": 16, "kind": TensorProto.FLOAT16}
+
+
+def resolved(precision, **options):
+    return load_recipe(precision, **options).resolved()
+
+
+@pytest.mark.parametrize(
+    ("options", "precision", "bytes_per_weight"),
+    [
+        ({}, "int4", 0.5 + 4 / 32),
+        ({"bits": 8, "block_size": 128, "symmetric": False}, "int8", 1 + 4 / 128 + 1 / 128),
+        (HALF, "fp16", 2.0),
+        ({"bits": 32}, "fp32", 4.0),
+    ],
+)
+def test_a_graph_tells_its_precision(make_artifact, options, precision, bytes_per_weight):
+    facts = inspect_artifact(make_artifact(**options))
+    assert precision_of(facts) == precision
+    assert facts.bytes_per_weight == pytest.approx(bytes_per_weight)
+    assert discrepancies(facts, resolved(precision)) == []
+
+
+def test_config_and_storage_are_read(make_artifact):
+    facts = inspect_artifact(make_artifact(symmetric=False))
+    assert (facts.context_length, facts.vocabulary_size, facts.eos_token_ids) == (64, 64, (2, 0))
+    assert (facts.block_sizes, facts.symmetries, facts.accuracy_levels) == ((32,), (False,), (4,))
+    assert facts.weight_bytes == {"float32": 64 * 128 * 4 + 64 * 4 * 4, "uint8": 64 * 64 + 64 * 2}
+    assert (facts.logits_type, facts.cache_types, facts.cast_count) == ("float32", ("float32",), 0)
+    assert facts.op_counts["MatMulNBits"] == 1
+    assert json.loads(json.dumps(facts.as_dict()))["weights_per_bits"] == {"4": 64 * 128}
+
+
+@pytest.mark.parametrize(
+    ("options", "asked", "told"),
+    [
+        ({}, resolved("int8"), "precision: asked int8, the graph's matrices are int4 (0.62 bytes for each weight)"),
+        ({"bits": 8}, resolved("int4"), "precision: asked int4"),
+        ({"bits": 32}, resolved("int4"), "precision: asked int4"),
+        ({}, resolved("fp16"), "precision: asked fp16"),
+        ({"block_size": 64}, resolved("int4"), "block_size: asked 32, the graph has 64"),
+        ({"symmetric": False}, resolved("int4"), "symmetric: asked true, the graph has zero points"),
+        ({}, resolved("int4", symmetric=False), "symmetric: asked false, the graph has no zero points"),
+        ({"accuracy_level": 1}, resolved("int4"), "accuracy_level: asked 4, the graph has 1"),
+        ({"logits": "logits_Q8"}, resolved("int4"), "the graph calls it logits_Q8"),
+        ({"bits": 16, "kind": TensorProto.FLOAT}, resolved("fp16"), "logits type: fp16 has float16"),
+        ({"kind": TensorProto.FLOAT16}, resolved("int4"), "key-value cache: int4 has float32, the graph has float16"),
+    ],
+)
+def test_what_differs_from_what_was_asked_is_named(make_artifact, options, asked, told):
+    problems = discrepancies(inspect_artifact(make_artifact(**options)), asked)
+    assert any(told in problem for problem in problems), problems
+
+
+def test_only_what_is_stated_is_held_against_a_folder_made_elsewhere(make_artifact):
+    facts = inspect_artifact(make_artifact(block_size=128, symmetric=False, kind=TensorProto.FLOAT16))
+    assert discrepancies(facts, load_recipe("int4"), is_adopted=True) == []
+    assert discrepancies(facts, load_recipe("int4", block_size=32), is_adopted=True)
+    assert discrepancies(facts, load_recipe("int8"), is_adopted=True)
+
+
+def test_a_provider_that_was_not_asked_for_is_named(make_artifact):
+    folder = make_artifact()
+    file = folder / "genai_config.json"
+    settings = json.loads(file.read_text())
+    settings["model"]["decoder"]["session_options"]["provider_options"] = [{"cuda": {}}]
+    file.write_text(json.dumps(settings))
+    facts = inspect_artifact(folder)
+    assert any("cuda" in problem for problem in discrepancies(facts, resolved("int4")))
+
+
+def cut(name, share):
+    def plant(folder):
+        file = folder / name
+        file.write_bytes(file.read_bytes()[: int(file.stat().st_size * share)])
+
+    return plant
+
+
+def point_outside(folder):
+    file = folder / "model.onnx"
+    file.write_bytes(file.read_bytes().replace(b"model.onnx.data", b"../../etc/passw"))
+
+
+@pytest.mark.parametrize(
+    ("plant", "told"),
+    [
+        (lambda folder: (folder / "model.onnx").unlink(), "model.onnx is missing"),
+        (lambda folder: (folder / "model.onnx.data").unlink(), "which holds tensor embed, is missing"),
+        (lambda folder: (folder / "genai_config.json").unlink(), "genai_config.json is missing"),
+        (lambda folder: (folder / "genai_config.json").write_text("{"), "unreadable"),
+        (lambda folder: (folder / "genai_config.json").write_text('{"model": {}}'), "no decoder"),
+        (lambda folder: (folder / "tokenizer.json").unlink(), "tokenizer is missing"),
+        (lambda folder: (folder / "model.onnx").write_bytes(b"not a graph at all"), "model.onnx"),
+        (lambda folder: (folder / "model.onnx").write_bytes(b""), "empty graph"),
+        (cut("model.onnx", 0.6), "model.onnx"),
+        (cut("model.onnx.data", 0.99), "cut short: tensor scales"),
+        (cut("model.onnx.data", 0.5), "cut short: tensor embed"),
+        (point_outside, "points out of its folder"),
+    ],
+)
+def test_a_planted_fault_in_the_folder_is_named(make_artifact, plant, told):
+    folder = make_artifact()
+    plant(folder)
+    with pytest.raises(ArtifactError, match=told) as caught:
+        inspect_artifact(folder)
+    assert str(folder) in caught.value.where
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ArtifactError, match="no such folder"):
+        inspect_artifact(tmp_path / "nowhere")
+
+
+def test_mixed_bits_are_named_unless_the_algorithm_mixes(make_artifact):
+    from dataclasses import replace
+
+    facts = replace(inspect_artifact(make_artifact(symmetric=False)), weights_per_bits={4: 90, 8: 10})
+    asked = Recipe(name="int4", precision="int4", symmetric=False)
+    assert discrepancies(facts, asked) == ["bits: asked 4 for every matrix, the graph has 10 % in 8 bits"]
+    assert discrepancies(facts, replace(asked, algorithm="k_quant_mixed", symmetric=False)) == []

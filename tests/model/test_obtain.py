@@ -1,0 +1,137 @@
+"""Downloads and merges: asked for only when needed, and refused in one sentence."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from harness.child import silent
+from harness.errors import ChildError, SourceError
+from harness.model import obtain as module
+from harness.model.obtain import obtain_source
+from harness.model.source_worker import JobError, read_changes, scale_of
+from harness.model.toolchain import PINS, Toolchain
+from tests.model.conftest import write_safetensors
+
+TOOLCHAIN = Toolchain(python=Path("python"), versions=PINS)
+
+
+def untouchable():
+    raise AssertionError("no toolchain is needed")
+
+
+@pytest.fixture
+def worker(monkeypatch):
+    """A worker that does what the test puts into `act`."""
+
+    class Worker:
+        jobs, act = [], staticmethod(lambda job: {})
+
+        def run(self, command, job, *, log, timeout_s, notify, env):
+            self.jobs.append((job, env))
+            return self.act(job)
+
+    made = Worker()
+    made.jobs = []
+    monkeypatch.setattr(module, "run_job", made.run)
+    return made
+
+
+def test_a_folder_needs_nothing(toy_source, tmp_path, worker):
+    source = obtain_source(str(toy_source), cache=tmp_path, toolchain=untouchable, notify=silent)
+    assert source.path == toy_source
+    assert worker.jobs == []
+
+
+def test_a_hub_id_is_downloaded_online_and_then_checked(toy_source, tmp_path, worker, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    worker.act = lambda job: {"folder": str(toy_source)}
+    source = obtain_source("acme/widget", cache=tmp_path, toolchain=TOOLCHAIN)
+    assert (source.spec, source.path) == ("acme/widget", toy_source)
+    job, env = worker.jobs[0]
+    assert job == {"op": "download", "id": "acme/widget"}
+    assert "HF_HUB_OFFLINE" not in env
+
+
+def test_without_network_a_hub_id_is_refused_in_one_sentence(tmp_path, worker, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+
+    def fail(job):
+        raise ChildError("the hub cannot be reached from here")
+
+    worker.act = fail
+    with pytest.raises(SourceError, match="cannot be reached") as caught:
+        obtain_source("acme/widget", cache=tmp_path, toolchain=TOOLCHAIN)
+    assert "give the folder" in caught.value.next_step
+
+
+@pytest.fixture
+def adapter(toy_source, tmp_path):
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    settings = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "base_model_name_or_path": str(toy_source)}
+    (folder / "adapter_config.json").write_text(json.dumps(settings))
+    write_safetensors(folder / "adapter_model.safetensors", {"a.lora_A.weight": (4, 8)})
+    return folder
+
+
+def test_an_adapter_is_merged_once(adapter, toy_source, tmp_path, worker):
+    worker.act = lambda job: shutil.copytree(job["base"], job["target"]) and {}
+    first = obtain_source(str(adapter), cache=tmp_path / "cache", toolchain=TOOLCHAIN)
+    assert obtain_source(str(adapter), cache=tmp_path / "cache", toolchain=untouchable) == first
+    assert first.spec == str(adapter)
+    assert first.path != toy_source
+    write_safetensors(adapter / "adapter_model.safetensors", {"a.lora_A.weight": (8, 8)})
+    obtain_source(str(adapter), cache=tmp_path / "cache", toolchain=TOOLCHAIN)
+    assert len(worker.jobs) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"peft_type": "IA3"}, "IA3"),
+        ({"use_dora": True}, "use_dora"),
+        ({"rank_pattern": {"q": 2}}, "rank_pattern"),
+        ({"base_model_name_or_path": None}, "does not name its base"),
+        ({"base_model_name_or_path": "/no/such/base"}, "no such folder"),
+    ],
+)
+def test_an_adapter_that_cannot_be_merged_is_refused(adapter, tmp_path, changes, told):
+    file = adapter / "adapter_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+    with pytest.raises(SourceError, match=told):
+        obtain_source(str(adapter), cache=tmp_path / "cache", toolchain=TOOLCHAIN)
+
+
+def test_cut_adapter_weights_are_refused(adapter, tmp_path):
+    file = adapter / "adapter_model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(SourceError, match="damaged"):
+        obtain_source(str(adapter), cache=tmp_path / "cache", toolchain=TOOLCHAIN)
+
+
+def test_a_failed_merge_leaves_nothing(adapter, tmp_path, worker):
+    def fail(job):
+        Path(job["target"]).mkdir()
+        raise ChildError("the adapter changes x, which its base model does not have")
+
+    worker.act = fail
+    with pytest.raises(SourceError, match="does not have"):
+        obtain_source(str(adapter), cache=tmp_path / "cache", toolchain=TOOLCHAIN)
+    assert [path for path in (tmp_path / "cache" / "merged").iterdir() if path.is_dir()] == []
+
+
+def test_the_strength_of_an_adapter():
+    assert scale_of({"r": 4, "lora_alpha": 8}) == 2.0
+    assert scale_of({"r": 4, "lora_alpha": 8, "use_rslora": True}) == 4.0
+
+
+def test_what_an_adapter_changes():
+    prefix = "base_model.model."
+    changes = read_changes(
+        {f"{prefix}l.q.lora_A.weight": "A", f"{prefix}l.q.lora_B.weight": "B", f"{prefix}lm_head.weight": "H"}, 2.0
+    )
+    assert changes == {"l.q.weight": ("A", "B", 2.0), "lm_head.weight": "H"}
+    with pytest.raises(JobError, match="lora_embedding_A"):
+        read_changes({f"{prefix}e.lora_embedding_A": "A"}, 2.0)

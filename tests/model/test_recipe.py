@@ -1,0 +1,149 @@
+"""What a variant is asked to be, and what Olive is told."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness.config import VariantSettings
+from harness.errors import ConfigError
+from harness.model.recipe import Recipe, load_recipe, olive_run_config
+
+PLACES = (Path("m"), Path("out"), Path("cache"))
+
+
+def test_defaults_are_written_out():
+    int4 = load_recipe("int4").resolved()
+    assert (int4.block_size, int4.symmetric, int4.accuracy_level, int4.algorithm) == (32, True, 4, "default")
+    int8 = load_recipe("int8").resolved((256, 768))
+    assert (int8.block_size, int8.symmetric, int8.accuracy_level, int8.algorithm) == (128, False, 4, "rtn")
+    assert load_recipe("fp16").resolved() == load_recipe("fp16")
+    assert load_recipe("int4", accuracy_level=0).resolved().accuracy_level == 0
+    assert load_recipe("int4", algorithm="k_quant").resolved().symmetric is False
+
+
+@pytest.mark.parametrize(("widths", "block_size"), [((), 128), ((128, 64), 64), ((48,), 16), ((40,), 128)])
+def test_int8_groups_divide_every_matrix_where_they_can(widths, block_size):
+    assert load_recipe("int8").resolved(widths).block_size == block_size
+
+
+@pytest.mark.parametrize(
+    ("precision", "options", "told"),
+    [
+        ("fp16", {"block_size": 32}, "block_size does not apply to fp16"),
+        ("fp32", {"symmetric": True}, "symmetric does not apply to fp32"),
+        ("fp16", {"accuracy_level": 1}, "accuracy_level"),
+        ("fp32", {"algorithm": "rtn"}, "algorithm"),
+        ("int4", {"block_size": 48}, "block_size = 48"),
+        ("int4", {"block_size": 512}, "block_size = 512"),
+        ("int8", {"block_size": 8}, "block_size = 8"),
+        ("int4", {"accuracy_level": 5}, "accuracy_level = 5"),
+        ("int4", {"algorithm": "magic"}, "algorithm = 'magic'"),
+        ("int8", {"algorithm": "k_quant_mixed"}, "k_quant_mixed"),
+        ("int4", {"algorithm": "k_quant", "symmetric": True}, "symmetric"),
+    ],
+)
+def test_an_option_that_cannot_be_is_named(precision, options, told):
+    with pytest.raises(ConfigError, match=told):
+        load_recipe(precision, **options)
+
+
+def test_an_unknown_recipe_is_named():
+    with pytest.raises(ConfigError, match="int3"):
+        load_recipe("int3")
+    with pytest.raises(ConfigError, match="cannot make"):
+        load_recipe("int4", precision="int8")
+
+
+def test_options_reach_olive():
+    passes = olive_run_config(load_recipe("int4", block_size=64, symmetric=False, algorithm="rtn"), *PLACES)["passes"]
+    build = passes["build"]
+    assert (build["int4_block_size"], build["int4_is_symmetric"], build["int4_algo_config"]) == (64, False, "rtn")
+    int8 = olive_run_config(load_recipe("int8", block_size=64, symmetric=True, accuracy_level=1), *PLACES)["passes"]
+    assert int8["quantize"] == {"type": "Rtn", "bits": 8, "group_size": 64, "sym": True, "lm_head": True}
+    assert int8["build"]["extra_options"]["int4_accuracy_level"] == 1
+    fp16 = olive_run_config(load_recipe("fp16"), *PLACES)["passes"]
+    assert [entry["type"] for entry in fp16.values()] == ["ModelBuilder", "OnnxFloatToFloat16"]
+    assert fp16["build"]["precision"] == "fp32"
+
+
+@pytest.mark.parametrize("precision", ["int4", "int8", "fp16", "fp32"])
+def test_the_builder_trusts_no_remote_code_by_itself(precision):
+    config = olive_run_config(load_recipe(precision), *PLACES)
+    assert config["passes"]["build"]["extra_options"]["hf_remote"] is False
+    assert "load_kwargs" not in config["input_model"]
+    trusting = olive_run_config(load_recipe(precision), *PLACES, trust_remote_code=True)
+    assert trusting["passes"]["build"]["extra_options"]["hf_remote"] is True
+
+
+@pytest.fixture
+def olive_file(tmp_path):
+    def write(content):
+        file = tmp_path / "olive.json"
+        file.write_text(content if isinstance(content, str) else json.dumps(content))
+        return str(file)
+
+    return write
+
+
+def test_a_users_file_stays_as_written_but_for_its_places(olive_file):
+    passes = {"b": {"type": "ModelBuilder", "precision": "int4", "int4_block_size": 128}}
+    name = olive_file({"input_model": {"type": "HfModel", "task": "x", "model_path": "elsewhere"}, "passes": passes})
+    config = olive_run_config(load_recipe(name), *PLACES)
+    assert config["passes"] == passes
+    assert config["input_model"] == {"type": "HfModel", "task": "x", "model_path": "m"}
+    assert (config["output_dir"], config["cache_dir"]) == ("out", "cache")
+
+
+@pytest.mark.parametrize(
+    ("passes", "precision", "options"),
+    [
+        ({"b": {"type": "ModelBuilder", "precision": "int4", "int4_block_size": 16}}, "int4", (16, None, None)),
+        ({"b": {"type": "ModelBuilder", "precision": "int4", "extra_options": {"int4_accuracy_level": 1}}}, "int4",
+         (None, None, 1)),
+        ({"b": {"type": "ModelBuilder", "config": {"precision": "int4", "int4_is_symmetric": False}}}, "int4",
+         (None, False, None)),
+        ({"q": {"type": "Rtn", "bits": 8, "group_size": 64, "sym": True}, "b": {"type": "ModelBuilder", "precision":
+         "int4"}}, "int8", (64, True, None)),
+        ({"q": {"type": "Gptq", "bits": 4, "group_size": -1}}, "int4", (None,) * 3),
+        ({"b": {"type": "ModelBuilder", "precision": "fp32"}, "h": {"type": "OnnxFloatToFloat16"}}, "fp16", (None,) * 3),
+        ({"b": {"type": "ModelBuilder", "precision": "int8"}}, "int8", (None,) * 3),
+    ],
+)  # fmt: skip
+def test_what_a_users_file_asks_for_is_read(olive_file, passes, precision, options):
+    recipe = load_recipe(olive_file({"passes": passes}))
+    assert recipe.precision == precision
+    assert (recipe.block_size, recipe.symmetric, recipe.accuracy_level) == options
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"passes": {}}'])
+def test_a_useless_file_is_refused(olive_file, content):
+    with pytest.raises(ConfigError, match="Olive file"):
+        load_recipe(olive_file(content))
+
+
+def test_a_file_that_hides_its_precision_needs_it_stated(olive_file):
+    name = olive_file({"passes": {"b": {"type": "SomethingElse"}}})
+    with pytest.raises(ConfigError, match="precision"):
+        load_recipe(name)
+    assert load_recipe(name, precision="int8").precision == "int8"
+
+
+def test_the_fingerprint_follows_content_not_names(olive_file, tmp_path):
+    file = Path(olive_file({"passes": {"b": {"type": "ModelBuilder", "precision": "int4"}}}))
+    before = load_recipe(str(file)).fingerprint()
+    other = tmp_path / "other.json"
+    other.write_text(file.read_text())
+    assert load_recipe(str(other)).fingerprint() == before
+    other.write_text(file.read_text().replace("int4", "fp32"))
+    assert load_recipe(str(other)).fingerprint() != before
+    assert load_recipe("int4").fingerprint() != load_recipe("int4", block_size=64).fingerprint()
+
+
+def test_settings_become_recipes(tmp_path):
+    made = Recipe.from_settings(VariantSettings(recipe="int8", block_size=64))
+    assert (made.precision, made.block_size, made.symmetric) == ("int8", 64, None)
+    adopted = Recipe.from_settings(VariantSettings(artifact=tmp_path, precision="int4", symmetric=True))
+    assert (adopted.precision, adopted.symmetric) == ("int4", True)
+    with pytest.raises(ConfigError, match="block_size does not apply"):
+        Recipe.from_settings(VariantSettings(recipe="fp16", block_size=64))

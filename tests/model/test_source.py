@@ -1,0 +1,170 @@
+"""What is refused before anything heavy starts, and what is not."""
+
+import json
+
+import pytest
+
+from harness.errors import SourceError
+from harness.model.source import needs_toolchain, resolve_source
+from tests.model.conftest import write_safetensors
+
+SHARDS = {"a.weight": "model-00001-of-00002.safetensors", "b.weight": "model-00002-of-00002.safetensors"}
+
+
+def test_a_healthy_folder_is_described(toy_source):
+    source = resolve_source(str(toy_source))
+    assert (source.architecture, source.model_type) == ("Qwen2ForCausalLM", "qwen2")
+    assert (source.vocabulary_size, source.context_length, source.has_tied_embeddings) == (8, 64, True)
+    assert source.parameter_count == 8 * 32 + 64 * 32
+    assert source.input_widths == (32,)
+    assert not needs_toolchain(str(toy_source))
+
+
+def edit_json(name, **changes):
+    def plant(folder):
+        file = folder / name
+        content = json.loads(file.read_text()) if file.exists() else {}
+        file.write_text(json.dumps({**content, **changes}))
+
+    return plant
+
+
+def remove(*names):
+    return lambda folder: [(folder / name).unlink() for name in names]
+
+
+def write(name, content):
+    return lambda folder: (folder / name).write_bytes(content)
+
+
+def cut_weights(folder):
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def shard(folder, names=None, held=None):
+    (folder / "model.safetensors").unlink()
+    for name in names or SHARDS.values():
+        tensors = [tensor for tensor, place in SHARDS.items() if place == name]
+        write_safetensors(folder / name, dict.fromkeys(held or tensors, (4, 32)))
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": SHARDS}))
+
+
+def pickle_instead(folder):
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
+FAULTS = {
+    "no config": (remove("config.json"), "no config.json"),
+    "broken config": (write("config.json", b"{"), "not valid JSON"),
+    "config is a list": (write("config.json", b"[]"), "not a JSON object"),
+    "an encoder": (edit_json("config.json", architectures=["BertModel"]), "BertModel"),
+    "no architecture": (edit_json("config.json", architectures=None), "not named"),
+    "own code": (edit_json("config.json", auto_map={"AutoModel": "x.Y"}), "auto_map"),
+    "own tokenizer code": (edit_json("tokenizer_config.json", auto_map={"AutoTokenizer": "x.Y"}), "auto_map"),
+    "quantised": (edit_json("config.json", quantization_config={"quant_method": "gptq"}), "gptq"),
+    "no vocabulary size": (edit_json("config.json", vocab_size=None), "vocab_size"),
+    "other embedding": (edit_json("config.json", vocab_size=9), "8 rows"),
+    "no weights": (remove("model.safetensors"), "no weights"),
+    "cut weights": (cut_weights, "damaged"),
+    "garbage weights": (write("model.safetensors", b"garbage!garbage!"), "damaged"),
+    "empty weights": (write("model.safetensors", b""), "damaged"),
+    "LFS pointer": (write("model.safetensors", b"version https://git-lfs"), "LFS"),
+    "pickled weights": (pickle_instead, "pickle"),
+    "a shard missing": (lambda folder: shard(folder, [SHARDS["a.weight"]]), "model-00002"),
+    "a tensor missing": (lambda folder: shard(folder, held=["c.weight"]), "a.weight"),
+    "broken index": (write("model.safetensors.index.json", b"{}"), "index"),
+    "shard elsewhere": (
+        write("model.safetensors.index.json", b'{"weight_map": {"a": "../model.safetensors"}}'),
+        "incomplete",
+    ),
+    "no tokenizer": (remove("tokenizer.json"), "no tokenizer"),
+    "too many tokens": (edit_json("tokenizer.json", added_tokens=[{"id": 8}]), "token id 8"),
+    "no template": (remove("chat_template.jinja"), "chat template"),
+}
+
+
+@pytest.mark.parametrize(("plant", "told"), FAULTS.values(), ids=FAULTS)
+def test_a_planted_fault_is_named(toy_source, plant, told):
+    plant(toy_source)
+    with pytest.raises(SourceError, match=told) as caught:
+        resolve_source(str(toy_source))
+    assert str(toy_source) in caught.value.where
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        shard,
+        lambda folder: (remove("chat_template.jinja")(folder), edit_json("tokenizer_config.json", chat_template="x")(folder)),
+        lambda folder: (remove("tokenizer.json")(folder), write("tokenizer.model", b"x")(folder)),
+        edit_json("config.json", max_position_embeddings=None),
+    ],
+    ids=["shards", "template in tokenizer_config", "sentencepiece", "no context length"],
+)  # fmt: skip
+def test_other_layouts_are_taken(toy_source, change):
+    change(toy_source)
+    resolve_source(str(toy_source))
+
+
+def test_pickles_and_own_code_need_the_users_word(toy_source):
+    pickle_instead(toy_source)
+    assert resolve_source(str(toy_source), allow_pickle=True).parameter_count is None
+    edit_json("config.json", auto_map={"AutoModel": "x.Y"})(toy_source)
+    assert resolve_source(str(toy_source), allow_pickle=True, trust_remote_code=True).trust_remote_code
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"), [("/no/such/folder", "no such folder"), ("words with blanks", "hub id"), ("a/b/c", "hub id")]
+)
+def test_what_is_no_folder_is_named(spec, told):
+    with pytest.raises(SourceError, match=told):
+        resolve_source(spec)
+
+
+def test_a_file_is_no_model(toy_source):
+    with pytest.raises(SourceError, match="must be a folder"):
+        resolve_source(str(toy_source / "config.json"))
+
+
+def test_a_hub_id_is_found_in_the_local_cache_or_refused_in_one_sentence(toy_source, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    assert needs_toolchain("acme/widget")
+    with pytest.raises(SourceError, match="hub id") as caught:
+        resolve_source("acme/widget")
+    assert "give the folder" in caught.value.next_step
+    repository = tmp_path / "hub" / "models--acme--widget"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("abc")
+    (repository / "snapshots").mkdir()
+    toy_source.rename(repository / "snapshots" / "abc")
+    assert resolve_source("acme/widget").spec == "acme/widget"
+
+
+def test_other_kinds_of_folder_are_told_apart(tmp_path):
+    (tmp_path / "genai_config.json").write_text("{}")
+    with pytest.raises(SourceError, match="already converted"):
+        resolve_source(str(tmp_path))
+    (tmp_path / "genai_config.json").unlink()
+    (tmp_path / "adapter_config.json").write_text("{}")
+    assert needs_toolchain(str(tmp_path))
+    with pytest.raises(SourceError, match="LoRA adapter"):
+        resolve_source(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "chat_template.jinja", "generation_config.json"])
+def test_the_digest_follows_what_shapes_answers(toy_source, name):
+    before = resolve_source(str(toy_source)).digest
+    (toy_source / "README.md").write_text("words")
+    assert resolve_source(str(toy_source)).digest == before
+    file = toy_source / name
+    file.write_text((file.read_text() if file.exists() else "{}") + " ")
+    assert resolve_source(str(toy_source)).digest != before
+
+
+def test_the_digest_follows_the_weights(toy_source):
+    before = resolve_source(str(toy_source)).digest
+    raw = bytearray((toy_source / "model.safetensors").read_bytes())
+    raw[-1] ^= 1
+    (toy_source / "model.safetensors").write_bytes(raw)
+    assert resolve_source(str(toy_source)).digest != before

@@ -1,0 +1,285 @@
+"""The real thing: Olive, transformers and onnxruntime-genai on a tiny model."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.child import REPOSITORY
+from harness.errors import ArtifactError, ConversionError, ToolchainError
+from harness.model.artifact import Artifact
+from harness.model.convert import adopt, convert
+from harness.model.facts import precision_of
+from harness.model.obtain import obtain_source
+from harness.model.probe import prove
+from harness.model.recipe import load_recipe
+from harness.runtime.genai import GenaiSession
+from harness.runtime.reference import ReferenceSession
+
+pytestmark = pytest.mark.toolchain
+
+
+@pytest.fixture(scope="module")
+def reference(tiny_source, toolchain):
+    session = ReferenceSession(tiny_source, toolchain)
+    yield session
+    session.close()
+
+
+def user(text):
+    return [{"role": "user", "content": text}]
+
+
+QUESTIONS = [user("Error E4?"), user("The quick brown fox"), user("x" * 40), user("")]
+
+
+def log_softmax(logits):
+    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def test_every_built_in_recipe_gives_what_it_names(converted):
+    assert all(isinstance(result, Artifact) for result in converted.values()), converted
+    assert {name: precision_of(result.facts) for name, result in converted.items()} == {n: n for n in converted}
+    assert converted["int8"].recipe.block_size == 64  # the largest that divides 64 and 128
+    assert converted["int4"].size_bytes < converted["int8"].size_bytes < converted["fp32"].size_bytes
+
+
+def test_the_second_time_is_read_from_the_cache(converted, tiny_source, shared_cache, toolchain):
+    class Untouchable:
+        versions = toolchain.versions
+
+        def __call__(self):
+            raise AssertionError("nothing needs converting")
+
+    recipes = {name: load_recipe(name) for name in converted}
+    again = convert(tiny_source, recipes, cache=shared_cache, toolchain=Untouchable())
+    assert all(result.was_reused for result in again.values())
+
+
+def test_the_fp32_graph_is_the_source_model(converted, reference):
+    session = GenaiSession(converted["fp32"].path)
+    prompt = "".join(reference.render(question) for question in QUESTIONS)
+    assert session.encode(prompt) == reference.encode(prompt)
+    token_ids = reference.encode(prompt)
+    ours, theirs = log_softmax(reference.logits(token_ids)), log_softmax(session.logits(token_ids))
+    assert (np.exp(ours) * (ours - theirs)).sum(axis=-1).mean() < 1e-6
+    assert (ours.argmax(axis=-1) == theirs.argmax(axis=-1)).all()
+
+
+def test_the_reference_answers_alike_in_a_batch_alone_and_in_onnx(converted, reference):
+    session = GenaiSession(converted["fp32"].path)
+    together = reference.answer_many(QUESTIONS, max_new_tokens=12)
+    alone = [reference.answer(question, max_new_tokens=12) for question in QUESTIONS]
+    onnx = [session.answer(question, max_new_tokens=12) for question in QUESTIONS]
+    tokens = [answer.token_ids for answer in together]
+    assert tokens == [answer.token_ids for answer in alone] == [answer.token_ids for answer in onnx]
+
+
+def test_the_reference_refuses_what_does_not_fit_and_goes_on(reference):
+    answers = reference.answer_many([user("x " * 600), user("x")], max_new_tokens=3)
+    assert (answers[0].text, len(answers[1].token_ids)) == ("", 3)
+    assert len(reference.answer(user("x"), max_new_tokens=5, min_new_tokens=5).token_ids) == 5
+
+
+@pytest.fixture(scope="module")
+def misled(tiny_source, toolchain, tmp_path_factory):
+    """Users' Olive files that Olive does not obey, each with its outcome."""
+    folder = tmp_path_factory.mktemp("misled")
+    builder = {"type": "ModelBuilder"}
+    passes = {
+        "int8": {"build": {**builder, "precision": "int8"}},
+        "fp16": {"build": {**builder, "precision": "fp16"}},
+        "ignored": {
+            "build": {**builder, "precision": "int4", "quantization_config": {"block_size": 128, "is_symmetric": False}}
+        },
+        "renamed": {
+            "build": {**builder, "precision": "fp32"},
+            "quantize": {"type": "OnnxBlockWiseRtnQuantization", "bits": 8},
+        },
+        "obeyed": {"build": {**builder, "precision": "int4", "int4_block_size": 64, "int4_accuracy_level": 1}},
+    }
+    recipes = {}
+    for name, content in passes.items():
+        file = folder / f"{name}.json"
+        file.write_text(json.dumps({"passes": content}))
+        recipes[name] = load_recipe(str(file))
+    return convert(tiny_source, recipes, cache=folder / "cache", toolchain=toolchain, notify=print)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "told"),
+    [
+        ("int8", ConversionError, "KeyError: <Precision.INT8"),
+        ("fp16", ConversionError, "no fp16 for CPU"),
+        ("ignored", ConversionError, "ignored quantization_config (of ModelBuilder)"),
+        ("renamed", ArtifactError, "the graph calls it"),
+    ],
+)
+def test_a_workflow_that_olive_does_not_obey_is_told(misled, name, kind, told):
+    assert type(misled[name]) is kind
+    assert told in misled[name].what
+
+
+def test_a_users_workflow_that_works_is_taken(misled):
+    facts = misled["obeyed"].facts
+    assert (facts.block_sizes, facts.accuracy_levels) == ((64,), (1,))
+
+
+@pytest.fixture
+def copied(converted, tmp_path):
+    def copy(variant):
+        return Path(shutil.copytree(converted[variant].path, tmp_path / variant))
+
+    return copy
+
+
+def test_a_healthy_folder_is_adopted(copied):
+    artifact = adopt(copied("int4"), load_recipe("int4"), "mine")
+    assert artifact.facts.block_sizes == (32,)
+
+
+def test_int4_that_is_said_to_be_int8_is_refused(copied):
+    with pytest.raises(ArtifactError, match="asked int8, the graph's matrices are int4"):
+        adopt(copied("int4"), load_recipe("int8"), "mine")
+
+
+def test_cut_weights_are_refused(copied):
+    folder = copied("int8")
+    file = folder / "model.onnx.data"
+    with file.open("r+b") as stream:
+        stream.truncate(file.stat().st_size - 1)
+    with pytest.raises(ArtifactError, match="cut short: tensor"):
+        adopt(folder, load_recipe("int8"), "mine")
+
+
+def poison(folder):
+    file = folder / "model.onnx.data"
+    file.write_bytes(b"\xff" * file.stat().st_size)
+
+
+def drop_template(folder):
+    (folder / "chat_template.jinja").unlink()
+
+
+def forget_the_question(folder):
+    (folder / "chat_template.jinja").write_text("{{ '<|im_start|>assistant\n' }}")
+
+
+def break_the_graph(folder):
+    file = folder / "model.onnx"
+    file.write_bytes(file.read_bytes().replace(b"MatMul", b"MutMal"))
+
+
+def break_the_tokenizer(folder):
+    (folder / "tokenizer.json").write_text("{}")
+
+
+@pytest.mark.parametrize(
+    ("plant", "told"),
+    [
+        (poison, "NaN or infinite"),
+        (drop_template, "its chat template failed"),
+        (forget_the_question, "leaves the user's words out"),
+        (break_the_graph, "loading it failed"),
+        (break_the_tokenizer, "its tokenizer failed"),
+    ],
+)
+def test_a_model_that_cannot_answer_is_refused(copied, tmp_path, plant, told):
+    folder = copied("fp32")
+    plant(folder)
+    with pytest.raises(ArtifactError, match=told):
+        prove(folder, log=tmp_path / "log")
+
+
+GATE = """
+import sys
+sys.path.insert(0, {repository!r})
+from pathlib import Path
+from harness.model.convert import convert
+from harness.model.recipe import load_recipe
+from harness.model.source import resolve_source
+from harness.model.toolchain import verify_toolchain
+convert(resolve_source({source!r}), {{"int4": load_recipe("int4")}}, cache=Path({cache!r}),
+        toolchain=verify_toolchain(Path({python!r})))
+"""
+
+
+def test_a_gate_killed_in_mid_conversion_leaves_nothing_that_is_trusted(tiny_source, toolchain, tmp_path):
+    cache = tmp_path / "cache"
+    places = {"repository": str(REPOSITORY), "source": str(tiny_source.path), "cache": str(cache)}
+    code = GATE.format(**places, python=str(toolchain.python))
+    gate = subprocess.Popen([sys.executable, "-P", "-c", code])
+    store = cache / "artifacts"
+    wait_for(lambda: list(store.glob(".*-*/started")))
+    os.kill(gate.pid, signal.SIGKILL)
+    gate.wait()
+    assert list(store.glob("*/manifest.json")) == []
+
+    class Asked:
+        versions = toolchain.versions
+
+        def __call__(self):
+            raise ToolchainError("it wants to convert again")
+
+    again = convert(tiny_source, {"int4": load_recipe("int4")}, cache=cache, toolchain=Asked())["int4"]
+    assert isinstance(again, ToolchainError)
+
+
+def wait_for(condition, timeout_s=60.0):
+    end_s = time.perf_counter() + timeout_s
+    while not condition():
+        assert time.perf_counter() < end_s, "waited too long"
+        time.sleep(0.01)
+
+
+ADAPTER = """
+import json, sys, torch
+from pathlib import Path
+from safetensors.torch import load_file, save_file
+base, folder = map(Path, sys.argv[1:])
+folder.mkdir()
+torch.manual_seed(1)
+weight = load_file(base / "model.safetensors")["model.layers.0.mlp.down_proj.weight"]
+name = "base_model.model.model.layers.0.mlp.down_proj"
+tensors = {f"{name}.lora_A.weight": torch.randn(4, weight.shape[1]), f"{name}.lora_B.weight": torch.randn(weight.shape[0], 4)}
+save_file(tensors, folder / "adapter_model.safetensors")
+settings = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "base_model_name_or_path": str(base)}
+(folder / "adapter_config.json").write_text(json.dumps(settings))
+delta = 2.0 * tensors[f"{name}.lora_B.weight"] @ tensors[f"{name}.lora_A.weight"]
+torch.save((weight.float() + delta).half(), folder / "expected.pt")
+"""
+COMPARE = """
+import sys, torch
+from safetensors.torch import load_file
+merged, expected, base = sys.argv[1:]
+name = "model.layers.0.mlp.down_proj.weight"
+tensors, old = load_file(merged), load_file(base)
+assert torch.equal(tensors.pop(name), torch.load(expected))
+assert old.pop(name) is not None and all(torch.equal(tensors[key], old[key]) for key in old)
+"""
+
+
+def test_a_lora_adapter_is_merged_into_its_base(tiny_source, toolchain, tmp_path):
+    adapter, cache = tmp_path / "adapter", tmp_path / "cache"
+
+    def run(code, *arguments):
+        subprocess.run([str(toolchain.python), "-c", code, *map(str, arguments)], check=True)
+
+    run(ADAPTER, tiny_source.path, adapter)
+    source = obtain_source(str(adapter), cache=cache, toolchain=toolchain)
+    assert source.digest != tiny_source.digest
+    weights = tiny_source.path / "model.safetensors"
+    run(COMPARE, source.path / "model.safetensors", adapter / "expected.pt", weights)
+
+    def untouchable():
+        raise AssertionError("nothing needs merging")
+
+    assert obtain_source(str(adapter), cache=cache, toolchain=untouchable).digest == source.digest
