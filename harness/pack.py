@@ -141,12 +141,6 @@ class DomainPack(Settings):
             messages.insert(0, {"role": "system", "content": self.domain.system_prompt})
         return messages
 
-    def expected_text(self, case: Case) -> str | None:
-        """The right answer as the model should write it; None where a case has no single right answer."""
-        if case.expected is None or isinstance(case.expected, str):
-            return case.expected
-        return json.dumps(case.expected, ensure_ascii=False)
-
 
 FILES = ("domain.toml", "cases.jsonl", "edge_cases.jsonl", "texts.jsonl", "padding.txt")
 SCHEMA_FILE = "response.schema.json"

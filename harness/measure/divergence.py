@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -107,9 +107,15 @@ def _perplexity(nll_nats: npt.NDArray[np.float64]) -> float | None:
     return float(np.exp(nll_nats.mean())) if nll_nats.size else None
 
 
-def score_reference(session: ScoringSession, pack: DomainPack, step: Step = no_step) -> ReferenceScores:
-    """Score the pack's texts and up to 60 right answers with the source model."""
-    sequences = _sequences(session, pack)
+def score_reference(
+    session: ScoringSession, pack: DomainPack, answers: Mapping[str, str], step: Step = no_step
+) -> ReferenceScores:
+    """Score the pack's texts and up to 60 right answers with the source model.
+
+    `answers` maps case ids to right answers as the model writes them: another way to write the same JSON would measure
+    surprise at spaces.
+    """
+    sequences = _sequences(session, pack, answers)
     rows = []
     for done, sequence in enumerate(sequences, 1):
         rows.append(session.logits(sequence.token_ids)[list(sequence.positions)])
@@ -117,15 +123,15 @@ def score_reference(session: ScoringSession, pack: DomainPack, step: Step = no_s
     return ReferenceScores(sequences=sequences, logits=np.concatenate(rows))
 
 
-def _sequences(session: ScoringSession, pack: DomainPack) -> tuple[ScoredSequence, ...]:
+def _sequences(session: ScoringSession, pack: DomainPack, answers: Mapping[str, str]) -> tuple[ScoredSequence, ...]:
     found = []
     for text in pack.texts:
         ids = session.encode(text.text)[: session.context_length - 1]
         found.append((text.id, text.text, ids, range(len(ids) - 1), False))
-    answered = [case for case in pack.cases if pack.expected_text(case) is not None]
+    answered = [case for case in pack.cases if answers.get(case.id)]
     for case in answered[:: max(1, len(answered) // _ANSWERS)]:
         prompt = session.render(pack.conversation(case.messages))
-        full = prompt + (pack.expected_text(case) or "")
+        full = prompt + answers[case.id]
         start, ids = len(session.encode(prompt)), session.encode(full)
         found.append((case.id, full, ids, range(start - 1, len(ids) - 1), True))
     return _thinned(found)

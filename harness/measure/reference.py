@@ -14,7 +14,7 @@ from harness.pack import DomainPack
 from harness.runtime.session import ScoringSession, Step, no_step
 from harness.store import build_once, digest_of
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,4 +75,5 @@ def _measure(session: ScoringSession, pack: DomainPack, folder: Path, step: Call
         "prompts": {case.id: session.render(pack.conversation(case.messages)) for case in pack.cases},
     }
     (folder / "answers.json").write_text(json.dumps(saved), encoding="utf-8")
-    score_reference(session, pack, step("source model: logits")).save(folder)
+    right = {answer.case_id: answer.text for answer in answers if answer.is_exact}
+    score_reference(session, pack, right, step("source model: logits")).save(folder)

@@ -8,6 +8,7 @@ from harness.measure.divergence import Divergence, ReferenceScores, compare_with
 from harness.pack import load_pack
 from harness.runtime.fake import FakeSession
 
+ANSWERS = {f"case-{n}": f"part {n}" for n in range(8)}
 LOGITS = np.log(np.array([[0.5, 0.25, 0.25]], dtype=np.float32))
 
 
@@ -72,7 +73,7 @@ def fake(noise=0.0, **options):
 
 @pytest.fixture
 def reference(pack_folder):
-    return score_reference(fake(), load_pack(pack_folder))
+    return score_reference(fake(), load_pack(pack_folder), ANSWERS)
 
 
 def test_a_session_does_not_diverge_from_itself(reference):
@@ -111,6 +112,11 @@ def test_another_tokenizer_is_named(reference):
 
 def test_positions_are_thinned_to_the_budget(pack_folder, monkeypatch):
     monkeypatch.setattr("harness.measure.divergence.LOGITS_BUDGET_BYTES", 40_000)
-    thin = score_reference(fake(), load_pack(pack_folder))
+    thin = score_reference(fake(), load_pack(pack_folder), ANSWERS)
     assert thin.logits.nbytes <= 2 * 40_000  # ids reach 130 of a vocabulary of 130; the last of each stride may overlap
     assert compare_with_reference(fake(), thin).metrics()["kld_mean_nats"] == pytest.approx(0, abs=1e-12)
+
+
+def test_without_a_right_answer_perplexity_is_no_evidence(pack_folder):
+    reference = score_reference(fake(), load_pack(pack_folder), {})
+    assert compare_with_reference(fake(), reference).metrics()["perplexity"] is None
