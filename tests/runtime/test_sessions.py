@@ -1,0 +1,88 @@
+"""The seam: every runtime behind one protocol, and what onnxruntime-genai really does behind it."""
+
+import numpy as np
+import pytest
+
+from harness.errors import InvalidPromptError, SessionError
+from harness.runtime.fake import FakeSession
+from harness.runtime.genai import GenaiSession
+from harness.runtime.opening import open_session
+from harness.runtime.session import ScoringSession, Session, TokenTimeline
+
+QUESTION = [{"role": "user", "content": "What does E4 mean on my oven?"}]
+
+
+def test_times_of_an_answer_by_hand():
+    line = TokenTimeline(start_s=10.0, token_s=(10.5, 10.6, 10.9))
+    assert line.ttft_s == 0.5
+    assert line.itl_s == pytest.approx((0.1, 0.3))
+    assert line.tpot_s == pytest.approx(0.2)
+    assert line.e2e_s == pytest.approx(0.9)
+
+
+def test_times_without_tokens_are_missing_and_not_zero():
+    empty = TokenTimeline(start_s=10.0, token_s=())
+    assert (empty.ttft_s, empty.tpot_s, empty.e2e_s, empty.itl_s) == (None, None, None, ())
+
+
+def test_the_fake_keeps_the_protocol():
+    fake = FakeSession(lambda messages: messages[-1]["content"].upper())
+    assert isinstance(fake, Session)
+    assert isinstance(fake, ScoringSession)
+    assert fake.answer([{"role": "user", "content": "abc"}], max_new_tokens=2).text == "AB"
+    with pytest.raises(InvalidPromptError):
+        FakeSession(str, context_length=3).answer(QUESTION, max_new_tokens=1)
+
+
+def test_a_folder_without_a_model_cannot_be_opened(tmp_path):
+    with pytest.raises(SessionError, match="cannot load the model"):
+        GenaiSession(tmp_path)
+
+
+@pytest.mark.toolchain
+class TestGenai:
+    @pytest.fixture(scope="class")
+    def session(self, demo_artifact):
+        opened = open_session({"runtime": "genai", "path": str(demo_artifact)})
+        yield opened
+        opened.close()
+        opened.close()
+
+    def test_it_keeps_the_protocol(self, session):
+        assert isinstance(session, ScoringSession)
+        assert session.context_length == 2048
+
+    def test_the_same_question_gets_the_same_answer(self, session):
+        answers = [session.answer(QUESTION, max_new_tokens=64) for _ in range(3)]
+        assert len({answer.text for answer in answers}) == 1
+        assert answers[0].finish_reason == "stop"
+        assert len(answers[0].timeline.token_s) == len(answers[0].token_ids) + 1  # the end token was generated too
+
+    def test_an_answer_is_cut_where_it_is_told(self, session):
+        answer = session.answer(QUESTION, max_new_tokens=3)
+        assert (answer.finish_reason, len(answer.token_ids)) == ("length", 3)
+
+    def test_equal_work_goes_on_beyond_the_end_token(self, session):
+        answer = session.answer(QUESTION, max_new_tokens=100, min_new_tokens=100)
+        assert len(answer.timeline.token_s) == 100
+
+    def test_control_tokens_are_single_ids(self, session):
+        prompt = session.render(QUESTION)
+        assert prompt.endswith("<|im_start|>assistant\n")
+        assert len(session.encode("<|im_end|>")) == 1
+
+    def test_one_prefill_shows_the_logits_of_every_position(self, session):
+        ids = session.encode(session.render(QUESTION))
+        logits = session.logits(ids)
+        assert logits.shape[0] == len(ids)
+        first = session.answer(QUESTION, max_new_tokens=1).token_ids[0]
+        assert int(np.argmax(logits[-1])) == first
+
+    @pytest.mark.parametrize(
+        ("content", "message"), [("word " * 2100, "the context 2048"), ("a\0b", "NUL")], ids=["over the context", "NUL"]
+    )
+    def test_a_refused_prompt_harms_nobody(self, session, content, message):
+        before = session.answer(QUESTION, max_new_tokens=64).text
+        with pytest.raises(InvalidPromptError, match=message):
+            session.answer([{"role": "user", "content": content}], max_new_tokens=4)
+        assert session.answer(QUESTION, max_new_tokens=64).text == before
