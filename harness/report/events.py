@@ -29,9 +29,7 @@ class EventLog:
 
     def latency(self, variant: str, prompt_tokens: int, values: dict[str, float | None]) -> None:
         """Latency metrics at one prompt length."""
-        self._append(
-            {"event": "latency", "variant": variant, "prompt_tokens": prompt_tokens, "values": values}
-        )
+        self._append({"event": "latency", "variant": variant, "prompt_tokens": prompt_tokens, "values": values})
 
     def check(self, result: CheckResult) -> None:
         """A judgement."""
