@@ -10,13 +10,11 @@ import onnx
 
 
 def shuffle_one_layer(folder: Path) -> None:
-    """The quantised weights of one projection, byte by byte in another order."""
+    """The quantised weights of all projections of one layer, byte by byte in another order."""
     model = onnx.load(folder / "model.onnx", load_external_data=False)
-    weight = max(
-        (t for t in model.graph.initializer if "layers.1." in t.name or "layers_1_" in t.name or ".1." in t.name),
-        key=lambda tensor: int(np.prod(tensor.dims)),
-    )
-    _rewrite(folder, weight, lambda content: np.random.default_rng(0).permutation(content))
+    for tensor in model.graph.initializer:
+        if tensor.name.startswith("model.layers.1.") and tensor.name.endswith("qweight"):
+            _rewrite(folder, tensor, lambda content: np.random.default_rng(0).permutation(content))
 
 
 def break_positions_beyond(folder: Path, tokens: int = 600) -> None:

@@ -24,7 +24,9 @@ def gate(tmp_path):
 
     def run(variants, *suites, options=(), env=None, pack=PACK):
         demo = (ROOT / "gate.toml").read_text(encoding="utf-8")
-        limits = demo[demo.index("# Quality:") :]
+        limits = "\n\n".join(
+            block for block in demo[demo.index("# Quality:") :].split("\n\n") if applies(block, variants)
+        )
         head = f"[model]\nsource = '{ROOT / 'fixtures/data/demo/model'}'\n[domain]\npack = '{pack}'\n"
         config = tmp_path / "gate.toml"
         config.write_text(f"{head}{variants}\n{limits}", encoding="utf-8")
@@ -44,6 +46,11 @@ def gate(tmp_path):
         return done.returncode, done.stdout + done.stderr
 
     return run
+
+
+def applies(block, variants):
+    """Whether a block of the demo's limits is common, or belongs to a variant that is tried here."""
+    return not block.startswith("[variants.") or f"[variants.{block.split('.')[1]}]" in variants
 
 
 def adopted(folder, precision="int8", name="int8"):
