@@ -20,6 +20,7 @@ ORDER = (
     "measure",
     "checks",
     "report",
+    "doctor",
     "cli",
 )
 HEAVY = ("olive", "torch", "transformers", "foundry_local_sdk", "memray", "onnx")
