@@ -86,6 +86,12 @@ def serve_job(work: Callable[[dict[str, Any]], dict[str, Any]], arguments: Seque
     result_file.write_text(json.dumps(result), encoding="utf-8")
 
 
+def tell_progress(text: str) -> None:
+    """The child's side: show a line to the user at once, through the parent's `notify`."""
+    sys.stdout.write(f"{PROGRESS_MARK}{text}\n")
+    sys.stdout.flush()
+
+
 def log_tail(log: Path, lines: int = 12) -> str:
     """The last lines of a log, indented for a message."""
     text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from harness.child import PROGRESS_MARK, serve_job
+from harness.child import serve_job, tell_progress
 from harness.errors import InvalidPromptError, MeasureError
 from harness.runtime.opening import open_session
 from harness.runtime.session import Message, Session
@@ -104,7 +104,7 @@ def measure(workload: Workload, job: dict[str, Any]) -> dict[str, Any]:
     for segment in range(segments + 1):
         if segment:
             workload.run(segment_requests)
-        _progress(f"leaks: {segment} of {segments} segments of {segment_requests} requests")
+        tell_progress(f"leaks: {segment} of {segments} segments of {segment_requests} requests")
         settle()
         in_use[segment] = meter.in_use_bytes()
         if meter.anonymous_bytes:
@@ -130,7 +130,7 @@ def list_stacks(workload: Workload, job: dict[str, Any]) -> dict[str, Any]:
     workload.run(job["warmup_requests"])
     with tempfile.TemporaryDirectory(prefix="slm-gate-") as folder:
         for name in ("dropped", "kept"):
-            _progress(f"leaks: tracing allocations, window {name}")
+            tell_progress(f"leaks: tracing allocations, window {name}")
             settle()
             with memray.Tracker(
                 Path(folder, name),
@@ -246,11 +246,6 @@ def _as_stack(record: Any) -> dict[str, Any]:
         "allocations": record.n_allocations,
         "frames": [list(frame) for frame in record.hybrid_stack_trace()],
     }
-
-
-def _progress(text: str) -> None:
-    sys.stdout.write(f"{PROGRESS_MARK}{text}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-from harness.child import PROGRESS_MARK, serve_job
+from harness.child import serve_job, tell_progress
 from harness.errors import MeasureError
 from harness.runtime.opening import import_runtime, open_session
 from harness.runtime.session import Answer, Session
@@ -93,8 +93,7 @@ def _answer_all(session: Session, job: dict[str, Any], process: psutil.Process) 
                 "tokens": _tokens(answer),
             }
         )
-        sys.stdout.write(f"{PROGRESS_MARK}memory and CPU: {index} of {len(conversations)} answers\n")
-        sys.stdout.flush()
+        tell_progress(f"memory and CPU: {index} of {len(conversations)} answers")
     return samples
 
 
