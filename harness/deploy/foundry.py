@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import re
 import shutil
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,17 +22,15 @@ from harness.child import Notify, silent
 from harness.deploy import foundry_sdk
 from harness.deploy.foundry_sdk import reason
 from harness.deploy.home import OwnFolder, refusing_socket
-from harness.deploy.prompt_template import (
-    check_prompt_template,
-    derive_prompt_template,
-    shipped_prompt_template,
-    write_inference_model,
-)
+from harness.deploy.prompt_template import choose_prompt_template, write_inference_model
 from harness.deploy.staging import stage
 from harness.errors import DeployError, GateError
 
 _ALIAS: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 """What Foundry Local takes for the name in `name:version`."""
+
+_UNLOAD_GRACE_S: Final = 5.0
+"""How long a model may stay in use after the last client has gone."""
 
 _open_host: FoundryHost | None = None
 
@@ -108,7 +107,7 @@ class FoundryHost:
                 template and the chat template disagree, or Foundry does not list the model.
         """
         self._require_free(alias)
-        template, problem = _prompt_template(folder, prompt_template)
+        template, problem = choose_prompt_template(folder, prompt_template)
         if problem:
             self._notify(f"{alias}: inference_model.json without PromptTemplate: {problem}")
         staged = self._folder.path / "models" / alias
@@ -157,15 +156,60 @@ class FoundryHost:
                 next_step=f"read the log in {self.logs}",
             )
 
+    def context_length(self, model: RegisteredModel) -> int:
+        """Prompt and answer together, in tokens, as Foundry knows it.
+
+        Raises:
+            DeployError: it does not know, and so would bound no request.
+        """
+        with foundry_sdk.raising(self._failure(f"did not describe {model.model_id}")):
+            length = model.handle.context_length
+        if not length:
+            raise DeployError(
+                "Foundry Local does not know the model's context length",
+                where=str(model.artifact),
+                next_step="see that genai_config.json has model.context_length",
+            )
+        return int(length)
+
     def unload(self, model: RegisteredModel) -> None:
         """Give the model's memory back; nothing happens to one that is not loaded.
+
+        A request whose client has hung up ends a moment later; it is waited for.
 
         Raises:
             DeployError: Foundry refused to unload it.
         """
+        until_s = time.monotonic() + _UNLOAD_GRACE_S
         with foundry_sdk.raising(self._failure(f"did not unload {model.model_id}")):
-            if model.handle.is_loaded:
-                model.handle.unload()
+            while model.handle.is_loaded:
+                try:
+                    model.handle.unload()
+                except foundry_sdk.load_sdk().FoundryLocalException as error:
+                    if foundry_sdk.IN_USE not in str(error) or time.monotonic() > until_s:
+                        raise
+                    time.sleep(0.05)
+
+    def serve(self) -> str:
+        """Start Foundry's web service on loopback unless it runs; return where an OpenAI client finds the models.
+
+        Raises:
+            DeployError: it does not start.
+        """
+        with foundry_sdk.raising(self._failure("did not start its web service")):
+            if not self._manager.urls:
+                self._manager.start_web_service()
+            return f"{str(self._manager.urls[0]).rstrip('/')}{foundry_sdk.LOCAL_CATALOG_PATH}"
+
+    def stop_serving(self) -> None:
+        """Stop the web service; nothing happens where none runs. The next one may get another port.
+
+        Raises:
+            DeployError: it does not stop.
+        """
+        with foundry_sdk.raising(self._failure("did not stop its web service")):
+            if self._manager.urls:
+                self._manager.stop_web_service()
 
     def unregister(self, model: RegisteredModel) -> None:
         """Unload the model, take it off the list, and remove the folder it was served from.
@@ -223,7 +267,7 @@ class FoundryHost:
         return handle
 
     def _require_free(self, alias: str) -> None:
-        if not _ALIAS.fullmatch(alias):
+        if not is_alias(alias):
             raise DeployError(
                 f"{alias!r} cannot be the name of a model in Foundry Local",
                 next_step="use up to 120 letters, digits, dots, dashes and underscores, a letter or digit first",
@@ -265,16 +309,6 @@ class FoundryHost:
         self._folder.remove()
 
 
-def _prompt_template(folder: Path, given: Mapping[str, str] | None) -> tuple[Mapping[str, str] | None, str | None]:
-    """The template to write, or why there is none: the user's, the folder's own, or one derived."""
-    if given is not None:
-        check_prompt_template(folder, given)
-        return given, None
-    try:
-        shipped = shipped_prompt_template(folder)
-        if shipped is None:
-            return derive_prompt_template(folder), None
-        check_prompt_template(folder, shipped)
-    except DeployError as error:
-        return None, error.what
-    return shipped, None
+def is_alias(name: str) -> bool:
+    """Whether Foundry Local takes a name for a model's."""
+    return _ALIAS.fullmatch(name) is not None

@@ -19,6 +19,12 @@ from harness.errors import DeployError, GateError
 INVALID_ARGUMENT: Final = 3
 """`FoundryLocalException.error_code` of a request that Foundry refuses before it does anything."""
 
+IN_USE: Final = "still using it"
+"""Part of what Foundry says when a model cannot be unloaded because of a request."""
+
+LOCAL_CATALOG_PATH: Final = "/catalogs/local/v1"
+"""Where the web service has registered models; its `/v1` is the public catalog, which answers 404 for them."""
+
 MakeError = Callable[[BaseException], GateError]
 """Words the gate's own error for one that the SDK raised."""
 
@@ -65,6 +71,7 @@ def start(folder: Path, logs: Path, catalog_url: str) -> tuple[Any, Any]:
                 logs_dir=str(logs),
                 log_level=sdk.LogLevel.WARNING,
                 catalog_urls=[(catalog_url, None)],
+                web=sdk.Configuration.WebService(urls="http://127.0.0.1:0"),
                 disable_nonessential_telemetry=True,
             )
         )

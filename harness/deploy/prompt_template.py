@@ -19,6 +19,7 @@ from harness.errors import DeployError
 
 __all__ = [
     "check_prompt_template",
+    "choose_prompt_template",
     "derive_prompt_template",
     "render_chat_template",
     "render_prompt",
@@ -133,6 +134,27 @@ def shipped_prompt_template(folder: Path) -> Mapping[str, str] | None:
     if template is not None and not isinstance(template, dict):
         raise DeployError(f"PromptTemplate in {FILE_NAME} is not an object", where=str(file))
     return template
+
+
+def choose_prompt_template(
+    folder: Path, given: Mapping[str, str] | None
+) -> tuple[Mapping[str, str] | None, str | None]:
+    """The template to write, or why there is none: the user's, the folder's own, or one derived.
+
+    Raises:
+        DeployError: the user's own says something else than the chat template.
+    """
+    if given is not None:
+        check_prompt_template(folder, given)
+        return given, None
+    try:
+        shipped = shipped_prompt_template(folder)
+        if shipped is None:
+            return derive_prompt_template(folder), None
+        check_prompt_template(folder, shipped)
+    except DeployError as error:
+        return None, error.what
+    return shipped, None
 
 
 def _derive_history(chat: ChatTemplate, prompt: str) -> dict[str, str]:

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -18,6 +19,14 @@ _ROLES: Final = frozenset({"system", "user", "assistant", "developer"})
 """Roles that a plain conversation can have; Foundry wants a call id for `tool`."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedAnswer(Answer):
+    """What Foundry Local said to one conversation; it tells how many tokens, but not which."""
+
+    completion_tokens: int
+    """Tokens of the answer by Foundry's own count, end-of-sequence left out."""
+
+
 class FoundrySession:
     """A `Session` over a model registered in Foundry Local.
 
@@ -25,8 +34,7 @@ class FoundrySession:
     inside a character, and under load several at once.
 
     Raises:
-        DeployError: Foundry does not load the model.
-        SessionError: Foundry does not tell the model's context length.
+        DeployError: Foundry does not load the model, or does not know its context length.
     """
 
     def __init__(
@@ -44,11 +52,13 @@ class FoundrySession:
         self._sdk = load_sdk()
         self._open = True
         host.load(model)
-        self.context_length = self._context_length()
+        self.context_length = host.context_length(model)
 
-    def answer(self, messages: Sequence[Message], *, max_new_tokens: int) -> Answer:
+    def answer(self, messages: Sequence[Message], *, max_new_tokens: int) -> ServedAnswer:
         """Answer greedily in a chat session of its own: a used one remembers what was said in it."""
-        self._require_valid(messages, max_new_tokens)
+        if not self._open:
+            raise SessionError("the session is closed", where=self.name)
+        require_plain_request(messages, max_new_tokens, where=self.name)
         start_s = time.perf_counter()
         try:
             return self._answer(messages, max_new_tokens, start_s)
@@ -69,7 +79,7 @@ class FoundrySession:
             if self._on_close is not None:
                 self._on_close()
 
-    def _answer(self, messages: Sequence[Message], max_new_tokens: int, start_s: float) -> Answer:
+    def _answer(self, messages: Sequence[Message], max_new_tokens: int, start_s: float) -> ServedAnswer:
         sdk = self._sdk
         with (
             raising(self._refusal),
@@ -81,11 +91,12 @@ class FoundrySession:
                 text, token_s = _collect(stream)
                 with stream.final_response as final:
                     ending, usage = final.finish_reason, final.get_usage()
-        return Answer(
+        return ServedAnswer(
             text=text,
             token_ids=None,
             finish_reason=self._finish_reason(ending),
             timeline=TokenTimeline(start_s=start_s, token_s=tuple(token_s), prompt_tokens=usage.prompt_tokens or None),
+            completion_tokens=int(usage.completion_tokens),
         )
 
     def _request(self, messages: Sequence[Message], max_new_tokens: int) -> Any:
@@ -98,28 +109,30 @@ class FoundrySession:
         search = sdk.SearchOptions(max_output_tokens=max_new_tokens, temperature=0.0, do_sample=False)
         return request.set_options(sdk.RequestOptions(search=search))
 
+    def prompt_tokens(self, messages: Sequence[Message]) -> int:
+        """How many tokens Foundry makes of a conversation, the assistant's turn opened.
+
+        Raises:
+            InvalidPromptError: Foundry refuses the conversation.
+            SessionError: Foundry does not answer.
+        """
+        return int(self._budget(messages).prompt_tokens)
+
     def _room(self, messages: Sequence[Message]) -> int:
         """How many tokens of the context the prompt leaves free; below 1 when there is none, or no telling."""
         try:
-            with (
-                raising(self._refusal),
-                self._sdk.ChatSession(self._model.handle) as chat,
-                self._request(messages, 1) as request,
-            ):
-                budget = chat.preflight_request(request)
+            budget = self._budget(messages)
         except SessionError:
             return 0
         return int(budget.context_limit_tokens - budget.prompt_tokens)
 
-    def _require_valid(self, messages: Sequence[Message], max_new_tokens: int) -> None:
-        if not self._open:
-            raise SessionError("the session is closed", where=self.name)
-        if max_new_tokens < 1:
-            raise SessionError(f"an answer of {max_new_tokens} tokens was asked for", where=self.name)
-        for message in messages:
-            problem = _problem(message)
-            if problem:
-                raise InvalidPromptError(problem, where=self.name)
+    def _budget(self, messages: Sequence[Message]) -> Any:
+        with (
+            raising(self._refusal),
+            self._sdk.ChatSession(self._model.handle) as chat,
+            self._request(messages, 1) as request,
+        ):
+            return chat.preflight_request(request)
 
     def _refusal(self, error: BaseException) -> GateError:
         refused = getattr(error, "error_code", None) == INVALID_ARGUMENT
@@ -135,16 +148,20 @@ class FoundrySession:
             return "stop"
         raise SessionError(f"Foundry Local ended the answer with {ending!r}", where=self.name)
 
-    def _context_length(self) -> int:
-        with raising(self._refusal):
-            length = self._model.handle.context_length
-        if not length:
-            raise SessionError(
-                "Foundry Local does not know the model's context length",
-                where=str(self._model.artifact),
-                next_step="see that genai_config.json has model.context_length",
-            )
-        return int(length)
+
+def require_plain_request(messages: Sequence[Message], max_new_tokens: int, *, where: str) -> None:
+    """Refuse what Foundry would take and understand otherwise than it was meant.
+
+    Raises:
+        InvalidPromptError: a turn that the model would not see as it is.
+        SessionError: no tokens were asked for.
+    """
+    if max_new_tokens < 1:
+        raise SessionError(f"an answer of {max_new_tokens} tokens was asked for", where=where)
+    for message in messages:
+        problem = _problem(message)
+        if problem:
+            raise InvalidPromptError(problem, where=where)
 
 
 def open_foundry_session(spec: Mapping[str, Any]) -> Session:
