@@ -7,12 +7,13 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tabulate import tabulate
 
 from harness.child import REPOSITORY
+from harness.deploy.registration import Finding, examine_folder
 from harness.doctor import examine
 from harness.errors import ConfigError, GateError
 from harness.model.artifact import Artifact
@@ -23,7 +24,7 @@ from harness.model.obtain import obtain_source
 from harness.model.recipe import load_recipe
 from harness.model.toolchain import ToolchainOnDemand, ensure_toolchain
 from harness.report.record import load_record
-from harness.report.table import comparison_table, findings, latency_table, recommendation
+from harness.report.table import comparison_table, findings, further_tables, recommendation
 from harness.store import default_cache, publish
 from harness.units import format_bytes, format_seconds
 
@@ -66,7 +67,11 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("inspect", help="show what a converted model's graph really is")
     command.add_argument("folder", type=Path, help="folder of an ONNX model for onnxruntime-genai")
     command.add_argument("--json", action="store_true", help="for machines")
-    command = commands.add_parser("doctor", help="is this environment able to convert, run and deploy")
+    command = commands.add_parser("doctor", help="is this environment, or a model folder, able to be deployed")
+    command.add_argument("folder", nargs="?", type=Path, help="model folder, or a whole model cache, to look at")
+    command.add_argument("--cache-root", type=Path, metavar="DIR", help="the folder that Foundry Local searches")
+    command.add_argument("--id", metavar="NAME:VERSION", help="what the model is to be registered as")
+    command.add_argument("--release", help="foundry-local-sdk that serves it (the installed one)")
     command.add_argument("--toolchain", type=Path, metavar="PYTHON", help="an existing interpreter to look at")
     commands.add_parser(
         "toolchain", help="run a Python script in the conversion environment, made on first need", add_help=False
@@ -143,12 +148,18 @@ def _short(value: object) -> str:
 
 def _doctor(given: argparse.Namespace) -> int:
     is_well = True
-    for finding in examine(default_cache(), given.toolchain):
+    for finding in _findings(given):
         is_well &= finding.is_well
         print(f"{'ok  ' if finding.is_well else 'MEND'} {finding.what}: {finding.found}", flush=True)
         if not finding.is_well and finding.remedy:
             print(f"       next: {finding.remedy}")
     return 0 if is_well else 1
+
+
+def _findings(given: argparse.Namespace) -> Iterator[Finding]:
+    if given.folder is None:
+        return examine(default_cache(), given.toolchain)
+    return examine_folder(given.folder, cache_root=given.cache_root, model_id=given.id, release=given.release)
 
 
 def _toolchain(command: Sequence[str]) -> int:
@@ -162,8 +173,8 @@ def _report(run: Path) -> int:
     record = load_record(run)
     print(f"{record.run_id}: {record.model.get('spec')}, {record.domain.get('name')}\n")
     print(comparison_table(record))
-    if any(variant.latency_by_prompt_tokens for variant in record.variants.values()):
-        print(f"\n{latency_table(record)}")
+    for title, table in further_tables(record):
+        print(f"\n{title}\n\n{table}")
     print("\n".join(["", *findings(record), recommendation(record)]))
     return 0
 

@@ -7,13 +7,13 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 import psutil
 
 from harness.deploy.foundry import FoundryHost
+from harness.deploy.registration import Finding
 from harness.errors import GateError
 from harness.model.toolchain import PINS, is_ready, toolchain_key, venv_python, verify_toolchain
 from harness.units import format_bytes
@@ -21,19 +21,6 @@ from harness.units import format_bytes
 _SERVING = ("onnxruntime", "onnxruntime-genai", "onnxruntime-genai-core", "foundry-local-sdk")
 _RIVALS = ("onnxruntime-gpu", "onnxruntime-genai-cuda", "onnxruntime-genai-directml", "onnxruntime-directml")
 _COMFORTABLE_BYTES = 8 * 1024**3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing that was looked at."""
-
-    what: str
-    is_well: bool
-    """Nothing to do; a finding that only limits what is possible is well too, and says so."""
-
-    found: str
-    remedy: str = ""
-    """What to do next; empty when all is well."""
 
 
 def examine(cache: Path, toolchain_python: Path | None = None) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from tabulate import tabulate
 
@@ -32,7 +32,18 @@ ROWS: dict[str, tuple[str, ...]] = {
         "cpu_utilization",
     ),
     "memory": ("size_bytes", "peak_rss_bytes", "leak_bytes_per_request", "foundry_leak_bytes_per_request"),
-    "deployment": ("foundry_same_answer_rate",),
+    "deployment": (
+        "foundry_same_answer_rate",
+        "foundry_http_same_answer_rate",
+        "foundry_stream_same_answer_rate",
+        "foundry_refusal_rate",
+        "foundry_unload_retention_bytes",
+        "load_same_answer_rate",
+        "load_requests_per_second",
+        "load_ttft_p95_s",
+        "soak_same_answer_rate",
+        "soak_growth_bytes",
+    ),
 }
 
 
@@ -59,6 +70,53 @@ def latency_table(record: RunRecord, style: str = "simple") -> str:
         for length, values in variant.latency_by_prompt_tokens.items()
     ]
     return tabulate(rows, headers=["variant", "prompt tokens", *columns], tablefmt=style, disable_numparse=True)
+
+
+def load_table(record: RunRecord, style: str = "simple") -> str:
+    """The web service under load, one row per variant and number of clients."""
+    counts = ("clients", "requests", "errors", "same")
+    columns = ("requests_per_second", "tokens_per_second", "ttft_p50_s", "ttft_p95_s", "itl_p50_s", "itl_p95_s")
+    rows = [
+        [name, *(level[count] for count in counts), *(format_metric(column, level[column]) for column in columns)]
+        for name, variant in record.variants.items()
+        for level in variant.details.get("load", [])
+    ]
+    return tabulate(rows, headers=["variant", *counts, *columns], tablefmt=style, disable_numparse=True)
+
+
+_STEPS = (
+    "registered",
+    "listed",
+    "loaded",
+    "answers_in_process",
+    "answers_over_http",
+    "same_tokens",
+    "unloaded",
+    "memory_given_back",
+)
+
+
+def deployment_table(record: RunRecord, style: str = "simple") -> str:
+    """How far each variant came in Foundry Local, one row per variant."""
+    words = {True: "yes", False: "NO", None: "-"}
+    rows = [
+        [name, *(words[variant.details["deployment"].get(step)] for step in _STEPS)]
+        for name, variant in record.variants.items()
+        if "deployment" in variant.details
+    ]
+    headers = ["variant", *(step.replace("_", " ").replace("http", "HTTP") for step in _STEPS)]
+    return tabulate(rows, headers=headers, tablefmt=style, disable_numparse=True)
+
+
+def further_tables(record: RunRecord, style: str = "simple") -> Iterator[tuple[str, str]]:
+    """The tables beside the comparison, each with its title, as far as the run measured them."""
+    variants = record.variants.values()
+    if any("deployment" in variant.details for variant in variants):
+        yield "deployment on Foundry Local", deployment_table(record, style)
+    if any(variant.latency_by_prompt_tokens for variant in variants):
+        yield "latency by prompt length", latency_table(record, style)
+    if any("load" in variant.details for variant in variants):
+        yield "load on the web service", load_table(record, style)
 
 
 def recommendation(record: RunRecord) -> str:
@@ -94,8 +152,8 @@ def comparison_markdown(record: RunRecord) -> str:
         f"**{recommendation(record)}**",
         comparison_table(record, "github"),
     ]
-    if any(variant.latency_by_prompt_tokens for variant in record.variants.values()):
-        parts += ["## Latency by prompt length", latency_table(record, "github")]
+    for title, table in further_tables(record, "github"):
+        parts += [f"## {title[0].upper()}{title[1:]}", table]
     broken = findings(record)
     if broken:
         parts += ["## What failed", "\n".join(f"* {_cell(line)}" for line in broken)]

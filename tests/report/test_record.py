@@ -6,7 +6,7 @@ from harness.config import Limit
 from harness.errors import GateError
 from harness.report.events import EventLog, read_events
 from harness.report.record import SCHEMA_VERSION, build_record, load_record, point_latest, save_record
-from harness.report.table import comparison_markdown, comparison_table, findings, recommendation
+from harness.report.table import comparison_markdown, comparison_table, findings, further_tables, recommendation
 
 LIMIT = Limit(min=0.9, reason="because it must")
 REQUIRED = {"int4": {"exact_match_rate": LIMIT}, "int8": {"exact_match_rate": LIMIT}}
@@ -93,3 +93,21 @@ def test_model_output_cannot_break_the_markdown(run_folder):
     text = comparison_markdown(build_record(run_folder, REQUIRED))
     assert "<script>" not in text
     assert "\\|" in text
+
+
+LEVEL = {
+    "clients": 4, "requests": 8, "errors": 1, "same": 7, "requests_per_second": 120.0, "tokens_per_second": 3000.0,
+    "ttft_p50_s": 0.03, "ttft_p95_s": 0.05, "itl_p50_s": 0.001, "itl_p95_s": None,
+}  # fmt: skip
+
+
+def test_deployment_and_load_have_tables_of_their_own_once_they_were_measured(run_folder):
+    assert [title for title, _ in further_tables(build_record(run_folder, REQUIRED))] == ["latency by prompt length"]
+    events = EventLog(run_folder, "main")
+    events.details("int8", "deployment", {"registered": True, "listed": True, "loaded": False})
+    events.details("int8", "load", [LEVEL])
+    tables = dict(further_tables(build_record(run_folder, REQUIRED)))
+    assert tables["deployment on Foundry Local"].splitlines()[-1].split() == ["int8", "yes", "yes", "NO", *"-----"]
+    row = tables["load on the web service"].splitlines()[-1]
+    assert row.split() == ["int8", "4", "8", "1", "7", "120/s", "3,000/s", "30", "ms", "50", "ms", "1", "ms", "-"]
+    assert "## Load on the web service" in comparison_markdown(build_record(run_folder, REQUIRED))

@@ -1,0 +1,144 @@
+"""A planted fault for every rule by which Foundry Local passes a folder by, and a healthy folder that has none."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.cli import main
+from harness.deploy.prompt_template import write_inference_model
+from harness.deploy.registration import examine_folder
+
+pytestmark = pytest.mark.toolchain
+OLD, NEW = "2.0.1", "2.2.1"
+TUTORIAL = {
+    "user": "<|im_start|>user\n{Content}<|im_end|>\n",
+    "assistant": "<|im_start|>assistant\n{Content}<|im_end|>\n",
+}
+TUTORIAL["prompt"] = "<|im_start|>user\n{Content}<|im_end|>\n<|im_start|>assistant"
+MakeModel = Callable[..., Path]
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def make_model(cache: Path, demo_artifact: Path) -> MakeModel:
+    def make(name: str = "healthy", *, at: Path | None = None) -> Path:
+        folder = Path(shutil.copytree(demo_artifact, at or cache / name, dirs_exist_ok=True))
+        write_inference_model(folder, name, prompt_template=None)
+        return folder
+
+    return make
+
+
+def faults(folder: Path, **options: object) -> list[str]:
+    found = list(examine_folder(folder, **options))  # type: ignore[arg-type]
+    assert found
+    assert all(one.remedy for one in found if not one.is_well)
+    return [f"{one.what}: {one.found}" for one in found if not one.is_well]
+
+
+def describe(folder: Path, content: str) -> None:
+    (folder / "inference_model.json").write_text(content, encoding="utf-8")
+
+
+def test_a_healthy_folder_has_no_fault_on_either_route(make_model: MakeModel, cache: Path) -> None:
+    folder = make_model()
+    assert faults(folder, release=NEW) == []
+    assert faults(folder, release=OLD, cache_root=cache) == []
+    assert faults(cache, release=OLD) == []
+
+
+def test_a_converted_folder_can_be_registered_as_it_is(demo_artifact: Path) -> None:
+    assert faults(demo_artifact, release=NEW) == []
+
+
+@pytest.mark.parametrize(
+    ("plant", "told"),
+    [
+        (lambda f: (f / "genai_config.json").unlink(), "model files: there is no genai_config.json"),
+        (lambda f: (f / "genai_config.json").write_text("{"), "genai_config.json cannot be read"),
+        (lambda f: (f / "model.onnx").unlink(), "model.onnx is missing"),
+        pytest.param(lambda f: (f / "model.onnx.data").unlink(), "model files: ", id="no weights"),
+        pytest.param(lambda f: (f / "model.onnx.data").write_bytes(b"half"), "model files: ", id="half the weights"),
+        (lambda f: (f / "tokenizer.json").unlink(), "tokenizer.json is missing"),
+        (lambda f: (f / "download.tmp").write_text(""), "download.tmp: it is there"),
+        (lambda f: describe(f, '{"Name": '), "not valid JSON"),
+        (lambda f: describe(f, "[]"), "not a JSON object"),
+        (lambda f: describe(f, '{"Version": "1"}'), "Name: there is no name"),
+        (lambda f: describe(f, '{"Name": "", "Version": "1"}'), "Name: there is no name but ''"),
+        (lambda f: describe(f, '{"Name": 5, "Version": "1"}'), "Name: there is no name but 5"),
+        (lambda f: describe(f, '{"name": "x", "Version": "1"}'), "Name: it is written 'name'"),
+        (lambda f: describe(f, '{"Name": "x"}'), "Version: there is none"),
+        (lambda f: describe(f, '{"Name": "a b", "Version": "1"}'), "model id a b:1: its name must be"),
+        (
+            lambda f: describe(f, json.dumps({"Name": "x", "Version": "1", "PromptTemplate": TUTORIAL})),
+            "the assistant turn opens without its newline",
+        ),
+        (lambda f: describe(f, '{"Name": "x", "Version": "1", "PromptTemplate": "x"}'), "it is not an object"),
+    ],
+)
+def test_a_planted_fault_is_the_one_that_is_told(
+    make_model: MakeModel, plant: Callable[[Path], object], told: str
+) -> None:
+    folder = make_model()
+    plant(folder)
+    found = faults(folder, release=NEW)
+    assert len(found) == 1, found
+    assert told in found[0]
+
+
+@pytest.mark.parametrize(
+    ("model_id", "told"),
+    [("demo", "no version"), ("demo:", "whole number"), ("demo:01", "whole number"), (":1", "name")],
+)
+def test_an_id_that_cannot_be_registered_is_told(make_model: MakeModel, model_id: str, told: str) -> None:
+    assert told in "".join(faults(make_model(), release=NEW, model_id=model_id))
+
+
+def test_files_in_the_cache_root_itself_are_told(make_model: MakeModel, cache: Path) -> None:
+    make_model("loose", at=cache)
+    assert any("in the cache root itself" in one for one in faults(cache, release=OLD, cache_root=cache))
+    make_model("healthy")
+    assert any("in the cache root itself" in one for one in faults(cache, release=OLD))
+
+
+def test_a_folder_outside_the_cache_is_told(make_model: MakeModel, cache: Path, tmp_path: Path) -> None:
+    make_model()
+    outside = make_model("outside", at=tmp_path / "elsewhere")
+    assert "not below the cache root" in "".join(faults(outside, release=OLD, cache_root=cache))
+
+
+def test_the_wrong_route_for_the_release_is_told(make_model: MakeModel, cache: Path) -> None:
+    found = faults(make_model(), release=NEW, cache_root=cache)
+    assert found == ["healthy: route: foundry-local-sdk 2.2.1 finds cache folders and does not list them"]
+
+
+def test_two_models_of_one_name_are_told(make_model: MakeModel, cache: Path) -> None:
+    make_model("one")
+    write_inference_model(make_model("two"), "one", prompt_template=None)
+    assert faults(cache, release=OLD) == [
+        "name one: one and two share it; one of them is listed, and nobody is told which"
+    ]
+
+
+def test_nothing_to_look_at_is_a_fault(tmp_path: Path) -> None:
+    assert "no folder with one" in "".join(faults(tmp_path))
+    assert "is no folder" in "".join(faults(tmp_path / "none"))
+
+
+def test_the_command_line_says_it(make_model: MakeModel, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make_model()
+    assert main(["doctor", str(folder)]) == 0
+    (folder / "download.tmp").write_text("")
+    assert main(["doctor", str(folder), "--cache-root", str(cache), "--release", OLD]) == 1
+    said = capsys.readouterr().out
+    assert "MEND healthy: download.tmp" in said
+    assert "next: finish the copy" in said
