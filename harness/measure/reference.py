@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.deploy.prompt_parity import EncodedPrompt, parity_conversations
+from harness.errors import InvalidPromptError
 from harness.measure.divergence import ReferenceScores, score_reference
 from harness.measure.quality import GradedAnswer, ask_cases, ask_lengths
 from harness.pack import DomainPack
-from harness.runtime.session import ScoringSession, Step, no_step
+from harness.runtime.session import Message, ScoringSession, Step, no_step
 from harness.store import build_once, digest_of
 
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +32,9 @@ class ReferenceData:
     scores: ReferenceScores
     prompts: Mapping[str, str]
     """Prompt text by case id, as the source's chat template renders it."""
+
+    parity: Mapping[str, EncodedPrompt | None]
+    """Prompts of the parity conversations by name, text and tokens; None where the source's template refuses one."""
 
     was_reused: bool
 
@@ -62,6 +67,10 @@ def measure_reference(
         length_answers=tuple(GradedAnswer(**row) for row in saved["length_answers"]),
         scores=ReferenceScores.load(folder),
         prompts=saved["prompts"],
+        parity={
+            name: EncodedPrompt(text=one["text"], ids=tuple(one["ids"])) if one else None
+            for name, one in saved["parity"].items()
+        },
         was_reused=was_reused,
     )
 
@@ -73,7 +82,16 @@ def _measure(session: ScoringSession, pack: DomainPack, folder: Path, step: Call
         "answers": [asdict(answer) for answer in answers],
         "length_answers": [asdict(answer) for answer in length_answers],
         "prompts": {case.id: session.render(pack.conversation(case.messages)) for case in pack.cases},
+        "parity": {name: _prompt(session, messages) for name, messages in parity_conversations()},
     }
     (folder / "answers.json").write_text(json.dumps(saved), encoding="utf-8")
     right = {answer.case_id: answer.text for answer in answers if answer.is_exact}
     score_reference(session, pack, right, step("source model: logits")).save(folder)
+
+
+def _prompt(session: ScoringSession, messages: Sequence[Message]) -> dict[str, Any] | None:
+    try:
+        text = session.render(messages)
+        return {"text": text, "ids": list(session.encode(text))}
+    except InvalidPromptError:
+        return None
