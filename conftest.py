@@ -9,6 +9,8 @@ pytest_plugins = [
     "fixtures.models",
     "fixtures.sessions",
     "fixtures.deployment",
+    "fixtures.prompting",
+    "fixtures.load",
     "fixtures.measuring",
     "fixtures.recording",
 ]

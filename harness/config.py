@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from harness.errors import ConfigError, GateError
 
+CACHE_ROUTE = re.compile(r"^(command|\d+(\.\d+)+)$")
 VARIANT_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
@@ -109,6 +110,22 @@ class FoundrySettings(Settings):
     prompt_template: dict[str, str] | None = None
     """`PromptTemplate` of inference_model.json; made from the chat template when left out."""
 
+    cases: Annotated[int, Field(ge=1)] = 48
+    """Cases, spread over the pack, whose answers by every way to be served must be the bare runtime's."""
+
+    cache_route: Annotated[str, Field(pattern=CACHE_ROUTE.pattern)] | None = None
+    """Who must also serve each variant from a cache folder: a foundry-local-sdk release (`2.0.1`), or `command` for
+    the `foundry` command on PATH, whose cache setting is changed meanwhile and put back."""
+
+    clients: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (1, 2, 4, 8, 16)
+    """With `--load`: numbers of clients that ask the web service at once; limits apply to the last one."""
+
+    load_requests: Annotated[int, Field(ge=1)] = 64
+    """With `--load`: requests for each number of clients."""
+
+    soak_requests: Annotated[int, Field(ge=8)] = 1000
+    """With `--load`: requests in a row, in a process of its own, over which memory must not grow."""
+
 
 class BenchmarkSettings(Settings):
     """`[benchmark]`: how much is measured."""
@@ -146,6 +163,31 @@ class GateConfig(Settings):
     def limits_for(self, variant: str) -> dict[str, Limit]:
         """The limits of one variant: the common ones, replaced by its own where it has them."""
         return {**self.limits, **self.variants[variant].limits}
+
+    def with_cache_route(self, route: str) -> GateConfig:
+        """The same, with variants served from a cache folder too.
+
+        Raises:
+            ConfigError: `route` is neither a release nor `command`.
+        """
+        if not CACHE_ROUTE.fullmatch(route):
+            raise ConfigError(
+                f"{route!r} is neither a foundry-local-sdk release nor `command`",
+                where="--cache-route",
+                next_step="say --cache-route 2.0.1",
+            )
+        return self.model_copy(update={"foundry": self.foundry.model_copy(update={"cache_route": route})})
+
+    def without_limits(self, names: frozenset[str]) -> GateConfig:
+        """The same without the limits of some metrics, which then are not asked for."""
+
+        def kept(limits: dict[str, Limit]) -> dict[str, Limit]:
+            return {name: limit for name, limit in limits.items() if name not in names}
+
+        variants = {
+            name: variant.model_copy(update={"limits": kept(variant.limits)}) for name, variant in self.variants.items()
+        }
+        return self.model_copy(update={"limits": kept(self.limits), "variants": variants})
 
     def with_variants(self, names: tuple[str, ...]) -> GateConfig:
         """Only these variants, in this order.

@@ -27,7 +27,12 @@ METRICS: dict[str, Metric] = {
         *_metrics("test_conversion.py", size_bytes="files of the artifact on disk"),
         *_metrics(
             "test_deployment.py",
-            foundry_same_answer_rate="questions that Foundry Local answers with the same text as onnxruntime-genai",
+            foundry_same_answer_rate="questions that Foundry Local answers in process as onnxruntime-genai does: text, "
+            "finish reason, token counts",
+            foundry_http_same_answer_rate="the same over HTTP",
+            foundry_stream_same_answer_rate="the same over HTTP, streamed",
+            foundry_refusal_rate="bad requests that the web service answers with a 4xx, the next good one unharmed",
+            foundry_unload_retention_bytes="memory of a serving process after the model was unloaded against before",
         ),
         *_metrics(
             "quality/test_domain_relevance.py",
@@ -71,6 +76,14 @@ METRICS: dict[str, Metric] = {
             "performance/test_cpu.py",
             cpu_utilization="CPU time / (wall time x usable cores) while answering, 1 = all cores busy",
             cpu_seconds_per_token="CPU time per generated token",
+        ),
+        *_metrics(
+            "performance/test_load.py",
+            load_same_answer_rate="requests of many clients at once that get a single client's answer",
+            load_requests_per_second="requests answered by the web service with the most clients",
+            load_ttft_p95_s="95th percentile of the time to first token with the most clients, their queue included",
+            soak_same_answer_rate="requests in a row that get the first answer again",
+            soak_growth_bytes="memory of the serving process after the last of them against after the first eighth",
         ),
         *_metrics(
             "test_precision_comparison.py",

@@ -83,3 +83,16 @@ def test_an_unknown_variant_gets_a_suggestion(tmp_path):
 def test_toml_line_falls_back_to_the_table():
     assert toml_line("[a]\nx = 1\n[a.b]\ny = 2\n", ("a", "b", "missing")) == 3
     assert toml_line("x = 1", ("nowhere",)) is None
+
+
+def test_a_cache_route_is_a_release_or_the_command(tmp_path):
+    config = load(tmp_path, GOOD)
+    assert config.with_cache_route("2.0.1").foundry.cache_route == "2.0.1"
+    assert config.with_cache_route("command").foundry.cache_route == "command"
+    with pytest.raises(ConfigError, match="'newest' is neither"):
+        config.with_cache_route("newest")
+
+
+def test_limits_that_are_not_asked_for_are_gone_from_every_variant(tmp_path):
+    config = load(tmp_path, GOOD).without_limits(frozenset({"ttft_p95_s"}))
+    assert [config.limits_for(name) for name in config.variants] == [{}, {}]

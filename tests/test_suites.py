@@ -18,6 +18,7 @@ CHECKLIST = {
     "performance/test_latency.py",
     "performance/test_memory.py",
     "performance/test_cpu.py",
+    "performance/test_load.py",
     "test_precision_comparison.py",
 }
 
@@ -141,3 +142,12 @@ def test_what_measures_time_runs_alone_under_xdist(run, pytester):
     for name, began, ended in alone:
         overlapping = [other for other, start, end in rows if other != name and start < ended and began < end]
         assert not overlapping, (name, overlapping)
+
+
+@pytest.mark.parametrize(("options", "passed"), [([], 1), (["--load"], 2)])
+def test_load_runs_only_when_it_is_asked_for(pytester, monkeypatch, options, passed):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    pytester.makeini("[pytest]\nmarkers =\n  load")
+    pytester.makepyfile("import pytest\ndef test_one(): ...\n@pytest.mark.load\ndef test_two(): ...")
+    result = pytester.runpytest_subprocess("-pfixtures.options", "-pfixtures.variants", *options)
+    result.assert_outcomes(passed=passed, deselected=2 - passed)

@@ -1,0 +1,18 @@
+"""The web service keeps its word with many clients at once, with clients that hang up, and for many requests."""
+
+import pytest
+
+pytestmark = [pytest.mark.alone, pytest.mark.load]
+
+
+def test_many_clients_get_a_single_clients_answers(judge, load):
+    judge(load, "load_same_answer_rate", "load_requests_per_second", "load_ttft_p95_s")
+
+
+def test_a_client_that_hangs_up_harms_nobody(hung_up_difference):
+    if hung_up_difference:
+        pytest.fail(hung_up_difference, pytrace=False)
+
+
+def test_many_requests_in_a_row_lose_nothing(judge, soak):
+    judge(soak, "soak_same_answer_rate", "soak_growth_bytes")
