@@ -109,6 +109,9 @@ class FoundrySettings(Settings):
     prompt_template: dict[str, str] | None = None
     """`PromptTemplate` of inference_model.json; made from the chat template when left out."""
 
+    cases: Annotated[int, Field(ge=1)] = 48
+    """Questions of the pack, spread over all of them, on which Foundry Local and the bare runtime must agree."""
+
 
 class BenchmarkSettings(Settings):
     """`[benchmark]`: how much is measured."""

@@ -144,12 +144,21 @@ def grade(grader: Grader, case: Case, text: str, *, padding_tokens: int = 0) -> 
     )
 
 
-def ask_cases(session: Session, pack: DomainPack, step: Step = no_step) -> tuple[GradedAnswer, ...]:
-    """Ask every case once and grade the answers; a refused prompt counts as a wrong answer."""
+def ask_cases(
+    session: Session, pack: DomainPack, step: Step = no_step, *, cases: Sequence[Case] | None = None
+) -> tuple[GradedAnswer, ...]:
+    """Ask every case, or only `cases`, once and grade the answers; a refused prompt counts as a wrong answer."""
+    asked = pack.cases if cases is None else cases
     grader = Grader(pack.response_schema)
-    conversations = [pack.conversation(case.messages) for case in pack.cases]
+    conversations = [pack.conversation(case.messages) for case in asked]
     texts = _ask_all(session, conversations, pack.domain.max_new_tokens, step)
-    return tuple(grade(grader, case, text) for case, text in zip(pack.cases, texts, strict=True))
+    return tuple(grade(grader, case, text) for case, text in zip(asked, texts, strict=True))
+
+
+def spread(cases: Sequence[Case], count: int) -> tuple[Case, ...]:
+    """Up to `count` of the cases, evenly spread over them."""
+    count = min(count, len(cases))
+    return tuple(cases[i * len(cases) // count] for i in range(count))
 
 
 def length_cases(pack: DomainPack) -> tuple[Case, ...]:
@@ -159,8 +168,7 @@ def length_cases(pack: DomainPack) -> tuple[Case, ...]:
         raise MeasureError(
             "no in-scope single-turn case to pad", where=str(pack.folder), next_step="add some to cases.jsonl"
         )
-    count = min(pack.domain.length.cases, len(usable))
-    return tuple(usable[i * len(usable) // count] for i in range(count))
+    return spread(usable, pack.domain.length.cases)
 
 
 def padded_conversations(
