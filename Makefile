@@ -40,7 +40,7 @@ format: install  ## put the code into shape
 	"$(BIN)/ruff" format .
 	"$(BIN)/ruff" check --fix .
 
-demo-model: install  ## train the demo model again (about forty minutes on two cores)
+demo-model: install  ## train the demo model again (about half an hour on two cores)
 	"$(BIN)/slm-gate" toolchain fixtures/data/demo/training/build.py --out fixtures/data/demo $(ARGS)
 
 clean:        ## remove the environment

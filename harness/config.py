@@ -137,10 +137,17 @@ class BenchmarkSettings(Settings):
     """Tokens generated per request; end-of-sequence is ignored."""
 
     rounds: Annotated[int, Field(ge=5)] = 30
-    """Measured requests per prompt length."""
+    """Measured requests at the first prompt length."""
+
+    longer_rounds: Annotated[int, Field(ge=3)] = 10
+    """Measured requests at each of the other lengths: they have no limits, and take longest."""
 
     warmup_rounds: Annotated[int, Field(ge=1)] = 3
     """Requests before the first measured one."""
+
+    def rounds_at(self, prompt_tokens: int) -> int:
+        """Measured requests at one prompt length."""
+        return self.rounds if prompt_tokens == self.prompt_tokens[0] else self.longer_rounds
 
 
 class GateConfig(Settings):

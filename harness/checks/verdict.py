@@ -23,7 +23,7 @@ def verdict_of(outcomes: Mapping[str, Outcome], required: Collection[str], probl
     Args:
         outcomes: metric -> outcome of its check.
         required: metrics that have a limit; one that was not judged makes the verdict `incomplete`.
-        problems: failures outside of limits (a test that failed or could not run).
+        problems: what went wrong outside of limits (a test failed or could not run).
     """
     if problems or Outcome.FAIL in outcomes.values():
         return Verdict.FAIL

@@ -152,6 +152,12 @@ def ask_cases(session: Session, pack: DomainPack, step: Step = no_step) -> tuple
     return tuple(grade(grader, case, text) for case, text in zip(pack.cases, texts, strict=True))
 
 
+def spread(cases: Sequence[Case], count: int) -> tuple[Case, ...]:
+    """Up to `count` of the cases, evenly spread over them."""
+    count = min(count, len(cases))
+    return tuple(cases[i * len(cases) // count] for i in range(count))
+
+
 def length_cases(pack: DomainPack) -> tuple[Case, ...]:
     """The in-scope, single-turn cases that climb the length ladder, spread evenly over the pack."""
     usable = [case for case in pack.cases if case.kind != OUT_OF_SCOPE and len(case.messages) == 1]
@@ -159,8 +165,7 @@ def length_cases(pack: DomainPack) -> tuple[Case, ...]:
         raise MeasureError(
             "no in-scope single-turn case to pad", where=str(pack.folder), next_step="add some to cases.jsonl"
         )
-    count = min(pack.domain.length.cases, len(usable))
-    return tuple(usable[i * len(usable) // count] for i in range(count))
+    return spread(usable, pack.domain.length.cases)
 
 
 def padded_conversations(

@@ -10,6 +10,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from harness.errors import InvalidPromptError, MeasureError
+from harness.measure.quality import spread
 from harness.pack import DomainPack
 from harness.runtime.foundry import ServedAnswer
 from harness.runtime.foundry_http import FoundryHttpSession
@@ -69,11 +70,9 @@ def spread_conversations(pack: DomainPack, count: int) -> dict[str, list[dict[st
     Raises:
         MeasureError: that is none.
     """
-    cases = pack.cases
-    if count < 1 or not cases:
+    chosen = spread(pack.cases, max(0, count))
+    if not chosen:
         raise MeasureError("nothing can be compared without a conversation", next_step="give the pack cases")
-    step = max(1.0, len(cases) / count)
-    chosen = [cases[int(number * step)] for number in range(min(count, len(cases)))]
     return {case.id: pack.conversation(case.messages) for case in chosen}
 
 

@@ -35,10 +35,11 @@ class CheckRecord(_Record):
 
 
 class ProblemRecord(_Record):
-    """A test that failed outside of a limit, or could not run."""
+    """What made tests fail outside of a limit, or kept them from running."""
 
-    test: str
     message: str
+    tests: list[str]
+    """All that it stopped: one broken fixture stops every test that needs it."""
 
 
 class VariantRecord(_Record):
@@ -96,7 +97,7 @@ def build_record(run_folder: Path, required: Mapping[str, Mapping[str, Limit]]) 
             _add(variants[event["variant"]], event)
     for name, variant in variants.items():
         outcomes = {check.metric: check.outcome for check in variant.checks}
-        variant.verdict = verdict_of(outcomes, set(required[name]), [p.test for p in variant.problems])
+        variant.verdict = verdict_of(outcomes, set(required[name]), [p.message for p in variant.problems])
     recommended = recommend(
         {name: variant.verdict for name, variant in variants.items()},
         {name: variant.metrics.get("size_bytes") for name, variant in variants.items()},
@@ -116,7 +117,15 @@ def _add(variant: VariantRecord, event: dict[str, Any]) -> None:
             fields = {key: event[key] for key in ("metric", "value", "limit", "outcome", "evidence")}
             variant.checks.append(CheckRecord.model_validate(fields))
         case "problem":
-            variant.problems.append(ProblemRecord(test=event["test"], message=event["message"]))
+            _add_problem(variant, event["test"], event["message"])
+
+
+def _add_problem(variant: VariantRecord, test: str, message: str) -> None:
+    for problem in variant.problems:
+        if problem.message == message:
+            problem.tests.append(test)
+            return
+    variant.problems.append(ProblemRecord(message=message, tests=[test]))
 
 
 def save_record(record: RunRecord, run_folder: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from tabulate import tabulate
 
-from harness.report.record import RunRecord, VariantRecord
+from harness.report.record import ProblemRecord, RunRecord, VariantRecord
 from harness.units import format_metric
 
 ROWS: dict[str, tuple[str, ...]] = {
@@ -139,8 +139,13 @@ def _findings(name: str, variant: VariantRecord) -> list[str]:
             sign, edge = (">=", check.limit.min) if check.limit.min is not None else ("<=", check.limit.max)
             value, bound = format_metric(check.metric, check.value), format_metric(check.metric, edge)
             lines.append(f"{name}: {check.metric} = {value} (limit {sign} {bound}): {check.outcome}")
-    lines += [f"{name}: {problem.test}: {problem.message.splitlines()[0]}" for problem in variant.problems]
+    lines += [f"{name}: {_stopped(problem)}: {problem.message.splitlines()[0]}" for problem in variant.problems]
     return lines
+
+
+def _stopped(problem: ProblemRecord) -> str:
+    others = len(problem.tests) - 1
+    return f"{problem.tests[0]} and {others} more" if others else problem.tests[0]
 
 
 def comparison_markdown(record: RunRecord) -> str:

@@ -49,6 +49,19 @@ def test_a_problem_fails_the_variant(run_folder):
     assert record.recommended is None
 
 
+def test_what_stops_several_tests_is_one_problem(run_folder):
+    log = EventLog(run_folder, "main")
+    for test in ("test_x", "test_y", "test_z"):
+        log.problem("int8", test, "cannot load")
+    log.problem("int8", "test_x", "something else")
+    record = build_record(run_folder, REQUIRED)
+    assert [problem.tests for problem in record.variants["int8"].problems] == [
+        ["test_x", "test_y", "test_z"],
+        ["test_x"],
+    ]
+    assert "int8: test_x and 2 more: cannot load" in findings(record)
+
+
 def test_a_line_cut_by_a_crash_is_left_out(run_folder):
     with (run_folder / "events" / "gw1.jsonl").open("a") as stream:
         stream.write('{"event": "metrics", "varia')
