@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 import time
@@ -17,6 +18,9 @@ from harness.runtime.session import Answer, Message, Session, TokenTimeline
 
 _ROLES: Final = frozenset({"system", "user", "assistant", "developer"})
 """Roles that a plain conversation can have; Foundry wants a call id for `tool`."""
+
+_AT_TEMPLATE: Final = re.compile(r" at row \d+, column \d+:")
+"""How its Jinja points at the place of a template that raised an exception."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +139,7 @@ class FoundrySession:
             return chat.preflight_request(request)
 
     def _refusal(self, error: BaseException) -> GateError:
-        refused = getattr(error, "error_code", None) == INVALID_ARGUMENT
+        refused = getattr(error, "error_code", None) == INVALID_ARGUMENT or is_template_refusal(str(error))
         if refused or isinstance(error, UnicodeError):
             return InvalidPromptError(f"Foundry Local refused the prompt: {reason(error)}", where=self.name)
         return SessionError(f"Foundry Local did not answer: {reason(error)}", where=self.name)
@@ -147,6 +151,11 @@ class FoundrySession:
         if ending in (reasons.STOP, reasons.TOOL_CALLS):
             return "stop"
         raise SessionError(f"Foundry Local ended the answer with {ending!r}", where=self.name)
+
+
+def is_template_refusal(message: str) -> bool:
+    """Whether Foundry tells that the chat template refused a conversation; it counts that as an error of its own."""
+    return _AT_TEMPLATE.search(message) is not None
 
 
 def require_plain_request(messages: Sequence[Message], max_new_tokens: int, *, where: str) -> None:

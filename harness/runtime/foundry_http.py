@@ -13,7 +13,7 @@ import openai
 
 from harness.deploy.foundry_sdk import reason
 from harness.errors import InvalidPromptError, SessionError
-from harness.runtime.foundry import ServedAnswer, require_plain_request
+from harness.runtime.foundry import ServedAnswer, is_template_refusal, require_plain_request
 from harness.runtime.session import Message, TokenTimeline
 
 _OVER_CONTEXT: Final = re.compile(r"\((\d+) input \+ \d+ output\).* context length of (\d+)")
@@ -164,6 +164,8 @@ def _is_refusal(error: Exception) -> bool:
     """The request was wrong, not the service; in a stream the service says so after a status of 200."""
     if isinstance(error, openai.BadRequestError):
         return "not loaded" not in str(error)
+    if isinstance(error, openai.APIError) and is_template_refusal(str(error)):
+        return True  # the service says 500 to these
     in_stream = isinstance(error, openai.APIError) and not isinstance(error, openai.APIStatusError)
     body = getattr(error, "body", None)
     is_named = isinstance(body, dict) and body.get("type") == "invalid_request_error"

@@ -24,9 +24,11 @@ from harness.deploy.prompt_parity import (
     token_difference,
 )
 from harness.deploy.prompt_template import choose_prompt_template, derive_prompt_template
+from harness.errors import InvalidPromptError
 from harness.measure.parity import PromptWays, parity_faults
 from harness.model.toolchain import quiet_environment
 from harness.runtime.foundry import FoundrySession
+from harness.runtime.foundry_http import FoundryHttpSession
 from harness.runtime.genai import GenaiSession
 from tests.deploy import templates
 
@@ -158,6 +160,24 @@ class TestFamilies:
             answers = [session.answer(messages, max_new_tokens=12) for session in (served, bare)]
             assert answers[0].text == answers[1].text, name
             assert answers[0].timeline.prompt_tokens == answers[1].timeline.prompt_tokens, name
+
+    def test_what_the_template_refuses_is_refused_and_the_next_is_answered(
+        self, family, host, served, transformers
+    ) -> None:
+        expected = expected_prompts(transformers, family)
+        refused = [
+            name for name in expected if expected[name] is None and all(t["content"] for t in CONVERSATIONS[name])
+        ]
+        assert bool(refused) is (family == "GEMMA")
+        url, model_id = host.serve(), f"family-{family}:1"
+        clients = [
+            FoundryHttpSession(url, model_id, context_length=served.context_length, streams=s) for s in (True, False)
+        ]
+        for session in (served, *clients):
+            for name in refused:
+                with pytest.raises(InvalidPromptError, match="System role not supported"):
+                    session.answer(CONVERSATIONS[name], max_new_tokens=4)
+            assert session.answer(CONVERSATIONS["a single question"], max_new_tokens=4).completion_tokens
 
     def test_the_tokenizers_own_end_is_the_models(self, family, bare, transformers) -> None:
         assert set(bare._end_ids) == {transformers[family]["eos"]}
