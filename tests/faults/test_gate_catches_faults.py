@@ -153,7 +153,11 @@ def test_a_native_leak_of_64_bytes_per_request(gate, copy, tmp_path):
 def test_answers_that_degrade_beyond_600_tokens(gate, copy):
     folder = copy()
     plant.break_positions_beyond(folder, 600)
-    assert_red(gate(adopted(folder), "quality/test_length_consistency.py"), "int8: length_drop_points", "12/12 at 500, 0/12 at 1500")
+    assert_red(
+        gate(adopted(folder), "quality/test_length_consistency.py"),
+        "int8: length_drop_points",
+        "12/12 at 500, 0/12 at 1500",
+    )
 
 
 def test_a_variant_that_cannot_be_loaded(gate, copy):
