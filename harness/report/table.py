@@ -67,7 +67,7 @@ def latency_table(record: RunRecord, style: str = "simple") -> str:
     rows = [
         [name, length, *(format_metric(column, values.get(column)) for column in columns)]
         for name, variant in record.variants.items()
-        for length, values in variant.latency_by_prompt_tokens.items()
+        for length, values in sorted(variant.latency_by_prompt_tokens.items())
     ]
     return tabulate(rows, headers=["variant", "prompt tokens", *columns], tablefmt=style, disable_numparse=True)
 

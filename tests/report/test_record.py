@@ -6,7 +6,14 @@ from harness.config import Limit
 from harness.errors import GateError
 from harness.report.events import EventLog, read_events
 from harness.report.record import SCHEMA_VERSION, build_record, load_record, point_latest, save_record
-from harness.report.table import comparison_markdown, comparison_table, findings, further_tables, recommendation
+from harness.report.table import (
+    comparison_markdown,
+    comparison_table,
+    findings,
+    further_tables,
+    latency_table,
+    recommendation,
+)
 
 LIMIT = Limit(min=0.9, reason="because it must")
 REQUIRED = {"int4": {"exact_match_rate": LIMIT}, "int8": {"exact_match_rate": LIMIT}}
@@ -99,6 +106,16 @@ def test_tables_show_what_was_measured(run_folder):
     assert "kld_mean_nats" not in table  # never measured: no row of dashes
     assert recommendation(record) == "recommended: int8, the smallest variant that passes (2.0 KiB)"
     assert "exact_match_rate = 50.0 % (limit >= 90.0 %)" in findings(record)[0]
+
+
+def test_prompt_lengths_stand_in_order_whoever_measured_first(run_folder):
+    log = EventLog(run_folder, "gw1")
+    for prompt_tokens in (1024, 256):
+        log.latency("int8", prompt_tokens, {"ttft_p50_s": 0.2})
+    rows = [line.split() for line in latency_table(build_record(run_folder, REQUIRED)).splitlines()]
+    lengths = [int(row[1]) for row in rows if row[0] == "int8"]
+    assert lengths == sorted(lengths)
+    assert {256, 1024} <= set(lengths)
 
 
 def test_model_output_cannot_break_the_markdown(run_folder):
