@@ -29,6 +29,11 @@ script_file = Path(os.environ["STUB_SCRIPT"])
 script = json.loads(script_file.read_text())
 with Path(f"{script_file}.runs").open("a") as runs:
     runs.write(",".join(job["variants"]) + "\n")
+for part in job["evidence"]:
+    if "evidence" in script:
+        Path(f"{part['file']}.error").write_text(script["evidence"])
+        continue
+    Path(part["file"]).write_text(json.dumps({"texts": part["texts"], "ids": [[0] for _ in part["texts"]]}))
 for variant_name, variant in job["variants"].items():
     act(variant_name, variant, script)
 Path(sys.argv[2]).write_text("{}")

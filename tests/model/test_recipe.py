@@ -116,6 +116,12 @@ def test_what_a_users_file_asks_for_is_read(olive_file, passes, precision, optio
     assert (recipe.block_size, recipe.symmetric, recipe.accuracy_level) == options
 
 
+def test_a_block_size_that_would_be_rounded_is_refused(olive_file):
+    passes = {"b": {"type": "ModelBuilder", "precision": "int4", "extra_options": {"int4_block_size": 48}}}
+    with pytest.raises(ConfigError, match="block_size = 48 cannot be"):
+        load_recipe(olive_file({"passes": passes}))
+
+
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"passes": {}}'])
 def test_a_useless_file_is_refused(olive_file, content):
     with pytest.raises(ConfigError, match="Olive file"):
@@ -147,3 +153,13 @@ def test_settings_become_recipes(tmp_path):
     assert (adopted.precision, adopted.symmetric) == ("int4", True)
     with pytest.raises(ConfigError, match="block_size does not apply"):
         Recipe.from_settings(VariantSettings(recipe="fp16", block_size=64))
+
+
+def test_the_runtimes_own_builder_has_its_own_bounds():
+    int8 = load_recipe("int8", backend="genai").resolved((64,))
+    assert (int8.block_size, int8.symmetric, int8.accuracy_level, int8.algorithm) == (32, True, 4, "default")
+    assert int8.fingerprint() != load_recipe("int8", block_size=32, symmetric=True, algorithm="default").fingerprint()
+    with pytest.raises(ConfigError, match="backend"):
+        load_recipe("fp16", backend="genai")
+    with pytest.raises(ConfigError, match="k_quant_mixed"):
+        load_recipe("int4", backend="genai", algorithm="k_quant_mixed")
