@@ -14,7 +14,15 @@ from filelock import Timeout
 
 from harness.child import Notify, silent
 from harness.errors import ArtifactError, ChildError, ConversionError, GateError
-from harness.model.artifact import Artifact, ArtifactStore, artifact_key, collect_model, describe, refuse_twins
+from harness.model.artifact import (
+    Artifact,
+    ArtifactStore,
+    artifact_key,
+    collect_model,
+    describe,
+    refuse_twins,
+    serve_on_cpu,
+)
 from harness.model.evidence import Evidence
 from harness.model.facts import ArtifactFacts, differences_from_source, discrepancies
 from harness.model.inspect import inspect_artifact
@@ -168,6 +176,8 @@ def _finish(
         outcome = outcome_of(order, crashed.get(order.key))
         aside = order.work / "aside"
         collect_model(Path(outcome["folders"][0]), aside / "model")
+        if order.recipe.precision == "fp16" and order.recipe.olive_config is None:
+            serve_on_cpu(aside / "model")
         facts = inspect_artifact(aside / "model")
         _require_obedience(aside / "model", order.variant, facts, order.recipe, source=evidence.source, log=order.log)
         notify(f"{order.variant}: proving that it answers")

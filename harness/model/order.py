@@ -114,11 +114,17 @@ def _builder_arguments(order: Order, source: Source) -> list[str]:
         "is_symmetric": recipe.symmetric,
         "accuracy_level": recipe.accuracy_level,
         "algo_config": recipe.algorithm,
+        "shared_embeddings": False if _breaks_sharing(recipe) else None,
     }
     options = [f"{name}={str(value).lower()}" for name, value in asked.items() if value is not None]
     script = Path(runtime.origin).parent / "models" / "builder.py"
     places = ["-i", str(source.path), "-o", str(order.work / "out"), "-c", str(order.work / "cache")]
     return [str(script), *places, "-p", recipe.precision, "-e", "cpu", "--extra_options", *options]
+
+
+def _breaks_sharing(recipe: Recipe) -> bool:
+    """An embedding that shares asymmetric weights with the head is made, and cannot be loaded."""
+    return recipe.symmetric is False and not (recipe.algorithm or "").startswith("k_quant")
 
 
 def outcome_of(order: Order, crash: ChildError | None) -> dict[str, Any]:

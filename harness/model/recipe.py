@@ -191,7 +191,9 @@ def olive_run_config(
         return {**config, "input_model": model, **places}
     passes = _passes(recipe)
     passes["build"]["extra_options"]["hf_remote"] = trust_remote_code  # the builder would trust by default
-    accelerator = {"device": "cpu", "execution_providers": ["CPUExecutionProvider"]}
+    # Olive lets ModelBuilder make fp16 for GPUs only. The graph is the same; its config is set right afterwards.
+    device, provider = ("gpu", "CUDA") if recipe.precision == "fp16" else ("cpu", "CPU")
+    accelerator = {"device": device, "execution_providers": [f"{provider}ExecutionProvider"]}
     model = {"type": "HfModel", "model_path": str(model_path)}
     if trust_remote_code:
         model["load_kwargs"] = {"trust_remote_code": True}
@@ -213,17 +215,7 @@ def _passes(recipe: Recipe) -> dict[str, dict[str, Any]]:
     if recipe.precision == "int8":
         # ModelBuilder knows no int8; it keeps the 8 bits of a model that Olive has quantised before.
         return {"quantize": _int8_quantizer(recipe), "build": _model_builder("int4", recipe)}
-    passes: dict[str, dict[str, Any]] = {"build": _model_builder("fp32", recipe)}
-    if recipe.precision == "fp16":
-        # ModelBuilder refuses fp16 on CPU, so the finished graph is rounded.
-        passes["round"] = {
-            "type": "OnnxFloatToFloat16",
-            "keep_io_types": False,
-            "save_as_external_data": True,
-            "all_tensors_to_one_file": True,
-            "external_data_name": "model.onnx.data",
-        }
-    return passes
+    return {"build": _model_builder(recipe.precision, recipe)}
 
 
 def _model_builder(precision: str, recipe: Recipe) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import sys
 import threading
 from collections import namedtuple
@@ -19,6 +20,7 @@ from harness.model.convert import adopt, convert
 from harness.model.recipe import load_recipe
 from harness.model.source import resolve_source
 from harness.model.toolchain import PINS, Toolchain
+from harness.store import publish
 
 INT8 = {"bits": 8, "symmetric": False}
 
@@ -148,6 +150,18 @@ def test_a_damaged_entry_is_thrown_away_and_made_again(bench, healthy, damage):
     assert again["int8"].was_reused
     assert any("int4" in line and "damaged" in line for line in bench.told)
     assert bench.run(healthy)["int4"].was_reused
+
+
+def test_a_cache_entry_that_vouches_for_another_model_is_refused(bench, healthy, make_artifact):
+    """Its manifest is whole and its hashes are right; only the graph is not what the key stands for."""
+    entry = bench.run(healthy)["int4"].path.parent
+    manifest = json.loads((entry / "manifest.json").read_text())
+    aside = entry.with_name("aside")
+    shutil.copytree(healthy["int8"]["folder"], aside / "model")
+    publish(aside, entry, {"proved_with": manifest["proved_with"]})
+    again = bench.run(healthy)
+    assert "asked int4, the graph's matrices are int8" in again["int4"].what
+    assert again["int8"].was_reused
 
 
 def test_a_crash_costs_only_the_variant_in_which_it_happened(bench, healthy, make_artifact):
