@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -147,14 +147,26 @@ def _make_missing(
     except GateError as error:
         return dict.fromkeys(wanted, error)
     by_key: dict[str, Order] = {}
+    made: dict[str, Artifact | GateError] = {}
+    failures: dict[str, ChildError] = {}
+
+    def finish(orders: Iterable[Order]) -> None:
+        for order in orders:
+            if order.key not in made:
+                made[order.key] = _finish(order, evidence, store, ready, failures, cache, notify)
+
+    def hear(line: str) -> None:
+        notify(line)
+        finish([order for order in by_key.values() if order.is_made])  # while the worker goes on with the next one
+
     try:
         for variant, (recipe, key) in wanted.items():
             if key not in by_key:
                 log = _log(cache, variant, key, "olive")
                 log.unlink(missing_ok=True)
                 by_key[key] = Order(variant=variant, recipe=recipe, key=key, work=store.workspace(key), log=log)
-        failures = run_olive(evidence.source, list(by_key.values()), evidence, ready, notify, timeout_s)
-        made = {key: _finish(order, evidence, store, ready, failures, cache, notify) for key, order in by_key.items()}
+        failures.update(run_olive(evidence.source, list(by_key.values()), evidence, ready, hear, timeout_s))
+        finish(by_key.values())
     except OSError as error:
         return dict.fromkeys(wanted, _unwritable(error, cache))
     finally:

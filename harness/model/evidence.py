@@ -58,6 +58,11 @@ class _Part:
     question: Mapping[str, Any]
     key: str
 
+    @property
+    def file_name(self) -> str:
+        """Where its answer goes."""
+        return "tokens.json" if self.kind == "tokens" else "logits.npy"
+
 
 class Evidence:
     """Token ids of a corpus, and on demand logits, of a source model and of the base it was tuned from.
@@ -114,22 +119,23 @@ class Evidence:
         for name in names:
             part = self._parts[name]
             (folder / name).mkdir(parents=True, exist_ok=True)
-            file = folder / name / ("tokens.json" if part.kind == "tokens" else "logits.npy")
+            file = folder / name / part.file_name
             model = {"model": str(part.model.path), "trust": part.model.trust_remote_code}
             jobs.append({"kind": part.kind, **model, **part.question, "file": str(file)})
         return jobs
 
     def keep(self, folder: Path) -> None:
-        """Move what a worker wrote below `folder` into the cache; `ensure` raises what went wrong."""
+        """Move the answers that are whole from below `folder` into the cache; `ensure` raises what went wrong."""
         for place in sorted(folder.iterdir()) if folder.is_dir() else ():
+            part = self._parts[place.name]
             for reason in place.glob("*.error"):
                 self._problems[place.name] = SourceError(
                     f"transformers cannot use the model: {reason.read_text(encoding='utf-8').splitlines()[0]}",
-                    where=str(self._parts[place.name].model.path),
+                    where=str(part.model.path),
                     next_step="load it with transformers yourself; if that works, read the conversion log",
                 )
-            if place.name not in self._problems and any(place.iterdir()):
-                self._publish(place, self._root / self._parts[place.name].key)
+            if (place / part.file_name).exists():
+                self._publish(place / part.file_name, self._root / part.key)
 
     def ensure(
         self, toolchain: Callable[[], Toolchain], notify: Notify = silent, *, names: Sequence[str] | None = None
@@ -162,14 +168,13 @@ class Evidence:
                 raise SourceError(error.what, where=error.where, next_step=error.next_step) from error
             self.keep(Path(folder))
 
-    def _publish(self, place: Path, folder: Path) -> None:
+    def _publish(self, answer: Path, folder: Path) -> None:
         with lock_for(folder):
             if read_proved(folder) is not None:
                 return
             aside = Path(tempfile.mkdtemp(prefix=f".{folder.name[:16]}-", dir=folder.parent))
             try:
-                for file in place.iterdir():
-                    shutil.move(file, aside / file.name)
+                shutil.move(answer, aside / answer.name)
                 publish(aside, folder, {"source": self.source.spec})
             finally:
                 shutil.rmtree(aside, ignore_errors=True)

@@ -199,9 +199,10 @@ def main(job_file: str, result_file: str) -> None:
         (work / "started").touch()
         save(work / "result.json", make(variant))
         give_back_memory()
-    narrator.begin("asking the source model for its logits")
+    logits = [part for part in job["evidence"] if part["kind"] == "logits"]
+    narrator.begin("asking the source model for its logits" if logits else "all converted")
     with output_to(job["log"]):
-        collect([part for part in job["evidence"] if part["kind"] == "logits"])
+        collect(logits)
     save(Path(result_file), {"import_s": import_s})
 
 

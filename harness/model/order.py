@@ -31,6 +31,11 @@ class Order:
     work: Path
     log: Path
 
+    @property
+    def is_made(self) -> bool:
+        """Whether the worker is through with it, well or not."""
+        return (self.work / "result.json").exists()
+
 
 def run_olive(
     source: Source,
@@ -51,7 +56,7 @@ def run_olive(
             _run_worker(source, waiting, evidence, toolchain, notify, timeout_s)
             return crashed
         except ChildError as error:
-            unfinished = [order for order in waiting if not (order.work / "result.json").exists()]
+            unfinished = [order for order in waiting if not order.is_made]
             guilty = [order for order in unfinished if (order.work / "started").exists()] or unfinished
             crashed.update({order.key: error for order in guilty})
             waiting = [order for order in unfinished if order.key not in crashed]
@@ -80,6 +85,11 @@ def _run_worker(
         }
         for order in orders
     }
+
+    def hear(line: str) -> None:
+        evidence.keep(place)
+        notify(line)
+
     # The builder empties the hub cache it is given, so it gets one of its own.
     hub = {} if source.trust_remote_code else {"HF_HUB_CACHE": str(orders[0].work / "hub")}
     run_job(
@@ -87,11 +97,10 @@ def _run_worker(
         {"variants": variants, "evidence": parts, "log": str(log)},
         log=log,
         timeout_s=timeout_s,
-        notify=notify,
+        notify=hear,
         env={**quiet_environment(), **hub},
     )
-    if parts:
-        evidence.keep(place)
+    evidence.keep(place)
 
 
 def _instructions(order: Order, source: Source) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from pathlib import Path
 
 
@@ -12,6 +13,12 @@ def act(name, variant, script):
     work = Path(variant["work"])
     (work / "started").touch()
     deed = script[name]
+    sys.stdout.write(f"@progress {name}\n")
+    sys.stdout.flush()
+    end_s = time.monotonic() + 20
+    while deed.get("after") and not list(Path(deed["after"]).glob("*/manifest.json")):
+        assert time.monotonic() < end_s, "nothing was kept in the meantime"
+        time.sleep(0.02)
     Path(variant["log"]).write_text(deed.get("log", ""))
     if deed.get("kill"):
         os.kill(os.getpid(), signal.SIGKILL)

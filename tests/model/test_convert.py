@@ -90,6 +90,12 @@ def test_one_worker_makes_all_and_only_the_model_is_kept(bench, healthy):
     assert bench.left_behind() == []
 
 
+def test_one_variant_is_proved_while_the_next_is_made(bench, healthy):
+    healthy["int8"]["after"] = str(bench.cache / "artifacts")
+    results = bench.run(healthy)
+    assert all(isinstance(result, Artifact) for result in results.values()), results
+
+
 def test_the_second_time_needs_no_toolchain_and_no_proof(bench, healthy):
     first = bench.run(healthy)
     second = bench.run(healthy)
