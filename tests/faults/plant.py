@@ -54,7 +54,7 @@ def end_answers_elsewhere(folder: Path) -> None:
     """A config whose end of sequence is not the source's: answers run on until the limit."""
     file = folder / "genai_config.json"
     settings = json.loads(file.read_text(encoding="utf-8"))
-    settings["model"]["eos_token_id"] = settings["model"]["vocab_size"] - 1
+    settings["model"]["eos_token_id"] = 0
     file.write_text(json.dumps(settings), encoding="utf-8")
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -28,6 +29,7 @@ WHOLE = (
     "llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "granite", "smollm3", "smollm3-nope", "olmo"
 )  # fmt: skip
 EVERY = (*WHOLE, "phi")
+PRECISIONS = ("fp32", "fp16", "int8", "int4")
 MOST_NATS = {"fp16": 1e-3, "int8": 0.05, "int4": 1.0}
 """Far above what is measured (1e-5, 4e-3, 0.3: random weights exaggerate), far below what a wrong graph has."""
 
@@ -49,16 +51,26 @@ def outcome(folder, toolchain, tmp_path_factory):
     def make(name):
         source = resolve_source(str(folder / name))
         evidence = Evidence(source, cache=cache, versions=toolchain.versions, with_logits=True)
-        recipes = {name: load_recipe(name) for name in ("fp32", "fp16", "int8", "int4")}
+        recipes = {precision: load_recipe(precision) for precision in PRECISIONS}
         results = convert(source, recipes, cache=cache, toolchain=toolchain, notify=print, evidence=evidence)
 
         def measure(artifact):
             return measure_fidelity(lambda: GenaiSession(artifact.path), artifact, evidence, cache=cache)
 
-        found = {name: measure(one) for name, one in results.items() if isinstance(one, Artifact)}
+        found = {precision: measure(one) for precision, one in results.items() if isinstance(one, Artifact)}
+        sys.stdout.write(row_of(name, found))
         return results, found
 
     return make
+
+
+def row_of(name, found):
+    """A row for the table in docs/conversion.md; `pytest -rP` shows it."""
+    cells = (
+        f"{found[one].short_kld_nats:.0e} / {found[one].long_kld_nats:.0e}" if one in found else "no"
+        for one in PRECISIONS
+    )
+    return f"| {name} | {' | '.join(cells)} |\n"
 
 
 def require_healthy(results, found, precisions):
