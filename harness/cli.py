@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import get_args
 
 from tabulate import tabulate
 
@@ -17,11 +18,11 @@ from harness.deploy.registration import Finding, examine_folder
 from harness.doctor import examine
 from harness.errors import ConfigError, GateError
 from harness.model.artifact import Artifact
-from harness.model.convert import convert
-from harness.model.facts import precision_of
+from harness.model.convert import adopt, convert
+from harness.model.facts import ArtifactFacts, precision_of
 from harness.model.inspect import inspect_artifact
 from harness.model.obtain import obtain_source
-from harness.model.recipe import load_recipe
+from harness.model.recipe import Backend, load_recipe
 from harness.model.toolchain import ToolchainOnDemand, ensure_toolchain
 from harness.report.record import load_record
 from harness.report.table import comparison_table, findings, further_tables, recommendation
@@ -60,9 +61,18 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("run", help="run the gate; every option of `pytest suites/` is taken", add_help=False)
     command = commands.add_parser("convert", help="convert a model into proved variants, a folder each")
-    command.add_argument("model", help="folder, hub id, or LoRA adapter folder")
-    command.add_argument("--variants", default="int4,int8,fp16", help="comma-separated precisions (%(default)s)")
-    command.add_argument("--out", type=Path, required=True, help="folder that gets one folder per variant")
+    command.add_argument("model", help="folder, hub id, LoRA adapter folder, or ONNX folder (only inspected)")
+    command.add_argument("--adapter", help="LoRA adapter (folder or hub id) that is merged into MODEL first")
+    command.add_argument(
+        "--variants", default="int4,int8,fp16", help="comma-separated precisions or Olive JSON files (%(default)s)"
+    )
+    command.add_argument("--out", type=Path, help="folder that gets one folder per variant")
+    command.add_argument(
+        "--backend",
+        choices=get_args(Backend),
+        default="olive",
+        help="what makes the built-in recipes: Olive, or the builder of the serving onnxruntime-genai (%(default)s)",
+    )
     command.add_argument("--toolchain", type=Path, metavar="PYTHON", help="an existing interpreter with the packages")
     command = commands.add_parser("inspect", help="show what a converted model's graph really is")
     command.add_argument("folder", type=Path, help="folder of an ONNX model for onnxruntime-genai")
@@ -98,13 +108,19 @@ def _run(options: Sequence[str]) -> int:
 
 
 def _convert(given: argparse.Namespace) -> int:
+    if (Path(given.model).expanduser() / "genai_config.json").is_file():
+        return _prove(Path(given.model).expanduser())
+    if given.out is None:
+        raise ConfigError("--out is missing", next_step="name the folder that gets one folder per variant")
     names = [name.strip() for name in given.variants.split(",") if name.strip()]
-    recipes = {name: load_recipe(name) for name in names}
+    recipes = {Path(name).stem: load_recipe(name, backend=given.backend) for name in names}
     if not recipes:
         raise ConfigError("--variants names none", next_step="for example --variants int4,int8")
+    if len(recipes) < len(names):
+        raise ConfigError("two variants would go to the same folder", where=given.variants, next_step="rename a file")
     cache = default_cache()
     toolchain = ToolchainOnDemand(cache=cache, python=given.toolchain, notify=_tell)
-    source = obtain_source(given.model, cache=cache, toolchain=toolchain, notify=_tell)
+    source = obtain_source(given.model, adapter=given.adapter, cache=cache, toolchain=toolchain, notify=_tell)
     results = convert(source, recipes, cache=cache, toolchain=toolchain, notify=_tell)
     rows = [_delivered(name, result, given.out) for name, result in results.items()]
     print(tabulate(rows, headers=["variant", "is", "size", "converted in", "folder"], disable_numparse=True))
@@ -112,6 +128,14 @@ def _convert(given: argparse.Namespace) -> int:
     for name, error in failed.items():
         print(f"\n{name}: {error}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _prove(folder: Path) -> int:
+    """Nothing is converted: the folder is inspected, and proved to answer."""
+    precision = precision_of(inspect_artifact(folder))
+    artifact = adopt(folder, load_recipe(precision), folder.name)
+    print(f"{folder} is converted already: {precision}, {format_bytes(artifact.size_bytes)}; it loads and answers\n")
+    return _show(artifact.facts, as_json=False)
 
 
 def _delivered(name: str, result: Artifact | GateError, out: Path) -> list[str]:
@@ -128,9 +152,12 @@ def _delivered(name: str, result: Artifact | GateError, out: Path) -> list[str]:
 
 
 def _inspect(given: argparse.Namespace) -> int:
-    facts = inspect_artifact(given.folder)
+    return _show(inspect_artifact(given.folder), as_json=given.json)
+
+
+def _show(facts: ArtifactFacts, *, as_json: bool) -> int:
     plain = {"precision": precision_of(facts), **facts.as_dict()}
-    if given.json:
+    if as_json:
         print(json.dumps(plain, indent=1))
         return 0
     rows = [[key, _short(value)] for key, value in plain.items()]

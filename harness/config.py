@@ -29,6 +29,12 @@ class ModelSettings(Settings):
     source: str
     """Folder in Hugging Face layout (relative to the configuration file) or hub id."""
 
+    adapter: str | None = None
+    """LoRA adapter (folder or hub id) that is merged into `source` before anything else."""
+
+    base: str | None = None
+    """The model it was tuned from (folder or hub id): every variant must then be nearer to the fine-tuned weights."""
+
     trust_remote_code: bool = False
     """Run Python code that the model's repository brings; off unless you know it."""
 
@@ -77,7 +83,10 @@ class VariantSettings(Settings):
     """MatMulNBits compute type: 0 as the input, 1 fp32, 2 fp16, 3 bf16, 4 int8."""
 
     algorithm: str | None = None
-    """Olive's quantisation algorithm."""
+    """The back-end's quantisation algorithm."""
+
+    backend: Literal["olive", "genai"] = "olive"
+    """What converts: Olive, or the builder of the onnxruntime-genai that will serve the model."""
 
     limits: dict[str, Limit] = {}
     """Limits for this variant only; they replace those of `[limits]`."""
@@ -323,18 +332,26 @@ def _check_limit_names(config: GateConfig, known: frozenset[str], file: Path, te
 
 
 def _with_absolute_paths(config: GateConfig, folder: Path) -> GateConfig:
-    source = config.model.source
-    if (folder / source).exists() or source.startswith((".", "/", "~")):
-        source = str((folder / Path(source).expanduser()).resolve())
+    models = {
+        name: _absolute_model(spec, folder)
+        for name in ("source", "adapter", "base")
+        if (spec := getattr(config.model, name)) is not None
+    }
     variants = {name: _absolute_variant(variant, folder) for name, variant in config.variants.items()}
     pack = (folder / config.domain.pack.expanduser()).resolve()
     return config.model_copy(
         update={
-            "model": config.model.model_copy(update={"source": source}),
+            "model": config.model.model_copy(update=models),
             "variants": variants,
             "domain": DomainSettings(pack=pack),
         }
     )
+
+
+def _absolute_model(spec: str, folder: Path) -> str:
+    if (folder / spec).exists() or spec.startswith((".", "/", "~")):
+        return str((folder / Path(spec).expanduser()).resolve())
+    return spec
 
 
 def _absolute_variant(variant: VariantSettings, folder: Path) -> VariantSettings:

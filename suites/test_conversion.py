@@ -4,3 +4,8 @@
 def test_artifact_is_complete_and_what_was_asked_for(judge, conversion):
     """Inspected against the request, proved to answer in a process of its own: or an error that names it."""
     judge(conversion, "size_bytes")
+
+
+def test_graph_computes_what_its_source_does(graph_fidelity):
+    """Unquantised to 1e-6 nats, near and far; the variant keeps its positions, and is the fine-tune, not its base."""
+    graph_fidelity.require()

@@ -23,7 +23,10 @@ ORDER = (
     "doctor",
     "cli",
 )
-HEAVY = ("olive", "torch", "transformers", "foundry_local_sdk", "memray", "onnx")
+HEAVY = ("foundry_local_sdk", "memray", "onnx")
+OF_THE_TOOLCHAIN = {"olive", "torch", "transformers"}
+SCRIPTS = {"amendments", "builder_worker", "evidence_worker", "olive_worker", "source_worker", "reference_worker"}
+"""What runs in the toolchain, which has those packages and not the harness."""
 
 
 def imports_of(file: Path) -> set[str]:
@@ -65,6 +68,13 @@ def test_a_forward_import_would_be_seen():
 def test_a_heavy_package_is_imported_by_one_module(package):
     users = [file for file in FILES if any(name.split(".")[0] == package for name in imports_of(file))]
     assert len(users) <= 1, users
+
+
+def test_the_toolchains_packages_stay_in_the_scripts_that_run_there():
+    users = {file.stem for file in FILES if {name.split(".")[0] for name in imports_of(file)} & OF_THE_TOOLCHAIN}
+    assert users <= SCRIPTS
+    imported = {name.split(".")[-1] for file in FILES for name in imports_of(file) if name.startswith("harness.")}
+    assert not imported & SCRIPTS
 
 
 def test_every_fixture_module_is_loaded_and_no_fixture_stands_twice():

@@ -41,6 +41,8 @@ def test_a_missing_run_is_one_clear_message(tmp_path, capsys):
         (["convert", "./nowhere", "--out", "out"], "no such folder"),
         (["convert", "./nowhere", "--variants", "int5", "--out", "out"], "int5"),
         (["convert", "./nowhere", "--variants", ",", "--out", "out"], "names none"),
+        (["convert", "./nowhere", "--variants", "int4,int4", "--out", "out"], "the same folder"),
+        (["convert", "./nowhere"], "--out is missing"),
     ],
 )
 def test_bad_input_is_one_clear_message(arguments, message, capsys, tmp_path, monkeypatch):
@@ -87,3 +89,11 @@ def test_a_converted_model_is_what_inspect_says(demo_artifact, capsys):
     facts = json.loads(capsys.readouterr().out)
     assert facts["precision"] == "int4"
     assert facts["block_sizes"] == [32]
+
+
+@pytest.mark.toolchain
+def test_a_folder_that_is_converted_already_is_only_proved(demo_artifact, capsys):
+    assert cli.main(["convert", str(demo_artifact)]) == 0
+    shown = capsys.readouterr().out
+    assert "is converted already: int4" in shown
+    assert "MatMulNBits" in shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -11,11 +12,12 @@ from typing import Any
 
 from harness.errors import ArtifactError
 from harness.model.facts import ArtifactFacts, precision_of
+from harness.model.probe import runtime_version
 from harness.model.recipe import Recipe
 from harness.model.source import Source, digest_files
 from harness.store import digest_of, publish, read_proved
 
-FORMAT = 1
+FORMAT = 3
 """Counts up when older entries of the store must no longer be used."""
 
 _MODEL_FILES = (
@@ -92,7 +94,8 @@ def describe(
 
 def artifact_key(source: Source, recipe: Recipe, versions: Mapping[str, str]) -> str:
     """Name of an artifact in the store: everything that shapes it goes in."""
-    return digest_of([FORMAT, source.digest, recipe.fingerprint(), dict(versions)])[:32]
+    builder = runtime_version() if recipe.backend == "genai" else None
+    return digest_of([FORMAT, source.digest, recipe.fingerprint(), dict(versions), builder])[:32]
 
 
 def collect_model(produced: Path, target: Path) -> None:
@@ -102,6 +105,14 @@ def collect_model(produced: Path, target: Path) -> None:
         for file in produced.glob(pattern):
             if file.is_file():
                 shutil.move(file, target / file.name)
+
+
+def serve_on_cpu(folder: Path) -> None:
+    """Have the config ask for no execution provider, which means CPU."""
+    file = folder / "genai_config.json"
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    settings["model"]["decoder"]["session_options"]["provider_options"] = []
+    file.write_text(json.dumps(settings, indent=4), encoding="utf-8")
 
 
 class ArtifactStore:

@@ -2,44 +2,40 @@
 
 from __future__ import annotations
 
-import json
+import errno
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from filelock import Timeout
 
-from harness.child import Notify, log_tail, run_job, silent
+from harness.child import Notify, silent
 from harness.errors import ArtifactError, ChildError, ConversionError, GateError
-from harness.model.artifact import Artifact, ArtifactStore, artifact_key, collect_model, describe, refuse_twins
-from harness.model.facts import ArtifactFacts, discrepancies
-from harness.model.failure import ignored_keys, no_model_error
+from harness.model.artifact import (
+    Artifact,
+    ArtifactStore,
+    artifact_key,
+    collect_model,
+    describe,
+    refuse_twins,
+    serve_on_cpu,
+)
+from harness.model.evidence import Evidence
+from harness.model.facts import ArtifactFacts, differences_from_source, discrepancies
 from harness.model.inspect import inspect_artifact
+from harness.model.order import Order, outcome_of, run_olive
 from harness.model.probe import prove, runtime_version
-from harness.model.recipe import Recipe, olive_run_config
+from harness.model.recipe import Recipe
 from harness.model.source import Source
-from harness.model.toolchain import Toolchain, ToolchainProvider, quiet_environment
+from harness.model.toolchain import Toolchain, ToolchainProvider
 from harness.store import lock_for
 from harness.units import format_bytes
 
-WORKER = Path(__file__).with_name("olive_worker.py")
 _BYTES_PER_PARAMETER = 10.0
 """Disk for one variant while it is made: an fp32 model, a quantised one, and the artifact."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Order:
-    """One variant that has to be converted."""
-
-    variant: str
-    recipe: Recipe
-    key: str
-    work: Path
-    log: Path
 
 
 def convert(
@@ -50,38 +46,43 @@ def convert(
     toolchain: ToolchainProvider,
     notify: Notify = silent,
     timeout_s: float = 7200.0,
+    evidence: Evidence | None = None,
 ) -> dict[str, Artifact | GateError]:
     """An artifact, or the reason why there is none, for each named recipe.
 
-    `toolchain` is called only if something has to be converted; one worker then makes everything that is missing.
+    `toolchain` is called only if something has to be converted; one worker then makes everything that is missing,
+    and asks the source for the `evidence` that artifacts are held against.
     """
     store = ArtifactStore(cache)
+    evidence = evidence or Evidence(source, cache=cache, versions=toolchain.versions)
     resolved = {variant: recipe.resolved(source.input_widths) for variant, recipe in recipes.items()}
     keys = {variant: artifact_key(source, recipe, toolchain.versions) for variant, recipe in resolved.items()}
     results: dict[str, Artifact | GateError] = {}
     with _locks(store, keys, notify):
         missing = []
         for variant, recipe in resolved.items():
-            found = _reuse(store, keys[variant], variant, recipe, cache, notify)
+            found = _reuse(store, keys[variant], variant, recipe, evidence, cache, toolchain, notify)
             if found is None:
                 missing.append(variant)
             else:
                 results[variant] = found
         if missing:
             wanted = {variant: (resolved[variant], keys[variant]) for variant in missing}
-            results.update(_make_missing(source, wanted, store, cache, toolchain, notify, timeout_s))
+            results.update(_make_missing(evidence, wanted, store, cache, toolchain, notify, timeout_s))
     results.update(refuse_twins({name: found for name, found in results.items() if isinstance(found, Artifact)}))
     return {variant: results[variant] for variant in recipes}
 
 
-def adopt(folder: Path, recipe: Recipe, variant: str, *, logs: Path | None = None) -> Artifact:
+def adopt(
+    folder: Path, recipe: Recipe, variant: str, *, source: Source | None = None, logs: Path | None = None
+) -> Artifact:
     """The artifact in a folder that was converted elsewhere, held against what it is said to be.
 
     Raises:
-        ArtifactError: it is incomplete, is not what `recipe` says, or does not answer.
+        ArtifactError: it is incomplete, is not what `recipe` says, has not the `source`'s settings, or does not answer.
     """
     facts = inspect_artifact(folder)
-    _require_obedience(folder, variant, facts, recipe, is_adopted=True)
+    _require_obedience(folder, variant, facts, recipe, source=source, is_adopted=True)
     with ExitStack() as stack:
         place = logs or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="slm-gate-")))
         prove(folder, log=place / f"{variant}-probe.log")
@@ -104,7 +105,14 @@ def _locks(store: ArtifactStore, keys: Mapping[str, str], notify: Notify) -> Ite
 
 
 def _reuse(
-    store: ArtifactStore, key: str, variant: str, recipe: Recipe, cache: Path, notify: Notify
+    store: ArtifactStore,
+    key: str,
+    variant: str,
+    recipe: Recipe,
+    evidence: Evidence,
+    cache: Path,
+    toolchain: ToolchainProvider,
+    notify: Notify,
 ) -> Artifact | GateError | None:
     manifest, was_damaged = store.find(key)
     if was_damaged:
@@ -114,17 +122,18 @@ def _reuse(
     folder = store.folder(key) / "model"
     try:
         facts = inspect_artifact(folder)
-        _require_obedience(folder, variant, facts, recipe)
+        _require_obedience(folder, variant, facts, recipe, source=evidence.source)
         if manifest.get("proved_with") != runtime_version():
-            prove(folder, log=_log(cache, variant, key, "probe"))
-    except ArtifactError as error:
+            evidence.ensure(toolchain, notify)
+            prove(folder, log=_log(cache, variant, key, "probe"), tokens=evidence.tokens_file())
+    except GateError as error:
         return error
     notify(f"{variant}: reused from the cache")
     return describe(folder, variant, recipe, facts, manifest, was_reused=True)
 
 
 def _make_missing(
-    source: Source,
+    evidence: Evidence,
     wanted: Mapping[str, tuple[Recipe, str]],
     store: ArtifactStore,
     cache: Path,
@@ -133,78 +142,42 @@ def _make_missing(
     timeout_s: float,
 ) -> dict[str, Artifact | GateError]:
     try:
-        _require_space(source, len(wanted), store.root)
+        _require_space(evidence.source, len(wanted), store.root)
         ready = toolchain()
     except GateError as error:
         return dict.fromkeys(wanted, error)
-    by_key: dict[str, _Order] = {}
-    for variant, (recipe, key) in wanted.items():
-        if key not in by_key:
-            log = _log(cache, variant, key, "olive")
-            log.unlink(missing_ok=True)
-            by_key[key] = _Order(variant=variant, recipe=recipe, key=key, work=store.workspace(key), log=log)
+    by_key: dict[str, Order] = {}
+    made: dict[str, Artifact | GateError] = {}
+    failures: dict[str, ChildError] = {}
+
+    def finish(orders: Iterable[Order]) -> None:
+        for order in orders:
+            if order.key not in made:
+                made[order.key] = _finish(order, evidence, store, ready, failures, cache, notify)
+
+    def hear(line: str) -> None:
+        notify(line)
+        finish([order for order in by_key.values() if order.is_made])  # while the worker goes on with the next one
+
     try:
-        failures = _run_olive(source, list(by_key.values()), ready, cache, notify, timeout_s)
-        made = {key: _finish(order, source, store, ready, failures, cache, notify) for key, order in by_key.items()}
+        for variant, (recipe, key) in wanted.items():
+            if key not in by_key:
+                log = _log(cache, variant, key, "olive")
+                log.unlink(missing_ok=True)
+                by_key[key] = Order(variant=variant, recipe=recipe, key=key, work=store.workspace(key), log=log)
+        failures.update(run_olive(evidence.source, list(by_key.values()), evidence, ready, hear, timeout_s))
+        finish(by_key.values())
+    except OSError as error:
+        return dict.fromkeys(wanted, _unwritable(error, cache))
     finally:
         for key in by_key:
             store.clear_workspaces(key)
     return {variant: _renamed(made[key], variant) for variant, (_, key) in wanted.items()}
 
 
-def _run_olive(
-    source: Source, orders: list[_Order], toolchain: Toolchain, cache: Path, notify: Notify, timeout_s: float
-) -> dict[str, ChildError]:
-    """Let one worker make the orders; what a crash left undone goes to another one. Returns the crashed ones."""
-    crashed: dict[str, ChildError] = {}
-    waiting = orders
-    while waiting:
-        try:
-            _run_worker(source, waiting, toolchain, cache, notify, timeout_s)
-            return crashed
-        except ChildError as error:
-            unfinished = [order for order in waiting if not (order.work / "result.json").exists()]
-            guilty = [order for order in unfinished if (order.work / "started").exists()] or unfinished
-            crashed.update({order.key: error for order in guilty})
-            waiting = [order for order in unfinished if order.key not in crashed]
-            for order in guilty:
-                notify(f"{order.variant}: {error.what}")
-    return crashed
-
-
-def _run_worker(
-    source: Source, orders: list[_Order], toolchain: Toolchain, cache: Path, notify: Notify, timeout_s: float
-) -> None:
-    log = orders[0].log.with_suffix(".worker.log")
-    variants = {
-        order.variant: {
-            "config": olive_run_config(
-                order.recipe,
-                source.path,
-                order.work / "out",
-                order.work / "cache",
-                trust_remote_code=source.trust_remote_code,
-            ),
-            "work": str(order.work),
-            "log": str(order.log),
-        }
-        for order in orders
-    }
-    # The builder empties the hub cache it is given, so it gets one of its own.
-    hub = {} if source.trust_remote_code else {"HF_HUB_CACHE": str(orders[0].work / "hub")}
-    run_job(
-        toolchain.command(WORKER),
-        {"variants": variants, "log": str(log)},
-        log=log,
-        timeout_s=timeout_s,
-        notify=notify,
-        env={**quiet_environment(), **hub},
-    )
-
-
 def _finish(
-    order: _Order,
-    source: Source,
+    order: Order,
+    evidence: Evidence,
     store: ArtifactStore,
     toolchain: Toolchain,
     crashed: Mapping[str, ChildError],
@@ -212,18 +185,22 @@ def _finish(
     notify: Notify,
 ) -> Artifact | GateError:
     try:
-        outcome = _outcome(order, crashed.get(order.key))
+        outcome = outcome_of(order, crashed.get(order.key))
         aside = order.work / "aside"
         collect_model(Path(outcome["folders"][0]), aside / "model")
+        if order.recipe.precision == "fp16" and order.recipe.olive_config is None:
+            serve_on_cpu(aside / "model")
         facts = inspect_artifact(aside / "model")
-        _require_obedience(aside / "model", order.variant, facts, order.recipe, log=order.log)
+        _require_obedience(aside / "model", order.variant, facts, order.recipe, source=evidence.source, log=order.log)
         notify(f"{order.variant}: proving that it answers")
-        proof = prove(aside / "model", log=_log(cache, order.variant, order.key, "probe"))
+        evidence.ensure(toolchain, notify, names=("tokens",))
+        log = _log(cache, order.variant, order.key, "probe")
+        proof = prove(aside / "model", log=log, tokens=evidence.tokens_file())
     except GateError as error:
         return error
     manifest = {
         "recipe": order.recipe.as_dict(),
-        "source": source.digest,
+        "source": evidence.source.digest,
         "versions": dict(toolchain.versions),
         "conversion_s": outcome["conversion_s"],
         "peak_rss_bytes": outcome["peak_rss_bytes"],
@@ -235,44 +212,18 @@ def _finish(
     return describe(folder, order.variant, order.recipe, facts, manifest, was_reused=False)
 
 
-def _outcome(order: _Order, crash: ChildError | None) -> dict[str, Any]:
-    """What the worker reported of a variant that has exactly one model and no ignored option."""
-    text = order.log.read_text(encoding="utf-8", errors="replace") if order.log.exists() else ""
-    if crash is not None:
-        was_killed = "status" not in crash.what
-        last_words = (crash.where or "").replace("    | ", "")
-        raise no_model_error(
-            order.variant, text or last_words, crash.what if was_killed else None, f"{order.log}\n{log_tail(order.log)}"
-        )
-    outcome: dict[str, Any] = json.loads((order.work / "result.json").read_text(encoding="utf-8"))
-    if outcome["error"] or not outcome["folders"]:
-        raise no_model_error(order.variant, text, outcome["error"], str(order.log))
-    ignored = ignored_keys(text)
-    if ignored:
-        raise ConversionError(
-            f"{order.variant}: Olive ignored {', '.join(ignored)}, so the model is not what was asked for",
-            where=f"{order.recipe.olive_config or 'built-in recipe'}, log: {order.log}",
-            next_step="ModelBuilder takes int4_block_size, int4_is_symmetric, int4_accuracy_level and int4_algo_config",
-        )
-    if len(outcome["folders"]) > 1:
-        raise ConversionError(
-            f"{order.variant}: Olive wrote {len(outcome['folders'])} models where one was wanted",
-            where=str(order.recipe.olive_config),
-            next_step="leave one workflow without search in the Olive file",
-        )
-    return outcome
-
-
 def _require_obedience(
     folder: Path,
     variant: str,
     facts: ArtifactFacts,
     recipe: Recipe,
     *,
+    source: Source | None = None,
     is_adopted: bool = False,
     log: Path | None = None,
 ) -> None:
     problems = discrepancies(facts, recipe, is_adopted=is_adopted)
+    problems += differences_from_source(facts, source, is_adopted=is_adopted) if source else []
     if problems:
         raise ArtifactError(
             f"{variant} is not what was asked for: {'; '.join(problems)}",
@@ -292,6 +243,15 @@ def _require_space(source: Source, variants: int, folder: Path) -> None:
             where=str(folder),
             next_step="free some space, or use another cache folder",
         )
+
+
+def _unwritable(error: OSError, cache: Path) -> ConversionError:
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return ConversionError(
+        "the disk is full" if is_full else f"the cache cannot be written: {error.strerror or error}",
+        where=str(error.filename or cache),
+        next_step="free some space, or use another cache folder",
+    )
 
 
 def _renamed(made: Artifact | GateError, variant: str) -> Artifact | GateError:

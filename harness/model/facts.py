@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from harness.model.recipe import Recipe
+from harness.model.source import Source
 
 _MIXED_ALGORITHMS = ("k_quant", "k_quant_mixed", "k_quant_last", "rtn_last")
 _FLOAT_OF_PRECISION = {"int4": "float32", "int8": "float32", "fp16": "float16", "fp32": "float32"}
@@ -111,7 +112,7 @@ def discrepancies(facts: ArtifactFacts, asked: Recipe, *, is_adopted: bool = Fal
     found = precision_of(facts)
     if found != asked.precision:
         return [f"precision: asked {asked.precision}, the graph's matrices are {found} ({_storage(facts)})"]
-    problems = [*_width_problems(facts, asked, is_adopted), *_name_problems(facts)]
+    problems = [*_width_problems(facts, asked, is_adopted), *_size_problems(facts), *_name_problems(facts)]
     if asked.olive_config is None and not is_adopted:
         problems.extend(_type_problems(facts, asked))
     if asked.block_size is not None and facts.block_sizes != (asked.block_size,):
@@ -125,6 +126,23 @@ def discrepancies(facts: ArtifactFacts, asked: Recipe, *, is_adopted: bool = Fal
     return problems
 
 
+def differences_from_source(facts: ArtifactFacts, source: Source, *, is_adopted: bool = False) -> list[str]:
+    """One sentence for each setting in which the artifact's config is not the source model's.
+
+    Whoever converted a folder elsewhere may have shortened the context on purpose.
+    """
+    problems = []
+    if set(source.eos_token_ids) and set(facts.eos_token_ids) != set(source.eos_token_ids):
+        ours, theirs = _listed(sorted(facts.eos_token_ids)), _listed(sorted(source.eos_token_ids))
+        problems.append(f"end of sequence: the source ends at {theirs}, genai_config.json at {ours}")
+    if facts.vocabulary_size != source.vocabulary_size:
+        problems.append(f"vocabulary: the source has {source.vocabulary_size}, the config {facts.vocabulary_size}")
+    is_shortened = is_adopted and (facts.context_length or 0) < (source.context_length or 0)
+    if source.context_length is not None and facts.context_length != source.context_length and not is_shortened:
+        problems.append(f"context: the source has {source.context_length}, the config {facts.context_length}")
+    return problems
+
+
 def _width_problems(facts: ArtifactFacts, asked: Recipe, is_adopted: bool) -> list[str]:
     bits = {"int4": 4, "int8": 8, "fp16": 16, "fp32": 32}[asked.precision]
     is_free = is_adopted or asked.olive_config is not None or asked.algorithm in _MIXED_ALGORITHMS
@@ -135,6 +153,20 @@ def _width_problems(facts: ArtifactFacts, asked: Recipe, is_adopted: bool) -> li
     total = sum(facts.weights_per_bits.values())
     told = ", ".join(f"{100 * count / total:.0f} % in {width} bits" for width, count in sorted(strays.items()))
     return [f"bits: asked {bits} for every matrix, the graph has {told}"]
+
+
+def _size_problems(facts: ArtifactFacts) -> list[str]:
+    """Beside the bits themselves there is room for a float32 scale and a byte of zero point per block, no more."""
+    if facts.bytes_per_weight is None:
+        return []
+    weights = sum(facts.weights_per_bits.values())
+    least = sum(bits * count for bits, count in facts.weights_per_bits.items()) / 8 / weights
+    is_quantized = min(facts.weights_per_bits) <= 8
+    most = least + (5 / min(facts.block_sizes, default=16) if is_quantized else 0)
+    rounding = 1e-9
+    if least - rounding <= facts.bytes_per_weight <= most + rounding:
+        return []
+    return [f"size: {_storage(facts)}, where {least:.3g} to {most:.3g} would do"]
 
 
 def _name_problems(facts: ArtifactFacts) -> list[str]:

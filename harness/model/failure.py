@@ -13,6 +13,7 @@ _NO_MEMORY = re.compile(
     r"MemoryError|bad_alloc|DefaultCPUAllocator|[Nn]ot enough memory|Cannot allocate memory|SIGKILL"
 )
 _NO_SPACE = re.compile(r"No space left on device|ENOSPC|not enough space on the disk", re.IGNORECASE)
+_UNKNOWN_LAYER = re.compile(r"KeyError: '(?:model|transformer)\.[\w.]+'")
 _BLOCK = re.compile(r"in_features \(?(\d+)\)? must be divisible by group_size \(?(\d+)\)?")
 
 
@@ -60,13 +61,15 @@ def cause_of(log_text: str, error: str | None) -> Cause:
     return _pruned_or_swallowed(log_text, decisive, was_caught=error is not None)
 
 
-def no_model_error(variant: str, log_text: str, error: str | None, log: str) -> ConversionError:
+def no_model_error(
+    variant: str, log_text: str, error: str | None, log: str, *, maker: str = "Olive"
+) -> ConversionError:
     """The error for a variant of which nothing came out."""
     cause = cause_of(log_text, error)
     ignored = ignored_keys(log_text)
     aside = f"; it also ignored {', '.join(ignored)}" if ignored else ""
     return ConversionError(
-        f"{variant}: Olive wrote no model: {cause.what}{aside}", where=f"log: {log}", next_step=cause.next_step
+        f"{variant}: {maker} wrote no model: {cause.what}{aside}", where=f"log: {log}", next_step=cause.next_step
     )
 
 
@@ -80,6 +83,16 @@ def _pruned_or_swallowed(log_text: str, decisive: str | None, *, was_caught: boo
         return Cause(
             what="it pruned the workflow: ModelBuilder makes no fp16 for CPU",
             next_step="use the built-in fp16 recipe, or ModelBuilder(fp32) followed by OnnxFloatToFloat16",
+        )
+    if _UNKNOWN_LAYER.search(decisive or ""):
+        return Cause(
+            what=f"its int8 path does not know this architecture's layers (it swallowed {decisive})",
+            next_step="use int4 or fp16, or bring an int8 model that was converted otherwise as `artifact`",
+        )
+    if "is not currently supported" in (decisive or ""):
+        return Cause(
+            what=f"ModelBuilder does not know this architecture ({decisive})",
+            next_step="convert it with another tool, and give that folder as `artifact`; see docs/conversion.md",
         )
     if decisive and re.search(r"killed by|took longer", decisive):
         return Cause(what=decisive, next_step="read the log; a native crash may depend on this processor or this model")

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+import numpy.typing as npt
+
 from harness.errors import ArtifactError
 from harness.model.facts import ArtifactFacts
 
@@ -31,6 +34,8 @@ class _Matrix:
 
     bits: int
     weights: int
+    """Stored ones, with those that fill up the last block of a row."""
+
     size_bytes: int
     block_size: int | None = None
     symmetric: bool | None = None
@@ -70,6 +75,27 @@ def inspect_artifact(folder: Path) -> ArtifactFacts:
         providers=_providers(model["decoder"]),
         search=dict(settings.get("search") or {}),
     )
+
+
+def stored_tensors(folder: Path, model_file: str, prefixes: tuple[str, ...]) -> dict[str, npt.NDArray[np.float32]]:
+    """The graph's own tensors whose names begin so, as float32, by name.
+
+    Raises:
+        ArtifactError: the graph or its data cannot be read.
+    """
+    import onnx
+    from onnx.external_data_helper import load_external_data_for_tensor
+
+    tensors = {}
+    try:
+        for tensor in _read_graph(folder / model_file).initializer:
+            if tensor.name.startswith(prefixes):
+                if _is_external(tensor):
+                    load_external_data_for_tensor(tensor, str(folder))
+                tensors[tensor.name] = np.asarray(onnx.numpy_helper.to_array(tensor), dtype=np.float32)
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"its stored tensors cannot be read: {error}", where=str(folder)) from error
+    return tensors
 
 
 def _read_settings(folder: Path) -> dict[str, Any]:
@@ -147,6 +173,8 @@ def _check_external_data(folder: Path, tensors: Iterable[onnx.TensorProto]) -> N
 
 def _matrices(graph: onnx.GraphProto, tensors: Mapping[str, onnx.TensorProto]) -> list[_Matrix]:
     unpacked = {node.output[0]: node for node in graph.node if node.op_type == "DequantizeLinear"}
+    reshaped = {name: tensors[origin] for name, origin in _origins(graph).items() if origin in tensors}
+    tensors = {**reshaped, **tensors}
     found = []
     for node in graph.node:
         if node.op_type == "MatMulNBits":
@@ -164,11 +192,13 @@ def _quantized_matrix(node: onnx.NodeProto, tensors: Mapping[str, onnx.TensorPro
 
     values = {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
     parts = [tensors[name] for name in node.input[1:4] if name in tensors]
+    block_size = int(values["block_size"])
+    padded_inputs = math.ceil(int(values["K"]) / block_size) * block_size
     return _Matrix(
         bits=int(values.get("bits", 4)),
-        weights=int(values["K"]) * int(values["N"]),
+        weights=padded_inputs * int(values["N"]),
         size_bytes=sum(_stored_bytes(part) for part in parts),
-        block_size=int(values["block_size"]),
+        block_size=block_size,
         symmetric=not (len(node.input) > 3 and node.input[3]),
         accuracy_level=int(values.get("accuracy_level", 0)),
     )
@@ -215,15 +245,19 @@ def _weight_bytes(tensors: Iterable[onnx.TensorProto]) -> dict[str, int]:
 
 def _has_shared_embeddings(graph: onnx.GraphProto, tensors: Mapping[str, onnx.TensorProto]) -> bool:
     """Whether a large tensor is read both by a lookup and by a matrix product, through reshapes if need be."""
-    origin = {
-        node.output[0]: node.input[0] for node in graph.node if node.op_type in ("Reshape", "Transpose", "Identity")
-    }
+    origin = _origins(graph)
 
     def reads(op_types: tuple[str, ...], position: int) -> set[str]:
         names = (node.input[position] for node in graph.node if node.op_type in op_types and len(node.input) > position)
         return {origin.get(name, name) for name in names} & tensors.keys()
 
     return bool(reads(("Gather", "GatherBlockQuantized"), 0) & reads(("MatMul", "Gemm", "MatMulNBits"), 1))
+
+
+def _origins(graph: onnx.GraphProto) -> dict[str, str]:
+    """What goes in, by what comes out, of the operators that only give a tensor another shape."""
+    shapers = ("Reshape", "Transpose", "Identity")
+    return {node.output[0]: node.input[0] for node in graph.node if node.op_type in shapers}
 
 
 def _providers(decoder: Mapping[str, Any]) -> tuple[str, ...]:

@@ -35,10 +35,12 @@ def obtain_source(
     notify: Notify = silent,
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
+    adapter: str | None = None,
 ) -> Source:
     """`resolve_source`, after a download (hub id) or a merge (LoRA adapter) where one is needed.
 
-    `toolchain` is called only for those two.
+    `toolchain` is called only for those two. With `adapter`, `spec` is the base that it is merged into; an adapter
+    given as `spec` names its base itself.
 
     Raises:
         SourceError: the model cannot be had or cannot be used.
@@ -47,24 +49,30 @@ def obtain_source(
     def resolve(place: str) -> Source:
         return resolve_source(place, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
 
-    folder = locate(spec)
-    if folder is None:
-        folder = _download(spec, cache, toolchain(), notify)
+    folder = _local(adapter or spec, cache, toolchain, notify)
     if not is_adapter(folder):
+        if adapter is not None:
+            raise SourceError("this is no LoRA adapter: it has no adapter_config.json", where=str(folder))
         return replace(resolve(str(folder)), spec=spec)
-    base = _base_of(folder)
+    named = _base_of(folder, is_named=adapter is None)
     source = obtain_source(
-        base,
+        named or spec,
         cache=cache,
         toolchain=toolchain,
         notify=notify,
         allow_pickle=False,
         trust_remote_code=trust_remote_code,
     )
-    return replace(resolve(str(_merged(folder, source, cache, toolchain, notify))), spec=spec)
+    merged = resolve(str(_merged(folder, source, cache, toolchain, notify)))
+    return replace(merged, spec=spec if adapter is None else f"{spec} + {adapter}")
 
 
-def _base_of(adapter: Path) -> str:
+def _local(spec: str, cache: Path, toolchain: Callable[[], Toolchain], notify: Notify) -> Path:
+    return locate(spec) or _download(spec, cache, toolchain(), notify)
+
+
+def _base_of(adapter: Path, *, is_named: bool) -> str | None:
+    """The base that the adapter names; None where the user names it instead."""
     settings = read_json(adapter / "adapter_config.json")
     where = str(adapter / "adapter_config.json")
     if settings.get("peft_type") != "LORA":
@@ -78,6 +86,8 @@ def _base_of(adapter: Path) -> str:
             where=where,
             next_step="merge it with peft (merge_and_unload()), save that model, and give its folder",
         )
+    if not is_named:
+        return None
     base = settings.get("base_model_name_or_path")
     if not isinstance(base, str) or not base:
         raise SourceError("the adapter does not name its base model", where=where)

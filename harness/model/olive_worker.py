@@ -1,8 +1,9 @@
 """Converts all variants of a model with Olive, in one process of the toolchain.
 
 Runs as a plain script where the harness cannot be imported: `python olive_worker.py JOB_FILE RESULT_FILE`.
-The job is `{"variants": {NAME: {"config", "work", "log"}}}`; each variant's outcome goes to `result.json` in its
-own work folder as soon as there is one, so that a crash in one variant takes nothing from the others.
+The job is `{"variants": {NAME: {"config" or "builder", "output", "work", "log"}}, "evidence", "log"}`; each variant's
+outcome goes to `result.json` in its own work folder as soon as there is one, so that a crash in one variant takes
+nothing from the others.
 """
 
 import contextlib
@@ -11,7 +12,9 @@ import ctypes
 import json
 import logging
 import os
+import runpy
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -105,24 +108,47 @@ def produced_folders(output: str) -> list[str]:
     ]
 
 
-def make(variant: dict[str, Any]) -> dict[str, Any]:
-    """Run one workflow; what `run` returns proves nothing, what it leaves on the disk does."""
+def sibling(name: str) -> dict[str, Any]:
+    """What a script beside this one defines; nothing here is a package."""
+    return runpy.run_path(str(Path(__file__).with_name(name)))
+
+
+def run_olive(variant: dict[str, Any]) -> int | None:
+    """Run one workflow, and return the peak memory in bytes; what `run` returns proves nothing."""
     from olive.workflows import run  # type: ignore[import-not-found]  # only in the toolchain
 
-    error = None
+    with sibling("amendments.py")["amended"]():
+        run(copy.deepcopy(variant["config"]), tempdir=str(Path(variant["work"], "tmp")))
+    return peak_rss_bytes()
+
+
+def run_builder(variant: dict[str, Any]) -> int | None:
+    """Run the builder of another release of onnxruntime-genai in a process of its own; its peak memory in bytes."""
+    script, peak = Path(__file__).with_name("builder_worker.py"), Path(variant["work"], "peak")
+    command = [sys.executable, "-E", "-s", "-P", str(script), str(peak), *variant["builder"]]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+    sys.stderr.write(done.stderr)
+    if done.returncode:
+        raise RuntimeError((done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1])
+    return int(peak.read_text()) or None
+
+
+def make(variant: dict[str, Any]) -> dict[str, Any]:
+    """Make one variant; not what is returned counts, but what is on the disk afterwards."""
+    error, peak_bytes = None, None
     reset_peak_rss()
     started_s = time.perf_counter()
     with output_to(variant["log"]):
         try:
-            run(copy.deepcopy(variant["config"]), tempdir=str(Path(variant["work"], "tmp")))
+            peak_bytes = run_builder(variant) if "builder" in variant else run_olive(variant)
         except (Exception, SystemExit) as caught:  # noqa: BLE001  # reported; the other variants go on
             traceback.print_exc()
             error = f"{type(caught).__name__}: {caught}"
     return {
-        "folders": produced_folders(variant["config"]["output_dir"]),
+        "folders": produced_folders(variant["output"]),
         "error": error,
         "conversion_s": time.perf_counter() - started_s,
-        "peak_rss_bytes": peak_rss_bytes(),
+        "peak_rss_bytes": peak_bytes,
     }
 
 
@@ -160,8 +186,12 @@ def main(job_file: str, result_file: str) -> None:
     narrator = Narrator(os.fdopen(os.dup(1), "w", encoding="utf-8"))
     started_s = time.perf_counter()
     narrator.begin("starting Olive")
-    import_olive(job["log"])
+    if any("config" in variant for variant in job["variants"].values()):
+        import_olive(job["log"])
     import_s = time.perf_counter() - started_s
+    collect = sibling("evidence_worker.py")["collect"]
+    with output_to(job["log"]):
+        collect([part for part in job["evidence"] if part["kind"] == "tokens"])
     for name, variant in job["variants"].items():
         narrator.begin(f"{name}: converting")
         work = Path(variant["work"])
@@ -169,6 +199,10 @@ def main(job_file: str, result_file: str) -> None:
         (work / "started").touch()
         save(work / "result.json", make(variant))
         give_back_memory()
+    logits = [part for part in job["evidence"] if part["kind"] == "logits"]
+    narrator.begin("asking the source model for its logits" if logits else "all converted")
+    with output_to(job["log"]):
+        collect(logits)
     save(Path(result_file), {"import_s": import_s})
 
 

@@ -17,16 +17,19 @@ from harness.model.toolchain import quiet_environment
 _MESSAGES = [{"role": "user", "content": "Hello"}]
 
 
-def prove(folder: Path, *, log: Path, timeout_s: float = 600.0) -> dict[str, Any]:
+def prove(folder: Path, *, log: Path, tokens: Path | None = None, timeout_s: float = 600.0) -> dict[str, Any]:
     """What the runtime said of a model folder: its version, loading time and first token.
 
+    `tokens` is a file with texts and the source tokenizer's ids of them.
+
     Raises:
-        ArtifactError: it does not load, crashes, renders no prompt, gives no token or no finite logits.
+        ArtifactError: it does not load, crashes, renders no prompt, gives other token ids, no token or no finite
+            logits.
     """
     try:
         return run_job(
             harness_module("harness.model.probe"),
-            {"path": str(folder)},
+            {"path": str(folder), "tokens": str(tokens) if tokens else None},
             log=log,
             timeout_s=timeout_s,
             env=quiet_environment(),
@@ -61,6 +64,7 @@ def _probe(job: dict[str, Any]) -> dict[str, Any]:
         load_s = time.perf_counter() - started_s
         stage = "its tokenizer"
         tokenizer = og.Tokenizer(model)
+        _check_tokenizer(tokenizer, job)
         stage = "its chat template"
         prompt = tokenizer.apply_chat_template(json.dumps(_MESSAGES), add_generation_prompt=True)
         token_ids = tokenizer.encode(prompt)
@@ -71,6 +75,23 @@ def _probe(job: dict[str, Any]) -> dict[str, Any]:
         raise ArtifactError(f"{stage} failed: {first_line}", where=job["path"]) from error
     _check_answer(logits, token, prompt, job["path"])
     return {"runtime": og.__version__, "load_s": load_s, "prompt_tokens": len(token_ids), "first_token": token}
+
+
+def _check_tokenizer(tokenizer: Any, job: dict[str, Any]) -> None:
+    if job["tokens"] is None:
+        return
+    said = json.loads(Path(job["tokens"]).read_text(encoding="utf-8"))
+    for text, expected in zip(said["texts"], said["ids"], strict=True):
+        found = [int(token) for token in tokenizer.encode(text)]
+        if found != expected:
+            pairs = enumerate(zip(found, expected, strict=False))
+            at = next((place for place, (a, b) in pairs if a != b), min(len(found), len(expected)))
+            raise ArtifactError(
+                f"its tokenizer gives other ids than the source's: for {text!r} the source has {expected[at : at + 4]} "
+                f"at token {at}, the artifact {found[at : at + 4]}",
+                where=job["path"],
+                next_step="tokenizer.json must be the source's own file; convert again",
+            )
 
 
 def _first_token(og: Any, model: Any, token_ids: Any) -> tuple[Any, int | None]:

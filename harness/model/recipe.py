@@ -13,6 +13,7 @@ from harness.config import VariantSettings
 from harness.errors import ConfigError
 
 Precision = Literal["int4", "int8", "fp16", "fp32"]
+Backend = Literal["olive", "genai"]
 Algorithm = Literal["default", "rtn", "rtn_last", "k_quant", "k_quant_mixed", "k_quant_last"]
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -21,6 +22,7 @@ DEFAULT_ACCURACY_LEVEL = 4
 """ModelBuilder's choice for CPU: activations are rounded to 8 bits inside each MatMul."""
 
 _ALGORITHMS: dict[str, tuple[str, ...]] = {"int4": get_args(Algorithm), "int8": ("default", "rtn", "k_quant")}
+_GENAI_ALGORITHMS = ("default", "rtn", "k_quant")
 _QUANTIZED_ONLY = ("block_size", "symmetric", "accuracy_level", "algorithm")
 
 
@@ -55,11 +57,16 @@ class Recipe:
     olive_config: Path | None = None
     """The user's own Olive workflow; None for the built-in ones."""
 
+    backend: Backend = "olive"
+    """Olive; or the builder of the onnxruntime-genai that serves, run by the toolchain's Python."""
+
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise ConfigError(
                 f"precision {self.precision!r} is unknown", next_step=f"use one of {', '.join(PRECISIONS)}"
             )
+        if self.backend == "genai" and (self.precision == "fp16" or self.olive_config is not None):
+            raise self._wrong("backend", self.backend, "it makes int4, int8 and fp32; use backend = 'olive'")
         self._check_applicable()
         if self.block_size is not None and self.block_size not in BLOCK_SIZES:
             raise self._wrong("block_size", self.block_size, f"use one of {BLOCK_SIZES}")
@@ -83,7 +90,7 @@ class Recipe:
     def _check_algorithm(self) -> None:
         if self.algorithm is None or self.olive_config is not None:
             return
-        known = _ALGORITHMS[self.precision]
+        known = _GENAI_ALGORITHMS if self.backend == "genai" else _ALGORITHMS[self.precision]
         if self.algorithm not in known:
             raise self._wrong("algorithm", self.algorithm, f"for {self.precision} use one of {', '.join(known)}")
         if self.precision == "int4" and self.algorithm.startswith("k_quant") and self.symmetric:
@@ -98,18 +105,18 @@ class Recipe:
         options = {option: getattr(settings, option) for option in _QUANTIZED_ONLY}
         given = {option: value for option, value in options.items() if value is not None}
         if settings.recipe is not None:
-            return load_recipe(settings.recipe, precision=settings.precision, **given)
+            return load_recipe(settings.recipe, precision=settings.precision, backend=settings.backend, **given)
         assert settings.precision is not None  # the settings see to it
         return cls(name=settings.precision, precision=settings.precision, **given)
 
     def resolved(self, input_widths: Sequence[int] = ()) -> Recipe:
         """The same recipe with its defaults written out, fitted to a model's matrices.
 
-        int8 groups must divide every matrix's input, so the default group is the largest that does, at most 128.
+        Olive's int8 groups must divide every matrix's input, so the default is the largest that does, at most 128.
         """
         if self.olive_config is not None or self.precision not in _ALGORITHMS:
             return self
-        if self.precision == "int8":
+        if self.precision == "int8" and self.backend == "olive":
             fitting = [size for size in (128, 64, 32, 16) if all(width % size == 0 for width in input_widths)]
             defaults = _Defaults((fitting or [128])[0], False, "rtn")
         else:
@@ -127,6 +134,7 @@ class Recipe:
         return {
             "name": self.name,
             "precision": self.precision,
+            "backend": self.backend,
             **{option: getattr(self, option) for option in _QUANTIZED_ONLY},
             "olive_config": _read_user_config(self.olive_config) if self.olive_config else None,
         }
@@ -183,7 +191,9 @@ def olive_run_config(
         return {**config, "input_model": model, **places}
     passes = _passes(recipe)
     passes["build"]["extra_options"]["hf_remote"] = trust_remote_code  # the builder would trust by default
-    accelerator = {"device": "cpu", "execution_providers": ["CPUExecutionProvider"]}
+    # Olive lets ModelBuilder make fp16 for GPUs only. The graph is the same; its config is set right afterwards.
+    device, provider = ("gpu", "CUDA") if recipe.precision == "fp16" else ("cpu", "CPU")
+    accelerator = {"device": device, "execution_providers": [f"{provider}ExecutionProvider"]}
     model = {"type": "HfModel", "model_path": str(model_path)}
     if trust_remote_code:
         model["load_kwargs"] = {"trust_remote_code": True}
@@ -205,17 +215,7 @@ def _passes(recipe: Recipe) -> dict[str, dict[str, Any]]:
     if recipe.precision == "int8":
         # ModelBuilder knows no int8; it keeps the 8 bits of a model that Olive has quantised before.
         return {"quantize": _int8_quantizer(recipe), "build": _model_builder("int4", recipe)}
-    passes: dict[str, dict[str, Any]] = {"build": _model_builder("fp32", recipe)}
-    if recipe.precision == "fp16":
-        # ModelBuilder refuses fp16 on CPU, so the finished graph is rounded.
-        passes["round"] = {
-            "type": "OnnxFloatToFloat16",
-            "keep_io_types": False,
-            "save_as_external_data": True,
-            "all_tensors_to_one_file": True,
-            "external_data_name": "model.onnx.data",
-        }
-    return passes
+    return {"build": _model_builder(recipe.precision, recipe)}
 
 
 def _model_builder(precision: str, recipe: Recipe) -> dict[str, Any]:
@@ -289,6 +289,20 @@ def _asked_of_builder(options: Mapping[str, Any]) -> dict[str, Any]:
 def _given(options: Mapping[str, Any], **names: str) -> dict[str, Any]:
     """What is stated in a form that a graph can be held against; a group of -1, a whole row, is not."""
     found = {ours: options[theirs] for theirs, ours in names.items() if options.get(theirs) is not None}
-    if found.get("block_size") not in BLOCK_SIZES:
+    size = found.get("block_size")
+    if not (isinstance(size, int) and size > 0):
         found.pop("block_size", None)
     return found
+
+
+def ignored_options(recipe: Recipe) -> dict[str, Any]:
+    """What a user's file asks for in `quantization_config`, which guides use and ModelBuilder never reads."""
+    if recipe.olive_config is None:
+        return {}
+    asked: dict[str, Any] = {}
+    for entry in _read_user_config(recipe.olive_config)["passes"].values():
+        options = entry[0] if isinstance(entry, list) and entry else entry
+        if isinstance(options, dict):
+            flat = {**options, **(options.get("config") or {})}
+            asked |= flat.get("quantization_config") or {}
+    return asked

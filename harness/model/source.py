@@ -50,6 +50,9 @@ class Source:
     vocabulary_size: int
     """Rows of the embedding."""
 
+    eos_token_ids: tuple[int, ...]
+    """Tokens that end an answer, by the generation config, or else by the config; empty where neither says."""
+
     has_tied_embeddings: bool
     """Whether input embedding and output head are one matrix."""
 
@@ -93,6 +96,7 @@ def resolve_source(spec: str, *, allow_pickle: bool = False, trust_remote_code: 
         model_type=str(config.get("model_type", "")),
         context_length=_positive(config.get("max_position_embeddings")),
         vocabulary_size=vocabulary_size,
+        eos_token_ids=_eos_token_ids(folder, config),
         has_tied_embeddings=config.get("tie_word_embeddings") is True,
         parameter_count=weights.parameter_count,
         input_widths=weights.input_widths,
@@ -255,6 +259,15 @@ def _vocabulary_size(folder: Path, config: dict[str, Any], weights: Weights) -> 
                 next_step="save the model again after resize_token_embeddings",
             )
     return size
+
+
+def _eos_token_ids(folder: Path, config: dict[str, Any]) -> tuple[int, ...]:
+    file = folder / "generation_config.json"
+    value = read_json(file).get("eos_token_id") if file.is_file() else None
+    if value is None:
+        value = config.get("eos_token_id")
+    values = value if isinstance(value, list) else [value]
+    return tuple(token for token in values if isinstance(token, int))
 
 
 def _check_tokenizer(folder: Path, vocabulary_size: int) -> None:

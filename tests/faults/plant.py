@@ -50,6 +50,22 @@ def drop_the_assistants_newline(folder: Path) -> None:
             file.write_text(text, encoding="utf-8")
 
 
+def end_answers_elsewhere(folder: Path) -> None:
+    """A config whose end of sequence is not the source's: answers run on until the limit."""
+    file = folder / "genai_config.json"
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    settings["model"]["eos_token_id"] = 0
+    file.write_text(json.dumps(settings), encoding="utf-8")
+
+
+def forget_most_merges(folder: Path) -> None:
+    """A tokenizer that was cut: it still encodes every text, into other tokens than the model has learned."""
+    file = folder / "tokenizer.json"
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    settings["model"]["merges"] = settings["model"]["merges"][:10]
+    file.write_text(json.dumps(settings), encoding="utf-8")
+
+
 def _rewrite(folder: Path, tensor: onnx.TensorProto, change) -> None:  # type: ignore[no-untyped-def]
     where = {entry.key: entry.value for entry in tensor.external_data}
     file = folder / where["location"]

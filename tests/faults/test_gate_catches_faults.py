@@ -164,3 +164,16 @@ def test_a_variant_that_cannot_be_loaded(gate, copy):
     folder = copy()
     plant.use_an_unknown_operator(folder)
     assert_red(gate(adopted(folder), "test_conversion.py"), "int8", "SkipSimplifiedLayerNormalizationV9")
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (plant.end_answers_elsewhere, "end of sequence: the source ends at"),
+        (plant.forget_most_merges, "its tokenizer gives other ids than the source's"),
+    ],
+)
+def test_an_adopted_folder_that_is_not_the_sources(gate, copy, fault, told):
+    folder = copy()
+    fault(folder)
+    assert_red(gate(adopted(folder), "test_conversion.py"), told)

@@ -25,6 +25,7 @@ CONFIG = {
     "vocab_size": 8,
     "max_position_embeddings": 64,
     "tie_word_embeddings": True,
+    "eos_token_id": [2, 0],
 }
 TENSORS = {"model.embed_tokens.weight": (8, 32), "model.layers.0.mlp.up_proj.weight": (64, 32)}
 
@@ -104,7 +105,7 @@ def write_artifact(folder, **options):
         size_threshold=0,
     )
     decoder = {"filename": "model.onnx", "session_options": {"provider_options": []}}
-    model = {"type": "qwen2", "context_length": 64, "vocab_size": 64, "eos_token_id": [2, 0], "decoder": decoder}
+    model = {"type": "qwen2", "context_length": 64, "vocab_size": 8, "eos_token_id": [2, 0], "decoder": decoder}
     (folder / "genai_config.json").write_text(json.dumps({"model": model, "search": {"top_k": 50}}))
     (folder / "tokenizer.json").write_text("{}")
     return folder

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from pathlib import Path
 
 
@@ -12,6 +13,12 @@ def act(name, variant, script):
     work = Path(variant["work"])
     (work / "started").touch()
     deed = script[name]
+    sys.stdout.write(f"@progress {name}\n")
+    sys.stdout.flush()
+    end_s = time.monotonic() + 20
+    while deed.get("after") and not list(Path(deed["after"]).glob("*/manifest.json")):
+        assert time.monotonic() < end_s, "nothing was kept in the meantime"
+        time.sleep(0.02)
     Path(variant["log"]).write_text(deed.get("log", ""))
     if deed.get("kill"):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -29,6 +36,11 @@ script_file = Path(os.environ["STUB_SCRIPT"])
 script = json.loads(script_file.read_text())
 with Path(f"{script_file}.runs").open("a") as runs:
     runs.write(",".join(job["variants"]) + "\n")
+for part in job["evidence"]:
+    if "evidence" in script:
+        Path(f"{part['file']}.error").write_text(script["evidence"])
+        continue
+    Path(part["file"]).write_text(json.dumps({"texts": part["texts"], "ids": [[0] for _ in part["texts"]]}))
 for variant_name, variant in job["variants"].items():
     act(variant_name, variant, script)
 Path(sys.argv[2]).write_text("{}")

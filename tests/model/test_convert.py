@@ -1,6 +1,9 @@
 """The one way through, with a stub in Olive's place: what is kept, what is reused, and what is not believed."""
 
+import errno
 import json
+import os
+import shutil
 import sys
 import threading
 from collections import namedtuple
@@ -9,12 +12,15 @@ from pathlib import Path
 import pytest
 
 from harness.errors import ArtifactError, ConversionError, ToolchainError
+from harness.model import artifact as artifact_module
 from harness.model import convert as module
+from harness.model import order
 from harness.model.artifact import Artifact
 from harness.model.convert import adopt, convert
 from harness.model.recipe import load_recipe
 from harness.model.source import resolve_source
 from harness.model.toolchain import PINS, Toolchain
+from harness.store import publish
 
 INT8 = {"bits": 8, "symmetric": False}
 
@@ -53,10 +59,11 @@ class Bench:
 def bench(toy_source, tmp_path, monkeypatch):
     made = Bench(resolve_source(str(toy_source)), tmp_path / "cache", tmp_path / "script.json")
     monkeypatch.setenv("STUB_SCRIPT", str(made.script_file))
-    monkeypatch.setattr(module, "WORKER", Path(__file__).with_name("stub_worker.py"))
+    monkeypatch.setattr(order, "WORKER", Path(__file__).with_name("stub_worker.py"))
 
-    def prove(folder, *, log):
+    def prove(folder, *, log, tokens=None):
         made.proved.append(folder)
+        assert tokens is None or json.loads(tokens.read_text())["texts"]
         return {"runtime": module.runtime_version()}
 
     monkeypatch.setattr(module, "prove", prove)
@@ -81,6 +88,12 @@ def test_one_worker_makes_all_and_only_the_model_is_kept(bench, healthy):
     assert (int4.was_reused, int4.conversion_s, int4.peak_rss_bytes) == (False, 1.0, 5)
     assert len(bench.proved) == 2
     assert bench.left_behind() == []
+
+
+def test_one_variant_is_proved_while_the_next_is_made(bench, healthy):
+    healthy["int8"]["after"] = str(bench.cache / "artifacts")
+    results = bench.run(healthy)
+    assert all(isinstance(result, Artifact) for result in results.values()), results
 
 
 def test_the_second_time_needs_no_toolchain_and_no_proof(bench, healthy):
@@ -145,6 +158,18 @@ def test_a_damaged_entry_is_thrown_away_and_made_again(bench, healthy, damage):
     assert bench.run(healthy)["int4"].was_reused
 
 
+def test_a_cache_entry_that_vouches_for_another_model_is_refused(bench, healthy, make_artifact):
+    """Its manifest is whole and its hashes are right; only the graph is not what the key stands for."""
+    entry = bench.run(healthy)["int4"].path.parent
+    manifest = json.loads((entry / "manifest.json").read_text())
+    aside = entry.with_name("aside")
+    shutil.copytree(healthy["int8"]["folder"], aside / "model")
+    publish(aside, entry, {"proved_with": manifest["proved_with"]})
+    again = bench.run(healthy)
+    assert "asked int4, the graph's matrices are int8" in again["int4"].what
+    assert again["int8"].was_reused
+
+
 def test_a_crash_costs_only_the_variant_in_which_it_happened(bench, healthy, make_artifact):
     fp32 = {"folder": str(make_artifact("fp32", bits=32))}
     results = bench.run({"int4": healthy["int4"], "int8": {"kill": True, "log": "loading"}, "fp32": fp32})
@@ -186,7 +211,7 @@ def test_what_olive_did_not_do_is_told_and_not_kept(bench, healthy, make_artifac
 
 
 def test_a_model_that_does_not_answer_is_not_kept(bench, healthy, monkeypatch):
-    def refuse(folder, *, log):
+    def refuse(folder, *, log, tokens):
         raise ArtifactError("it gave no token")
 
     monkeypatch.setattr(module, "prove", refuse)
@@ -254,3 +279,69 @@ def test_a_folder_made_elsewhere_is_adopted_as_what_it_is(bench, make_artifact):
     assert (artifact.path, artifact.conversion_s, artifact.facts.block_sizes) == (folder, None, (128,))
     with pytest.raises(ArtifactError, match=r"mine is not what was asked for: precision: asked int8, .* are int4"):
         adopt(folder, load_recipe("int8"), "mine")
+
+
+def test_a_folder_made_elsewhere_must_have_the_sources_settings(bench, make_artifact):
+    folder = make_artifact()
+    adopt(folder, load_recipe("int4"), "mine", source=bench.source)
+    file = folder / "genai_config.json"
+    settings = json.loads(file.read_text())
+    settings["model"]["context_length"] = 32  # shortened on purpose
+    file.write_text(json.dumps(settings))
+    adopt(folder, load_recipe("int4"), "mine", source=bench.source)
+    settings["model"].update(context_length=128, eos_token_id=5)
+    file.write_text(json.dumps(settings))
+    with pytest.raises(ArtifactError, match=r"at 0, 2, genai_config\.json at 5; context: the source has 64, .* 128"):
+        adopt(folder, load_recipe("int4"), "mine", source=bench.source)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "told"),
+    [
+        ("eos_token_id", 2, "end of sequence: the source ends at 0, 2, genai_config.json at 2"),
+        ("eos_token_id", [2, 0, 5], "genai_config.json at 0, 2, 5"),
+        ("vocab_size", 9, "vocabulary: the source has 8, the config 9"),
+        ("context_length", 32, "context: the source has 64, the config 32"),
+    ],
+)
+def test_a_setting_that_is_not_the_sources_is_told(bench, healthy, setting, value, told):
+    file = Path(healthy["int4"]["folder"]) / "genai_config.json"
+    content = json.loads(file.read_text())
+    content["model"][setting] = value
+    file.write_text(json.dumps(content))
+    results = bench.run(healthy)
+    assert told in results["int4"].what
+    assert isinstance(results["int8"], Artifact)
+
+
+def test_the_tutorials_ignored_options_are_set_against_the_graph(bench, healthy, tmp_path):
+    options = {"block_size": 128, "is_symmetric": False}
+    passes = {"b": {"type": "ModelBuilder", "precision": "int4", "quantization_config": options}}
+    file = tmp_path / "olive.json"
+    file.write_text(json.dumps({"passes": passes}))
+    results = bench.run({"mine": {"log": IGNORED, **healthy["int4"]}}, mine=load_recipe(str(file)))
+    assert results["mine"].what == (
+        "mine: Olive ignored quantization_config (of ModelBuilder), so the model is not what was asked for: "
+        "block_size asked 128, there is 32; is_symmetric asked false, there is true"
+    )
+
+
+def test_a_source_that_cannot_be_asked_keeps_nothing(bench, healthy):
+    healthy["evidence"] = "OSError: no tokenizer here"
+    results = bench.run({name: healthy[name] for name in ("int4", "int8", "evidence")}, int4=load_recipe("int4"))
+    assert "no tokenizer here" in results["int4"].what
+    assert list((bench.cache / "artifacts").glob("*/manifest.json")) == []
+
+
+@pytest.mark.parametrize(("number", "told"), [(errno.ENOSPC, "the disk is full"), (errno.EROFS, "cannot be written")])
+def test_a_disk_that_takes_no_more_is_told_and_nothing_is_kept(bench, healthy, monkeypatch, number, told):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as context:
+        context.setattr(artifact_module, "publish", refuse)
+        results = bench.run(healthy)
+    assert told in results["int4"].what
+    assert bench.left_behind() == []
+    assert list((bench.cache / "artifacts").glob("*/manifest.json")) == []
+    assert isinstance(bench.run(healthy)["int4"], Artifact)

@@ -2,6 +2,7 @@
 
 import json
 
+import onnx
 import pytest
 from onnx import TensorProto
 
@@ -35,7 +36,7 @@ def test_a_graph_tells_its_precision(make_artifact, options, precision, bytes_pe
 
 def test_config_and_storage_are_read(make_artifact):
     facts = inspect_artifact(make_artifact(symmetric=False))
-    assert (facts.context_length, facts.vocabulary_size, facts.eos_token_ids) == (64, 64, (2, 0))
+    assert (facts.context_length, facts.vocabulary_size, facts.eos_token_ids) == (64, 8, (2, 0))
     assert (facts.block_sizes, facts.symmetries, facts.accuracy_levels) == ((32,), (False,), (4,))
     assert facts.weight_bytes == {"float32": 64 * 128 * 4 + 64 * 4 * 4, "uint8": 64 * 64 + 64 * 2}
     assert (facts.logits_type, facts.cache_types, facts.cast_count) == ("float32", ("float32",), 0)
@@ -62,6 +63,27 @@ def test_config_and_storage_are_read(make_artifact):
 def test_what_differs_from_what_was_asked_is_named(make_artifact, options, asked, told):
     problems = discrepancies(inspect_artifact(make_artifact(**options)), asked)
     assert any(told in problem for problem in problems), problems
+
+
+def test_a_size_that_the_precision_does_not_allow_is_told(make_artifact):
+    file = make_artifact(bits=8, block_size=128) / "model.onnx"
+    model = onnx.load(file, load_external_data=False)
+    matrix = next(node for node in model.graph.node if node.op_type == "MatMulNBits")
+    next(entry for entry in matrix.attribute if entry.name == "bits").i = 4
+    onnx.save(model, file)
+    problems = discrepancies(inspect_artifact(file.parent), load_recipe("int4"))
+    assert problems == ["size: 1.03 bytes for each weight, where 0.5 to 0.539 would do"]
+
+
+def test_a_matrix_that_is_stored_with_the_embedding_has_a_size_too(make_artifact):
+    """A tied head reads the embedding's tensor through a Reshape."""
+    file = make_artifact() / "model.onnx"
+    model = onnx.load(file, load_external_data=False)
+    matrix = next(node for node in model.graph.node if node.op_type == "MatMulNBits")
+    model.graph.node.insert(0, onnx.helper.make_node("Reshape", [matrix.input[1], "shape"], ["reshaped"]))
+    matrix.input[1] = "reshaped"
+    onnx.save(model, file)
+    assert inspect_artifact(file.parent).bytes_per_weight == 0.5 + 4 / 32
 
 
 def test_only_what_is_stated_is_held_against_a_folder_made_elsewhere(make_artifact):

@@ -87,6 +87,18 @@ def test_an_adapter_is_merged_once(adapter, toy_source, tmp_path, worker):
     assert len(worker.jobs) == 2
 
 
+def test_an_adapter_is_merged_into_the_base_that_the_user_names(adapter, toy_source, tmp_path, worker):
+    file = adapter / "adapter_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "base_model_name_or_path": "gone/elsewhere"}))
+    worker.act = lambda job: shutil.copytree(job["base"], job["target"]) and {}
+    cache = tmp_path / "cache"
+    source = obtain_source(str(toy_source), adapter=str(adapter), cache=cache, toolchain=TOOLCHAIN)
+    assert worker.jobs[0][0]["base"] == str(toy_source)
+    assert source.spec == f"{toy_source} + {adapter}"
+    with pytest.raises(SourceError, match="no LoRA adapter"):
+        obtain_source(str(toy_source), adapter=str(toy_source), cache=cache, toolchain=TOOLCHAIN)
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [

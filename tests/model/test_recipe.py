@@ -62,9 +62,9 @@ def test_options_reach_olive():
     int8 = olive_run_config(load_recipe("int8", block_size=64, symmetric=True, accuracy_level=1), *PLACES)["passes"]
     assert int8["quantize"] == {"type": "Rtn", "bits": 8, "group_size": 64, "sym": True, "lm_head": True}
     assert int8["build"]["extra_options"]["int4_accuracy_level"] == 1
-    fp16 = olive_run_config(load_recipe("fp16"), *PLACES)["passes"]
-    assert [entry["type"] for entry in fp16.values()] == ["ModelBuilder", "OnnxFloatToFloat16"]
-    assert fp16["build"]["precision"] == "fp32"
+    fp16 = olive_run_config(load_recipe("fp16"), *PLACES)
+    assert fp16["passes"]["build"]["precision"] == "fp16"
+    assert fp16["systems"]["local"]["accelerators"][0]["device"] == "gpu"  # Olive refuses it for CPU
 
 
 @pytest.mark.parametrize("precision", ["int4", "int8", "fp16", "fp32"])
@@ -116,6 +116,12 @@ def test_what_a_users_file_asks_for_is_read(olive_file, passes, precision, optio
     assert (recipe.block_size, recipe.symmetric, recipe.accuracy_level) == options
 
 
+def test_a_block_size_that_would_be_rounded_is_refused(olive_file):
+    passes = {"b": {"type": "ModelBuilder", "precision": "int4", "extra_options": {"int4_block_size": 48}}}
+    with pytest.raises(ConfigError, match="block_size = 48 cannot be"):
+        load_recipe(olive_file({"passes": passes}))
+
+
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"passes": {}}'])
 def test_a_useless_file_is_refused(olive_file, content):
     with pytest.raises(ConfigError, match="Olive file"):
@@ -147,3 +153,13 @@ def test_settings_become_recipes(tmp_path):
     assert (adopted.precision, adopted.symmetric) == ("int4", True)
     with pytest.raises(ConfigError, match="block_size does not apply"):
         Recipe.from_settings(VariantSettings(recipe="fp16", block_size=64))
+
+
+def test_the_runtimes_own_builder_has_its_own_bounds():
+    int8 = load_recipe("int8", backend="genai").resolved((64,))
+    assert (int8.block_size, int8.symmetric, int8.accuracy_level, int8.algorithm) == (32, True, 4, "default")
+    assert int8.fingerprint() != load_recipe("int8", block_size=32, symmetric=True, algorithm="default").fingerprint()
+    with pytest.raises(ConfigError, match="backend"):
+        load_recipe("fp16", backend="genai")
+    with pytest.raises(ConfigError, match="k_quant_mixed"):
+        load_recipe("int4", backend="genai", algorithm="k_quant_mixed")

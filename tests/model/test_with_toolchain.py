@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 
 from harness.child import REPOSITORY
-from harness.errors import ArtifactError, ConversionError, ToolchainError
+from harness.errors import ArtifactError, ConversionError, MeasureError, ToolchainError
+from harness.measure.fidelity import measure_fidelity, require_fine_tune
 from harness.model.artifact import Artifact
 from harness.model.convert import adopt, convert
+from harness.model.evidence import Evidence
 from harness.model.facts import precision_of
 from harness.model.obtain import obtain_source
 from harness.model.probe import prove
@@ -119,7 +121,7 @@ def misled(tiny_source, toolchain, tmp_path_factory):
     [
         ("int8", ConversionError, "KeyError: <Precision.INT8"),
         ("fp16", ConversionError, "no fp16 for CPU"),
-        ("ignored", ConversionError, "ignored quantization_config (of ModelBuilder)"),
+        ("ignored", ConversionError, "block_size asked 128, there is 32; is_symmetric asked false, there is true"),
         ("renamed", ArtifactError, "the graph calls it"),
     ],
 )
@@ -197,6 +199,55 @@ def test_a_model_that_cannot_answer_is_refused(copied, tmp_path, plant, told):
     plant(folder)
     with pytest.raises(ArtifactError, match=told):
         prove(folder, log=tmp_path / "log")
+
+
+@pytest.fixture(scope="module")
+def tokens(tiny_source, shared_cache, toolchain, converted):
+    """The source tokenizer's ids of the corpus, as the conversion left them."""
+    evidence = Evidence(tiny_source, cache=shared_cache, versions=toolchain.versions)
+    assert evidence.missing() == []
+    return evidence.tokens_file()
+
+
+def cut_merges(settings):
+    settings["model"]["merges"] = settings["model"]["merges"][:10]
+
+
+def forget_a_control_token(settings):
+    settings["added_tokens"] = settings["added_tokens"][:-1]
+
+
+def swap_two_tokens(settings):
+    vocabulary = settings["model"]["vocab"]
+    vocabulary["0"], vocabulary["1"] = vocabulary["1"], vocabulary["0"]
+
+
+@pytest.mark.parametrize("plant", [cut_merges, forget_a_control_token, swap_two_tokens])
+def test_a_tokenizer_that_is_not_the_sources_is_refused(copied, tokens, tmp_path, plant):
+    folder = copied("int4")
+    file = folder / "tokenizer.json"
+    settings = json.loads(file.read_text())
+    plant(settings)
+    file.write_text(json.dumps(settings))
+    prove(folder, log=tmp_path / "log")  # it loads, and it talks
+    with pytest.raises(ArtifactError, match="its tokenizer gives other ids than the source's: for '"):
+        prove(folder, log=tmp_path / "log", tokens=tokens)
+
+
+def test_the_sources_own_tokenizer_passes(converted, tokens, tmp_path):
+    prove(converted["fp16"].path, log=tmp_path / "log", tokens=tokens)
+
+
+def test_an_adapter_that_was_not_applied_is_told(tiny_source, converted, shared_cache, toolchain):
+    """The folder is called fine-tuned; its weights are the base model's."""
+    evidence = Evidence(
+        tiny_source, cache=shared_cache, versions=toolchain.versions, base=tiny_source, with_logits=True
+    )
+    evidence.ensure(toolchain)
+    int4 = converted["int4"]
+    found = measure_fidelity(lambda: GenaiSession(int4.path), int4, evidence, cache=shared_cache)
+    with pytest.raises(MeasureError, match="exactly what its base model says"):
+        require_fine_tune(found, int4)
 
 
 GATE = """

@@ -1,0 +1,193 @@
+"""Whether a converted graph computes what its source model does, told apart from what quantisation costs.
+
+The witness is the same model converted without quantisation. Its logits must be the source's, at short and at long
+positions; a variant must then share the witness's rotary tables, and what is left between them is rounding.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.errors import MeasureError
+from harness.measure.divergence import diverge
+from harness.model.artifact import Artifact
+from harness.model.evidence import Evidence
+from harness.model.facts import precision_of
+from harness.model.probe import runtime_version
+from harness.model.rotary import rotary_tables, table_difference
+from harness.runtime.session import ScoringSession
+from harness.store import build_once, digest_of
+
+EXACT_NATS = 1e-6
+"""Most that an unquantised graph may diverge, on average; healthy ones stay below a millionth of it."""
+
+SAME_WEIGHTS_NATS = 1e-9
+"""Below this, two sets of weights are one."""
+
+_TABLE_TOLERANCE = 2e-3
+"""Half precision keeps cosines to 5e-4; another theta differs by more than 1."""
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fidelity:
+    """A candidate's divergence from the source on random tokens, where a sentence begins and far behind it."""
+
+    short_kld_nats: float
+    """Mean D_KL(source || candidate) over the first positions."""
+
+    long_kld_nats: float
+    """The same over the last positions of a long sequence."""
+
+    sequence_tokens: int
+    """Length of that sequence."""
+
+    base_kld_nats: float | None
+    """Mean D_KL(base || candidate) over all of these positions; None without a base model."""
+
+    base_from_source_nats: float | None
+    """Mean D_KL(source || base): how much fine-tuning changed; None without a base model."""
+
+    @property
+    def kld_nats(self) -> float:
+        """Mean over short and long positions."""
+        return (self.short_kld_nats + self.long_kld_nats) / 2
+
+
+def measure_fidelity(
+    open_session: Callable[[], ScoringSession], artifact: Artifact, evidence: Evidence, *, cache: Path
+) -> Fidelity:
+    """The fidelity of an artifact, from the cache or measured with the session that `open_session` gives."""
+    key = digest_of([_FORMAT, artifact.digest, evidence.digest, runtime_version()])
+    folder = cache / "fidelity" / key
+
+    def build(aside: Path) -> dict[str, str]:
+        session = open_session()
+        try:
+            found = compare_with_evidence(session, evidence)
+        finally:
+            session.close()
+        (aside / "fidelity.json").write_text(json.dumps(asdict(found)), encoding="utf-8")
+        return {"variant": artifact.variant}
+
+    build_once(folder, build)
+    return Fidelity(**json.loads((folder / "fidelity.json").read_text(encoding="utf-8")))
+
+
+def compare_with_evidence(session: ScoringSession, evidence: Evidence) -> Fidelity:
+    """One long prefill, held against the source's and the base's logits.
+
+    Raises:
+        MeasureError: there is no evidence, or a logit is NaN or infinite.
+    """
+    source, base = evidence.logits(), evidence.logits("base")
+    if source is None:
+        raise MeasureError("the source model's logits were not asked for", where=session.name)
+    ours = session.logits(evidence.sequence)[list(evidence.positions)]
+    kld, cut = _kld(source, ours), evidence.short_count
+    return Fidelity(
+        short_kld_nats=float(kld[:cut].mean()),
+        long_kld_nats=float(kld[cut:].mean()),
+        sequence_tokens=len(evidence.sequence),
+        base_kld_nats=None if base is None else float(_kld(base, ours).mean()),
+        base_from_source_nats=None if base is None else float(_kld(source, base).mean()),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphFidelity:
+    """A variant's fidelity beside its witness's, the same model converted without quantisation."""
+
+    artifact: Artifact
+    found: Fidelity
+    witness: Artifact | None
+    """None where nothing is converted here, so that there is nothing to vouch for."""
+
+    witness_found: Fidelity | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Both as plain JSON values, for the record."""
+        return {"variant": asdict(self.found), "witness": asdict(self.witness_found) if self.witness_found else None}
+
+    def require(self) -> None:
+        """The witness computes what the source does, the variant shares its positions, and it is the fine-tune.
+
+        Raises:
+            MeasureError: the first of these that is not so.
+        """
+        if precision_of(self.artifact.facts) == "fp32":
+            require_same_function(self.found, str(self.artifact.path))
+        if self.witness is not None and self.witness_found is not None:
+            require_same_function(self.witness_found, str(self.witness.path))
+            require_same_positions(self.artifact, self.witness)
+        require_fine_tune(self.found, self.artifact)
+
+
+def require_same_function(witness: Fidelity, where: str) -> None:
+    """Refuse a graph that computes something else although nothing in it is quantised.
+
+    Raises:
+        MeasureError: with the reason that the positions hint at.
+    """
+    if witness.short_kld_nats <= EXACT_NATS and witness.long_kld_nats <= EXACT_NATS:
+        return
+    is_positional = witness.short_kld_nats <= EXACT_NATS or witness.long_kld_nats > 100 * witness.short_kld_nats
+    hint = "positions are encoded otherwise (rope theta or scaling)" if is_positional else "the graph is another one"
+    raise MeasureError(
+        f"unquantised, the converted graph is {witness.short_kld_nats:.1e} nats from the source at short and "
+        f"{witness.long_kld_nats:.1e} at long positions, where {EXACT_NATS:.0e} is the most: {hint}",
+        where=where,
+        next_step="this toolchain does not convert this architecture rightly: see docs/conversion.md",
+    )
+
+
+def require_same_positions(artifact: Artifact, witness: Artifact) -> None:
+    """Refuse a variant whose rotary tables are not the witness's.
+
+    Raises:
+        MeasureError: they differ by more than rounding.
+    """
+    mine, theirs = (rotary_tables(one.path, one.facts.model_file) for one in (artifact, witness))
+    difference = table_difference(mine, theirs)
+    if difference is not None and not difference <= _TABLE_TOLERANCE:
+        raise MeasureError(
+            f"{artifact.variant} encodes positions otherwise than its source: its rotary tables differ by up to "
+            f"{difference:.2g} (another rope theta or scaling)",
+            where=str(artifact.path),
+            next_step="convert it again from the source as it is now",
+        )
+
+
+def require_fine_tune(found: Fidelity, artifact: Artifact) -> None:
+    """Refuse a variant that is not made of the fine-tuned weights; without a base model nothing can be said.
+
+    Raises:
+        MeasureError: source and base are the same, or the variant is no nearer to the source than to the base.
+    """
+    if found.base_kld_nats is None or found.base_from_source_nats is None:
+        return
+    if found.base_from_source_nats <= SAME_WEIGHTS_NATS:
+        raise MeasureError(
+            "the fine-tuned model says exactly what its base model says: the fine-tuning, or its adapter, is not in it",
+            where=str(artifact.path),
+            next_step="merge the adapter into the model, or name the right base in [model]",
+        )
+    if not found.kld_nats < found.base_kld_nats:
+        raise MeasureError(
+            f"{artifact.variant} ({precision_of(artifact.facts)}) is nearer to the base model "
+            f"({found.base_kld_nats:.2g} nats) than to the fine-tuned one ({found.kld_nats:.2g} nats)",
+            where=str(artifact.path),
+            next_step="convert the fine-tuned model; with an adapter, merge it first",
+        )
+
+
+def _kld(reference: npt.NDArray[np.float32], candidate: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    return diverge(reference, candidate, np.zeros(len(reference), dtype=np.int64)).kld_nats

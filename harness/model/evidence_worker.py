@@ -1,0 +1,68 @@
+"""Asks a source model for token ids and logits.
+
+Runs as a plain script of the toolchain, where the harness cannot be imported
+(`python evidence_worker.py JOB_FILE RESULT_FILE`), or inside the conversion worker, which has torch in memory already.
+A part that fails leaves its reason in a file beside the place of its result.
+"""
+
+import json
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+
+def ask_tokens(part: dict[str, Any]) -> None:
+    """Save the token ids of texts, without added special tokens."""
+    import transformers  # type: ignore[import-not-found]  # only in the toolchain
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(part["model"], trust_remote_code=part["trust"])
+    ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in part["texts"]]
+    save(part, lambda file: file.write_text(json.dumps({"texts": part["texts"], "ids": ids}), encoding="utf-8"))
+
+
+def ask_logits(part: dict[str, Any]) -> None:
+    """Save the fp32 logits of one sequence at some of its positions."""
+    import numpy as np
+    import torch  # type: ignore[import-not-found]  # only in the toolchain
+    import transformers
+
+    loader = transformers.AutoModelForCausalLM
+    model = loader.from_pretrained(part["model"], dtype=torch.float32, trust_remote_code=part["trust"]).eval()
+    with torch.no_grad():
+        rows = model(torch.tensor([part["sequence"]]), use_cache=False).logits[0, part["positions"]].float().numpy()
+
+    def write(file: Path) -> None:
+        with file.open("wb") as stream:
+            np.save(stream, rows)
+
+    save(part, write)
+
+
+def save(part: dict[str, Any], write: Any) -> None:
+    """Write a result so that nobody sees half of it."""
+    file = Path(part["file"])
+    aside = Path(f"{file}.part")
+    write(aside)
+    aside.replace(file)
+
+
+def collect(parts: list[dict[str, Any]]) -> None:
+    """Ask for every part; what one lacks takes nothing from the others."""
+    for part in parts:
+        try:
+            {"tokens": ask_tokens, "logits": ask_logits}[part["kind"]](part)
+        except Exception as error:  # noqa: BLE001  # told to the parent, which decides
+            traceback.print_exc()
+            Path(f"{part['file']}.error").write_text(f"{type(error).__name__}: {error}", encoding="utf-8")
+
+
+def main(job_file: str, result_file: str) -> None:
+    """Do the job."""
+    job = json.loads(Path(job_file).read_text(encoding="utf-8"))
+    collect(job["parts"])
+    Path(result_file).write_text("{}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,187 @@
+"""Orders for variants: one worker in the toolchain makes them all, and what it left is read without trust."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from harness.child import Notify, log_tail, run_job
+from harness.errors import ChildError, ConversionError
+from harness.model.evidence import Evidence
+from harness.model.failure import ignored_keys, no_model_error
+from harness.model.inspect import inspect_artifact
+from harness.model.recipe import Recipe, ignored_options, olive_run_config
+from harness.model.source import Source
+from harness.model.toolchain import Toolchain, quiet_environment
+
+WORKER = Path(__file__).with_name("olive_worker.py")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """One variant that has to be converted."""
+
+    variant: str
+    recipe: Recipe
+    key: str
+    work: Path
+    log: Path
+
+    @property
+    def is_made(self) -> bool:
+        """Whether the worker is through with it, well or not."""
+        return (self.work / "result.json").exists()
+
+
+def run_olive(
+    source: Source,
+    orders: list[Order],
+    evidence: Evidence,
+    toolchain: Toolchain,
+    notify: Notify,
+    timeout_s: float,
+) -> dict[str, ChildError]:
+    """Let one worker make the orders; what a crash left undone goes to another one. Returns the crashed ones.
+
+    The worker has torch and transformers in memory, so it also asks the source for evidence that is missing.
+    """
+    crashed: dict[str, ChildError] = {}
+    waiting = orders
+    while waiting:
+        try:
+            _run_worker(source, waiting, evidence, toolchain, notify, timeout_s)
+            return crashed
+        except ChildError as error:
+            unfinished = [order for order in waiting if not order.is_made]
+            guilty = [order for order in unfinished if (order.work / "started").exists()] or unfinished
+            crashed.update({order.key: error for order in guilty})
+            waiting = [order for order in unfinished if order.key not in crashed]
+            for order in guilty:
+                notify(f"{order.variant}: {error.what}")
+    return crashed
+
+
+def _run_worker(
+    source: Source,
+    orders: list[Order],
+    evidence: Evidence,
+    toolchain: Toolchain,
+    notify: Notify,
+    timeout_s: float,
+) -> None:
+    log = orders[0].log.with_suffix(".worker.log")
+    place = orders[0].work / "evidence"
+    parts = evidence.job(evidence.missing(), place)
+    variants = {
+        order.variant: {
+            **_instructions(order, source),
+            "output": str(order.work / "out"),
+            "work": str(order.work),
+            "log": str(order.log),
+        }
+        for order in orders
+    }
+
+    def hear(line: str) -> None:
+        evidence.keep(place)
+        notify(line)
+
+    # The builder empties the hub cache it is given, so it gets one of its own.
+    hub = {} if source.trust_remote_code else {"HF_HUB_CACHE": str(orders[0].work / "hub")}
+    run_job(
+        toolchain.command(WORKER),
+        {"variants": variants, "evidence": parts, "log": str(log)},
+        log=log,
+        timeout_s=timeout_s,
+        notify=hear,
+        env={**quiet_environment(), **hub},
+    )
+    evidence.keep(place)
+
+
+def _instructions(order: Order, source: Source) -> dict[str, Any]:
+    """What the worker runs: an Olive workflow, or the builder of the runtime that serves."""
+    if order.recipe.backend == "genai":
+        return {"builder": _builder_arguments(order, source)}
+    out, cache = order.work / "out", order.work / "cache"
+    trust = source.trust_remote_code
+    return {"config": olive_run_config(order.recipe, source.path, out, cache, trust_remote_code=trust)}
+
+
+def _builder_arguments(order: Order, source: Source) -> list[str]:
+    runtime = find_spec("onnxruntime_genai")
+    assert runtime is not None  # the key of the artifact has its version
+    assert runtime.origin is not None
+    recipe = order.recipe
+    asked = {
+        "hf_remote": source.trust_remote_code,
+        "block_size": recipe.block_size,
+        "is_symmetric": recipe.symmetric,
+        "accuracy_level": recipe.accuracy_level,
+        "algo_config": recipe.algorithm,
+        "shared_embeddings": False if _breaks_sharing(recipe) else None,
+    }
+    options = [f"{name}={str(value).lower()}" for name, value in asked.items() if value is not None]
+    script = Path(runtime.origin).parent / "models" / "builder.py"
+    places = ["-i", str(source.path), "-o", str(order.work / "out"), "-c", str(order.work / "cache")]
+    return [str(script), *places, "-p", recipe.precision, "-e", "cpu", "--extra_options", *options]
+
+
+def _breaks_sharing(recipe: Recipe) -> bool:
+    """An embedding that shares asymmetric weights with the head is made, and cannot be loaded."""
+    return recipe.symmetric is False and not (recipe.algorithm or "").startswith("k_quant")
+
+
+def outcome_of(order: Order, crash: ChildError | None) -> dict[str, Any]:
+    """What the worker reported of a variant that has exactly one model and no ignored option."""
+    text = order.log.read_text(encoding="utf-8", errors="replace") if order.log.exists() else ""
+    if crash is not None:
+        was_killed = "status" not in crash.what
+        last_words = (crash.where or "").replace("    | ", "")
+        where = f"{order.log}\n{log_tail(order.log)}"
+        raise no_model_error(
+            order.variant, text or last_words, crash.what if was_killed else None, where, maker=_maker(order)
+        )
+    outcome: dict[str, Any] = json.loads((order.work / "result.json").read_text(encoding="utf-8"))
+    if outcome["error"] or not outcome["folders"]:
+        raise no_model_error(order.variant, text, outcome["error"], str(order.log), maker=_maker(order))
+    ignored = ignored_keys(text)
+    if ignored:
+        told = _told_of_ignored(order, outcome)
+        raise ConversionError(
+            f"{order.variant}: Olive ignored {', '.join(ignored)}, so the model is not what was asked for{told}",
+            where=f"{order.recipe.olive_config or 'built-in recipe'}, log: {order.log}",
+            next_step="ModelBuilder takes int4_block_size, int4_is_symmetric, int4_accuracy_level and int4_algo_config",
+        )
+    if len(outcome["folders"]) > 1:
+        raise ConversionError(
+            f"{order.variant}: Olive wrote {len(outcome['folders'])} models where one was wanted",
+            where=str(order.recipe.olive_config),
+            next_step="leave one workflow without search in the Olive file",
+        )
+    return outcome
+
+
+def _maker(order: Order) -> str:
+    return "onnxruntime-genai's builder" if order.recipe.backend == "genai" else "Olive"
+
+
+def _told_of_ignored(order: Order, outcome: Mapping[str, Any]) -> str:
+    """What was asked in vain, beside what the graph has; empty where that cannot be told."""
+    asked = ignored_options(order.recipe)
+    if not asked or not outcome["folders"]:
+        return ""
+    facts = inspect_artifact(Path(outcome["folders"][0]))
+    there = {
+        "block_size": ", ".join(map(str, facts.block_sizes)) or "none",
+        "is_symmetric": ", ".join(str(value).lower() for value in facts.symmetries) or "nothing is quantised",
+        "accuracy_level": ", ".join(map(str, facts.accuracy_levels)) or "none",
+    }
+    pairs = [
+        f"{name} asked {str(value).lower()}, there is {there[name]}" for name, value in asked.items() if name in there
+    ]
+    return f": {'; '.join(pairs)}" if pairs else ""

@@ -1,0 +1,116 @@
+"""A wrong graph is told from quantisation, and a base model from its fine-tune."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from harness.errors import MeasureError
+from harness.measure import fidelity as module
+from harness.measure.fidelity import (
+    Fidelity,
+    GraphFidelity,
+    compare_with_evidence,
+    require_fine_tune,
+    require_same_function,
+)
+
+EXACT = Fidelity(
+    short_kld_nats=1e-12, long_kld_nats=2e-12, sequence_tokens=511, base_kld_nats=None, base_from_source_nats=None
+)
+INT4 = replace(EXACT, short_kld_nats=0.1, long_kld_nats=0.1)
+
+
+def artifact(bits=4):
+    facts = SimpleNamespace(weights_per_bits={bits: 1}, model_file="model.onnx")
+    return SimpleNamespace(variant="int4", path="folder", facts=facts)
+
+
+@pytest.fixture(autouse=True)
+def tables(monkeypatch):
+    """Rotary tables by folder; equal unless a test says otherwise."""
+    found = {
+        "folder": {"cos_cache": np.ones((4, 2), np.float32)},
+        "witness": {"cos_cache": np.ones((8, 2), np.float32)},
+    }
+    monkeypatch.setattr(module, "rotary_tables", lambda folder, _file: found[folder])
+    return found
+
+
+@pytest.fixture
+def witness():
+    made = artifact(32)
+    made.path = "witness"
+    return made
+
+
+def test_quantisation_loss_alone_passes(witness):
+    GraphFidelity(artifact=artifact(), found=INT4, witness=witness, witness_found=EXACT).require()
+
+
+@pytest.mark.parametrize(
+    ("short", "long", "told"),
+    [
+        (1e-12, 1e-3, "positions are encoded otherwise"),
+        (1e-5, 0.5, "positions are encoded otherwise"),
+        (0.5, 0.5, "the graph is another one"),
+        (1.1e-6, 1e-12, "the graph is another one"),
+        (float("nan"), 1e-12, "nats from the source"),
+    ],
+)
+def test_a_wrong_graph_is_refused_although_nothing_is_quantised(short, long, told, witness):
+    wrong = replace(EXACT, short_kld_nats=short, long_kld_nats=long)
+    with pytest.raises(MeasureError, match=told):
+        GraphFidelity(artifact=artifact(), found=INT4, witness=witness, witness_found=wrong).require()
+    with pytest.raises(MeasureError, match=told):
+        GraphFidelity(artifact=artifact(32), found=wrong, witness=None, witness_found=None).require()
+
+
+def test_the_limit_itself_passes():
+    require_same_function(replace(EXACT, short_kld_nats=1e-6, long_kld_nats=1e-6), "here")
+
+
+def test_other_rotary_tables_are_refused(tables, witness):
+    tables["folder"]["cos_cache"] = np.full((4, 2), 0.9, np.float32)
+    with pytest.raises(MeasureError, match=r"differ by up to 0\.1 \(another rope theta"):
+        GraphFidelity(artifact=artifact(), found=INT4, witness=witness, witness_found=EXACT).require()
+    tables["folder"]["cos_cache"] = np.full((4, 2), 0.9995, np.float32)  # half precision
+    GraphFidelity(artifact=artifact(), found=INT4, witness=witness, witness_found=EXACT).require()
+
+
+@pytest.mark.parametrize(
+    ("own", "from_base", "between", "told"),
+    [
+        (0.3, 0.1, 0.2, "nearer to the base model"),
+        (0.1, 0.1, 0.2, "nearer to the base model"),
+        (0.1, 0.3, 0.0, "exactly what its base model says"),
+        (0.1, float("nan"), 0.2, "nearer to the base model"),
+    ],
+)
+def test_a_base_model_is_not_taken_for_its_fine_tune(own, from_base, between, told):
+    found = replace(
+        EXACT, short_kld_nats=own, long_kld_nats=own, base_kld_nats=from_base, base_from_source_nats=between
+    )
+    with pytest.raises(MeasureError, match=told):
+        require_fine_tune(found, artifact())
+
+
+def test_a_fine_tune_passes():
+    require_fine_tune(replace(INT4, base_kld_nats=0.4, base_from_source_nats=0.3), artifact())
+    require_fine_tune(INT4, artifact())  # without a base nothing can be said
+
+
+def test_positions_are_compared_where_they_belong():
+    """Worked by hand: two equal rows and one that says 3/4 against 1/2: 0.75 ln 1.5 + 0.25 ln 0.5 = 0.1308 nats."""
+    source = np.log(np.array([[0.5, 0.5], [0.5, 0.5], [0.75, 0.25]], np.float32))
+    rows = {None: source, "base": np.zeros((3, 2), np.float32)}
+    evidence = SimpleNamespace(
+        sequence=(0,) * 5, positions=(0, 1, 4), short_count=2, logits=lambda name=None: rows[name]
+    )
+    session = SimpleNamespace(name="int4", logits=lambda tokens: np.zeros((len(tokens), 2), np.float32))
+    found = compare_with_evidence(session, evidence)
+    assert found.short_kld_nats == 0
+    assert found.long_kld_nats == pytest.approx(0.1308, abs=1e-4)
+    assert found.base_kld_nats == 0
+    assert found.base_from_source_nats == pytest.approx(0.1308 / 3, abs=1e-4)

@@ -1,0 +1,125 @@
+"""Every architecture in every precision: converted by the real thing, inspected, loaded, and equal to its source.
+
+The models are tiny, made from config with random weights: they say whether a graph is right, not how well it does.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from harness.errors import ConversionError, MeasureError
+from harness.measure.fidelity import GraphFidelity, measure_fidelity
+from harness.model.artifact import Artifact
+from harness.model.convert import convert
+from harness.model.evidence import Evidence
+from harness.model.facts import precision_of
+from harness.model.recipe import load_recipe
+from harness.model.source import resolve_source
+from harness.model.toolchain import quiet_environment
+from harness.runtime.genai import GenaiSession
+from tests.model.conftest import TINY_MODEL
+
+pytestmark = pytest.mark.toolchain
+
+WHOLE = (
+    "llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "granite", "smollm3", "smollm3-nope", "olmo"
+)  # fmt: skip
+EVERY = (*WHOLE, "phi")
+PRECISIONS = ("fp32", "fp16", "int8", "int4")
+MOST_NATS = {"fp16": 1e-3, "int8": 0.05, "int4": 1.0}
+"""Far above what is measured (1e-5, 4e-3, 0.3: random weights exaggerate), far below what a wrong graph has."""
+
+
+@pytest.fixture(scope="module")
+def folder(toolchain, tmp_path_factory):
+    """A model of every architecture, all written by one process."""
+    folder = tmp_path_factory.mktemp("architectures")
+    command = [str(part) for part in (*toolchain.command(TINY_MODEL), folder, *EVERY)]
+    subprocess.run(command, check=True, env={**os.environ, **quiet_environment()})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def outcome(folder, toolchain, tmp_path_factory):
+    """Converts an architecture in all precisions by one worker, and measures each against its source."""
+    cache = tmp_path_factory.mktemp("cache")
+
+    def make(name):
+        source = resolve_source(str(folder / name))
+        evidence = Evidence(source, cache=cache, versions=toolchain.versions, with_logits=True)
+        recipes = {precision: load_recipe(precision) for precision in PRECISIONS}
+        results = convert(source, recipes, cache=cache, toolchain=toolchain, notify=print, evidence=evidence)
+
+        def measure(artifact):
+            return measure_fidelity(lambda: GenaiSession(artifact.path), artifact, evidence, cache=cache)
+
+        found = {precision: measure(one) for precision, one in results.items() if isinstance(one, Artifact)}
+        sys.stdout.write(row_of(name, found))
+        return results, found
+
+    return make
+
+
+def row_of(name, found):
+    """A row for the table in docs/conversion.md; `pytest -rP` shows it."""
+    cells = (
+        f"{found[one].short_kld_nats:.0e} / {found[one].long_kld_nats:.0e}" if one in found else "no"
+        for one in PRECISIONS
+    )
+    return f"| {name} | {' | '.join(cells)} |\n"
+
+
+def require_healthy(results, found, precisions):
+    for precision in precisions:
+        artifact = results[precision]
+        assert isinstance(artifact, Artifact), artifact
+        assert precision_of(artifact.facts) == precision
+        witness = results["fp32"]
+        GraphFidelity(artifact=artifact, found=found[precision], witness=witness, witness_found=found["fp32"]).require()
+        assert found[precision].short_kld_nats < MOST_NATS[precision]
+        assert found[precision].long_kld_nats < MOST_NATS[precision]
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_every_precision_is_converted_and_is_the_source(outcome, name):
+    require_healthy(*outcome(name), MOST_NATS)
+
+
+def test_phi_has_every_precision_but_int8_which_says_so(outcome):
+    results, found = outcome("phi")
+    require_healthy(results, found, ("fp16", "int4"))
+    assert isinstance(results["int8"], ConversionError)
+    assert "does not know this architecture" in results["int8"].what
+    assert "int4 or fp16" in results["int8"].next_step
+
+
+def test_a_graph_with_another_rope_theta_is_told_from_quantisation(folder, outcome, toolchain, tmp_path):
+    """What a converter makes that drops a setting: rightly shaped, fluent, and wrong."""
+    other = shutil.copytree(folder / "llama", tmp_path / "llama")
+    config = json.loads((other / "config.json").read_text())
+    config["rope_parameters"]["rope_theta"] = 500.0
+    (other / "config.json").write_text(json.dumps(config))
+    cache = tmp_path / "cache"
+    recipes = {name: load_recipe(name) for name in ("fp32", "int4")}
+    wrong = convert(resolve_source(str(other)), recipes, cache=cache, toolchain=toolchain)
+    right = convert(resolve_source(str(folder / "llama")), recipes, cache=cache, toolchain=toolchain)
+    source = resolve_source(str(folder / "llama"))
+    evidence = Evidence(source, cache=cache, versions=toolchain.versions, with_logits=True)
+    evidence.ensure(toolchain)
+
+    def fidelity(artifact, witness):
+        found, its = (
+            measure_fidelity(lambda one=one: GenaiSession(one.path), one, evidence, cache=cache)
+            for one in (artifact, witness)
+        )
+        return GraphFidelity(artifact=artifact, found=found, witness=witness, witness_found=its)
+
+    fidelity(right["int4"], right["fp32"]).require()
+    with pytest.raises(MeasureError, match="unquantised, the converted graph is"):
+        fidelity(right["int4"], wrong["fp32"]).require()
+    with pytest.raises(MeasureError, match="another rope theta"):
+        fidelity(wrong["int4"], right["fp32"]).require()

@@ -1,0 +1,119 @@
+"""What the source says: asked for once, kept by content, never half believed."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.errors import ChildError, SourceError
+from harness.model import evidence as module
+from harness.model.evidence import CORPUS, Evidence
+from harness.model.source import resolve_source
+from harness.model.toolchain import PINS, Toolchain
+
+
+class Model:
+    """Answers in transformers' place; `reason` makes it fail."""
+
+    def __init__(self):
+        self.jobs, self.reason = [], None
+
+    def run(self, command, job, *, log, timeout_s, notify, env):
+        self.jobs.append([part["kind"] for part in job["parts"]])
+        for part in job["parts"]:
+            if self.reason:
+                Path(f"{part['file']}.error").write_text(self.reason)
+            elif part["kind"] == "tokens":
+                Path(part["file"]).write_text(json.dumps({"texts": part["texts"], "ids": []}))
+            else:
+                np.save(part["file"], np.zeros((len(part["positions"]), 8), np.float32))
+        return {}
+
+
+@pytest.fixture
+def model(monkeypatch):
+    made = Model()
+    monkeypatch.setattr(module, "run_job", made.run)
+    return made
+
+
+@pytest.fixture
+def toolchain(tmp_path):
+    return Toolchain(python=tmp_path / "python", versions=PINS)
+
+
+@pytest.fixture
+def make(toy_source, tmp_path):
+    return lambda **options: Evidence(
+        resolve_source(str(toy_source)), cache=tmp_path / "cache", versions=PINS, **options
+    )
+
+
+def test_it_is_asked_for_once(make, model, toolchain):
+    make().ensure(toolchain)
+    make().ensure(toolchain)
+    evidence = make(with_logits=True)
+    assert evidence.missing() == ["logits"]
+    evidence.ensure(toolchain)
+    assert evidence.logits().shape == (63, 8)
+    assert evidence.logits("base") is None
+    assert model.jobs == [["tokens"], ["logits"]]
+
+
+def test_another_source_or_transformers_is_asked_anew(make, model, toolchain, toy_source, tmp_path):
+    first = make()
+    first.ensure(toolchain)
+    newer = Evidence(first.source, cache=tmp_path / "cache", versions={**PINS, "transformers": "9"})
+    assert newer.missing() == ["tokens"]
+    (toy_source / "tokenizer_config.json").write_text('{"a": 1}')
+    changed = make()
+    assert changed.missing() == ["tokens"]
+    assert len({first.digest, newer.digest, changed.digest}) == 3
+
+
+def test_a_damaged_answer_is_asked_for_again(make, model, toolchain):
+    evidence = make()
+    evidence.ensure(toolchain)
+    evidence.tokens_file().write_text("{}")
+    assert evidence.missing() == ["tokens"]
+
+
+def test_a_source_that_transformers_cannot_load_says_why(make, model, toolchain):
+    model.reason = "ValueError: unknown model\nmore"
+    with pytest.raises(SourceError, match="transformers cannot use the model: ValueError: unknown model"):
+        make().ensure(toolchain)
+    assert make().missing() == ["tokens"]
+
+
+def test_a_worker_that_dies_is_the_sources_error(make, monkeypatch, toolchain):
+    def die(*_, **__):
+        raise ChildError("a child process was killed by SIGKILL (out of memory?)")
+
+    monkeypatch.setattr(module, "run_job", die)
+    with pytest.raises(SourceError, match="SIGKILL"):
+        make().ensure(toolchain)
+
+
+def test_short_and_long_positions_fit_the_context(make, toy_source):
+    evidence = make()
+    assert len(evidence.sequence) == 63  # one token of the context is left for the answer
+    assert max(evidence.sequence) < 8
+    assert evidence.positions[: evidence.short_count] == tuple(range(31))
+    config = toy_source / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "max_position_embeddings": 32768}))
+    longer = make()
+    assert len(longer.sequence) == 1024
+    assert longer.positions == (*range(48), *range(976, 1024))
+    assert longer.short_count == 48
+
+
+def test_the_corpus_has_every_kind_of_text_and_the_sources_control_tokens(make, toy_source, tmp_path):
+    tokens = {"model": {"vocab": {"a": 0}}, "added_tokens": [{"id": 1, "content": "<|end|>"}]}
+    (toy_source / "tokenizer.json").write_text(json.dumps(tokens))
+    texts = make().job(["tokens"], tmp_path / "job")[0]["texts"]
+    assert set(CORPUS) < set(texts)
+    assert "<|end|>" in texts
+    everything = "".join(texts)
+    assert any(ord(character) > 0xFFFF for character in everything)
+    assert all(character in everything for character in "\t\r\n 0123456789")
