@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.variants import variant_in
+
 ROOT = Path(__file__).resolve().parent.parent
 SUITES = sorted((ROOT / "suites").rglob("test_*.py"))
 CHECKLIST = {
@@ -151,3 +153,48 @@ def test_load_runs_only_when_it_is_asked_for(pytester, monkeypatch, options, pas
     pytester.makepyfile("import pytest\ndef test_one(): ...\n@pytest.mark.load\ndef test_two(): ...")
     result = pytester.runpytest_subprocess("-pfixtures.options", "-pfixtures.variants", *options)
     result.assert_outcomes(passed=passed, deselected=2 - passed)
+
+
+def test_a_variant_stays_on_one_worker(pytester, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    pytester.makeconftest(
+        """
+        from types import SimpleNamespace
+        from fixtures.options import GATE
+
+        def pytest_configure(config):
+            settings = SimpleNamespace(variants=("int4", "int4-mine"))
+            config.stash[GATE] = SimpleNamespace(config=settings, run_folder="none")
+        """
+    )
+    pytester.makepyfile(
+        """
+        import os, pytest, time
+        from pathlib import Path
+
+        @pytest.mark.parametrize("n", range(6))
+        @pytest.mark.parametrize("variant", ["int4", "int4-mine"])
+        def test_it(variant, n):
+            time.sleep(0.1)
+            with Path("log").open("a") as stream:
+                stream.write(f"{variant} {os.environ['PYTEST_XDIST_WORKER']}\\n")
+        """
+    )
+    result = pytester.runpytest_subprocess("-pfixtures.options", "-pfixtures.variants", "-n2")
+    result.assert_outcomes(passed=12)
+    seen = set((pytester.path / "log").read_text().splitlines())
+    assert sorted(line.split()[0] for line in seen) == ["int4", "int4-mine"], seen
+    assert len({line.split()[1] for line in seen}) == 2, seen
+
+
+@pytest.mark.parametrize(
+    ("nodeid", "found"),
+    [
+        ("suites/a.py::test_x[int4]", "int4"),
+        ("suites/a.py::test_x[int4-mine-1024]", "int4-mine"),
+        ("suites/a.py::test_x[int42]", None),
+        ("suites/a.py::test_x", None),
+    ],
+)
+def test_a_tests_variant_is_read_from_its_id(nodeid, found):
+    assert variant_in(nodeid, ("int4", "int4-mine")) == found
