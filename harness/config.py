@@ -119,7 +119,7 @@ class FoundrySettings(Settings):
     prompt_template: dict[str, str] | None = None
     """`PromptTemplate` of inference_model.json; made from the chat template when left out."""
 
-    cases: Annotated[int, Field(ge=1)] = 48
+    cases: Annotated[int, Field(ge=1)] = 24
     """Cases, spread over the pack, whose answers by every way to be served must be the bare runtime's."""
 
     cache_route: Annotated[str, Field(pattern=CACHE_ROUTE.pattern)] | None = None
