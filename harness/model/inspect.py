@@ -84,18 +84,33 @@ def stored_tensors(folder: Path, model_file: str, prefixes: tuple[str, ...]) -> 
         ArtifactError: the graph or its data cannot be read.
     """
     import onnx
-    from onnx.external_data_helper import load_external_data_for_tensor
 
     tensors = {}
     try:
         for tensor in _read_graph(folder / model_file).initializer:
             if tensor.name.startswith(prefixes):
                 if _is_external(tensor):
-                    load_external_data_for_tensor(tensor, str(folder))
+                    _take_in(folder, tensor)
                 tensors[tensor.name] = np.asarray(onnx.numpy_helper.to_array(tensor), dtype=np.float32)
     except (OSError, ValueError) as error:
         raise ArtifactError(f"its stored tensors cannot be read: {error}", where=str(folder)) from error
     return tensors
+
+
+def _take_in(folder: Path, tensor: onnx.TensorProto) -> None:
+    """Put a tensor's external data into it.
+
+    onnx's own loader refuses files with several links, which every artifact has while Foundry Local serves it.
+    """
+    import onnx
+
+    _check_external_data(folder, [tensor])
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    with (folder / entries["location"]).open("rb") as stream:
+        stream.seek(int(entries.get("offset", 0)))
+        tensor.raw_data = stream.read(int(entries.get("length", -1)))
+    tensor.data_location = onnx.TensorProto.DEFAULT
+    del tensor.external_data[:]
 
 
 def _read_settings(folder: Path) -> dict[str, Any]:

@@ -120,7 +120,10 @@ def test_the_gates_own_release_does_not_list_a_cache_folder(demo_artifact: Path,
     assert not found["demo"].is_listed
 
 
-STAND_IN = """#!{python}
+STAND_IN = """#!/bin/sh
+''':'
+exec "{python}" "$0" "$@"
+'''
 import pathlib, sys
 state = pathlib.Path({state!r})
 match sys.argv[1:]:

@@ -1,6 +1,7 @@
 """Facts read from graphs, and how they are held against what was asked."""
 
 import json
+import os
 
 import onnx
 import pytest
@@ -8,7 +9,7 @@ from onnx import TensorProto
 
 from harness.errors import ArtifactError
 from harness.model.facts import discrepancies, precision_of
-from harness.model.inspect import inspect_artifact
+from harness.model.inspect import inspect_artifact, stored_tensors
 from harness.model.recipe import Recipe, load_recipe
 
 HALF = {"bits": 16, "kind": TensorProto.FLOAT16}
@@ -153,3 +154,19 @@ def test_mixed_bits_are_named_unless_the_algorithm_mixes(make_artifact):
     asked = Recipe(name="int4", precision="int4", symmetric=False)
     assert discrepancies(facts, asked) == ["bits: asked 4 for every matrix, the graph has 10 % in 8 bits"]
     assert discrepancies(facts, replace(asked, algorithm="k_quant_mixed", symmetric=False)) == []
+
+
+def test_stored_tensors_are_read_while_foundry_local_has_a_link_to_their_file(make_artifact, tmp_path):
+    folder = make_artifact(bits=8)
+    os.link(folder / "model.onnx.data", tmp_path / "linked")
+    found = stored_tensors(folder, "model.onnx", ("embed",))
+    assert found["embed"].shape == (64, 128)
+    assert (found["embed"] == 1).all()
+
+
+def test_stored_tensors_that_are_cut_short_are_refused(make_artifact):
+    folder = make_artifact(bits=8)
+    with (folder / "model.onnx.data").open("r+b") as stream:
+        stream.truncate(100)
+    with pytest.raises(ArtifactError, match="cut short"):
+        stored_tensors(folder, "model.onnx", ("embed",))
