@@ -28,7 +28,8 @@ def act(name, variant, script):
         shutil.copytree(deed["folder"], folders[0])
         (work / "out" / "footprint.json").write_text("{}")
     outcome = {"folders": folders, "error": deed.get("error"), "conversion_s": 1.0, "peak_rss_bytes": 5}
-    (work / "result.json").write_text(json.dumps(outcome))
+    (work / "result.json.part").write_text(json.dumps(outcome))
+    (work / "result.json.part").replace(work / "result.json")  # read by others as soon as it is there
 
 
 job = json.loads(Path(sys.argv[1]).read_text())
