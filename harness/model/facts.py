@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from harness.model.olive_file import WHOLE_ROW
 from harness.model.recipe import Recipe
 from harness.model.source import Source
 
@@ -28,6 +29,9 @@ class ArtifactFacts:
 
     block_sizes: tuple[int, ...]
     """Block sizes of the quantised matrices."""
+
+    blocks_per_row: tuple[int, ...]
+    """Blocks in a row of the quantised matrices."""
 
     symmetries: tuple[bool, ...]
     """(True,) all symmetric, (False,) all with zero points, both where mixed, empty where nothing is quantised."""
@@ -115,7 +119,11 @@ def discrepancies(facts: ArtifactFacts, asked: Recipe, *, is_adopted: bool = Fal
     problems = [*_width_problems(facts, asked, is_adopted), *_size_problems(facts), *_name_problems(facts)]
     if asked.olive_config is None and not is_adopted:
         problems.extend(_type_problems(facts, asked))
-    if asked.block_size is not None and facts.block_sizes != (asked.block_size,):
+    if asked.block_size == WHOLE_ROW:
+        if facts.blocks_per_row != (1,):
+            blocks = _listed(facts.blocks_per_row)
+            problems.append(f"block_size: asked one block for each row, the graph has rows of {blocks} blocks")
+    elif asked.block_size is not None and facts.block_sizes != (asked.block_size,):
         problems.append(f"block_size: asked {asked.block_size}, the graph has {_listed(facts.block_sizes)}")
     if asked.symmetric is not None and facts.symmetries != (asked.symmetric,):
         problems.append(f"symmetric: asked {str(asked.symmetric).lower()}, {_symmetry_sentence(facts.symmetries)}")

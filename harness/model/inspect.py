@@ -38,6 +38,7 @@ class _Matrix:
 
     size_bytes: int
     block_size: int | None = None
+    blocks_per_row: int | None = None
     symmetric: bool | None = None
     accuracy_level: int | None = None
 
@@ -61,6 +62,7 @@ def inspect_artifact(folder: Path) -> ArtifactFacts:
         op_counts=dict(sorted(Counter(node.op_type for node in graph.node).items())),
         weights_per_bits=_weights_per_bits(matrices),
         block_sizes=_distinct(matrix.block_size for matrix in matrices),
+        blocks_per_row=_distinct(matrix.blocks_per_row for matrix in matrices),
         symmetries=_distinct(matrix.symmetric for matrix in matrices),
         accuracy_levels=_distinct(matrix.accuracy_level for matrix in matrices),
         weight_bytes=_weight_bytes(initializers.values()),
@@ -208,12 +210,13 @@ def _quantized_matrix(node: onnx.NodeProto, tensors: Mapping[str, onnx.TensorPro
     values = {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
     parts = [tensors[name] for name in node.input[1:4] if name in tensors]
     block_size = int(values["block_size"])
-    padded_inputs = math.ceil(int(values["K"]) / block_size) * block_size
+    blocks_per_row = math.ceil(int(values["K"]) / block_size)
     return _Matrix(
         bits=int(values.get("bits", 4)),
-        weights=padded_inputs * int(values["N"]),
+        weights=blocks_per_row * block_size * int(values["N"]),
         size_bytes=sum(_stored_bytes(part) for part in parts),
         block_size=block_size,
+        blocks_per_row=blocks_per_row,
         symmetric=not (len(node.input) > 3 and node.input[3]),
         accuracy_level=int(values.get("accuracy_level", 0)),
     )

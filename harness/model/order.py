@@ -14,7 +14,8 @@ from harness.errors import ChildError, ConversionError
 from harness.model.evidence import Evidence
 from harness.model.failure import ignored_keys, no_model_error
 from harness.model.inspect import inspect_artifact
-from harness.model.recipe import Recipe, ignored_options, olive_run_config
+from harness.model.olive_file import ignored_options
+from harness.model.recipe import Recipe, olive_run_config
 from harness.model.source import Source
 from harness.model.toolchain import Toolchain, quiet_environment
 
@@ -172,9 +173,9 @@ def _maker(order: Order) -> str:
 
 def _told_of_ignored(order: Order, outcome: Mapping[str, Any]) -> str:
     """What was asked in vain, beside what the graph has; empty where that cannot be told."""
-    asked = ignored_options(order.recipe)
-    if not asked or not outcome["folders"]:
+    if order.recipe.olive_config is None or not outcome["folders"]:
         return ""
+    asked = ignored_options(order.recipe.olive_config)
     facts = inspect_artifact(Path(outcome["folders"][0]))
     there = {
         "block_size": ", ".join(map(str, facts.block_sizes)) or "none",

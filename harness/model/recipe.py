@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 from harness.config import VariantSettings
 from harness.errors import ConfigError
+from harness.model.olive_file import WHOLE_ROW, asked_in, read_olive_file
 
 Precision = Literal["int4", "int8", "fp16", "fp32"]
 Backend = Literal["olive", "genai"]
@@ -43,7 +44,7 @@ class Recipe:
     """Precision of the weights in the matrices."""
 
     block_size: int | None = None
-    """Weights that share one scale."""
+    """Weights that share one scale; -1, which an Olive file can ask for, for a whole row."""
 
     symmetric: bool | None = None
     """True: no zero points; False: a zero point for each block."""
@@ -68,7 +69,8 @@ class Recipe:
         if self.backend == "genai" and (self.precision == "fp16" or self.olive_config is not None):
             raise self._wrong("backend", self.backend, "it makes int4, int8 and fp32; use backend = 'olive'")
         self._check_applicable()
-        if self.block_size is not None and self.block_size not in BLOCK_SIZES:
+        sizes = BLOCK_SIZES if self.olive_config is None else (*BLOCK_SIZES, WHOLE_ROW)
+        if self.block_size is not None and self.block_size not in sizes:
             raise self._wrong("block_size", self.block_size, f"use one of {BLOCK_SIZES}")
         if self.accuracy_level is not None and self.accuracy_level not in range(5):
             raise self._wrong(
@@ -88,7 +90,11 @@ class Recipe:
                 )
 
     def _check_algorithm(self) -> None:
-        if self.algorithm is None or self.olive_config is not None:
+        if self.algorithm is None:
+            return
+        if self.olive_config is not None:
+            if self.algorithm not in get_args(Algorithm):
+                raise self._wrong("algorithm", self.algorithm, f"use one of {', '.join(get_args(Algorithm))}")
             return
         known = _GENAI_ALGORITHMS if self.backend == "genai" else _ALGORITHMS[self.precision]
         if self.algorithm not in known:
@@ -136,7 +142,7 @@ class Recipe:
             "precision": self.precision,
             "backend": self.backend,
             **{option: getattr(self, option) for option in _QUANTIZED_ONLY},
-            "olive_config": _read_user_config(self.olive_config) if self.olive_config else None,
+            "olive_config": read_olive_file(self.olive_config) if self.olive_config else None,
         }
 
     def fingerprint(self) -> str:
@@ -163,17 +169,15 @@ def load_recipe(name: str, *, precision: Precision | None = None, **options: Any
             f"recipe {name!r} is neither a precision nor a file",
             next_step=f"use one of {', '.join(PRECISIONS)}, or the path of an Olive JSON file",
         )
-    asked = _asked_in(_read_user_config(path))
-    asked_precision = precision or asked.pop("precision", None)
-    asked.pop("precision", None)
-    if asked_precision is None:
+    asked = asked_in(path)
+    found = asked.pop("precision", None)
+    asked_precision = precision or found
+    if asked_precision not in PRECISIONS:
         raise ConfigError(
             "the Olive file does not show which precision it makes",
             where=name,
             next_step=f"state the variant's precision: one of {', '.join(PRECISIONS)}",
         )
-    if asked_precision not in _ALGORITHMS:
-        asked = {}
     return Recipe(name=name, precision=asked_precision, olive_config=path, **{**asked, **options})
 
 
@@ -186,7 +190,7 @@ def olive_run_config(
     """
     places = {"output_dir": str(output_dir), "cache_dir": str(cache_dir), "log_severity_level": 1}
     if recipe.olive_config is not None:
-        config = _read_user_config(recipe.olive_config)
+        config = read_olive_file(recipe.olive_config)
         model = {"type": "HfModel", **(config.get("input_model") or {}), "model_path": str(model_path)}
         return {**config, "input_model": model, **places}
     passes = _passes(recipe)
@@ -237,72 +241,3 @@ def _int8_quantizer(recipe: Recipe) -> dict[str, Any]:
         "sym": recipe.symmetric,
         "lm_head": True,
     }
-
-
-def _read_user_config(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"the Olive file cannot be read: {error}", where=str(path)) from error
-    if not isinstance(config, dict) or not isinstance(config.get("passes"), dict) or not config["passes"]:
-        raise ConfigError(
-            "the Olive file has no passes, so it would convert nothing",
-            where=str(path),
-            next_step='write {"passes": {"build": {"type": "ModelBuilder", "precision": "int4"}}} or alike',
-        )
-    return config
-
-
-def _asked_in(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What the passes of a user's file ask of the graph, in the recipe's words."""
-    asked: dict[str, Any] = {}
-    for entry in config["passes"].values():
-        options = entry[0] if isinstance(entry, list) and entry else entry
-        if not isinstance(options, dict):
-            continue
-        flat = {**options, **(options.get("config") or {})}
-        kind = str(flat.get("type", "")).lower()
-        if kind == "modelbuilder":
-            asked = {**_asked_of_builder(flat), **asked}
-        elif kind == "onnxfloattofloat16":
-            asked["precision"] = "fp16"
-        elif flat.get("bits") in (4, 8):
-            asked.update(_given(flat, group_size="block_size", sym="symmetric"), precision=f"int{flat['bits']}")
-    return asked
-
-
-def _asked_of_builder(options: Mapping[str, Any]) -> dict[str, Any]:
-    flat = {**options, **(options.get("extra_options") or {})}
-    asked = _given(
-        flat,
-        precision="precision",
-        int4_block_size="block_size",
-        int4_is_symmetric="symmetric",
-        int4_accuracy_level="accuracy_level",
-    )
-    asked.setdefault("precision", "fp32")
-    if asked["precision"] not in PRECISIONS:
-        del asked["precision"]
-    return asked
-
-
-def _given(options: Mapping[str, Any], **names: str) -> dict[str, Any]:
-    """What is stated in a form that a graph can be held against; a group of -1, a whole row, is not."""
-    found = {ours: options[theirs] for theirs, ours in names.items() if options.get(theirs) is not None}
-    size = found.get("block_size")
-    if not (isinstance(size, int) and size > 0):
-        found.pop("block_size", None)
-    return found
-
-
-def ignored_options(recipe: Recipe) -> dict[str, Any]:
-    """What a user's file asks for in `quantization_config`, which guides use and ModelBuilder never reads."""
-    if recipe.olive_config is None:
-        return {}
-    asked: dict[str, Any] = {}
-    for entry in _read_user_config(recipe.olive_config)["passes"].values():
-        options = entry[0] if isinstance(entry, list) and entry else entry
-        if isinstance(options, dict):
-            flat = {**options, **(options.get("config") or {})}
-            asked |= flat.get("quantization_config") or {}
-    return asked

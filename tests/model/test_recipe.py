@@ -105,7 +105,13 @@ def test_a_users_file_stays_as_written_but_for_its_places(olive_file):
          (None, False, None)),
         ({"q": {"type": "Rtn", "bits": 8, "group_size": 64, "sym": True}, "b": {"type": "ModelBuilder", "precision":
          "int4"}}, "int8", (64, True, None)),
-        ({"q": {"type": "Gptq", "bits": 4, "group_size": -1}}, "int4", (None,) * 3),
+        ({"q": {"type": "Gptq", "bits": 4, "group_size": -1}}, "int4", (-1, None, None)),
+        ({"q": {"type": "Rtn", "bits": 8, "group_size": 64}, "b": {"type": "ModelBuilder", "precision": "int4",
+         "int4_block_size": 64, "int4_accuracy_level": 1}}, "int8", (64, None, 1)),
+        ({"b": {"type": "ModelBuilder", "precision": "int4", "extra_options": {"int4_block_size": "64"}}}, "int4",
+         (64, None, None)),
+        ({"b": {"type": "ModelBuilder", "precision": "int4", "extra_options": {"block_size": 64, "is_symmetric": False,
+         "accuracy_level": 1}}}, "int4", (64, False, 1)),
         ({"b": {"type": "ModelBuilder", "precision": "fp32"}, "h": {"type": "OnnxFloatToFloat16"}}, "fp16", (None,) * 3),
         ({"b": {"type": "ModelBuilder", "precision": "int8"}}, "int8", (None,) * 3),
     ],
@@ -116,9 +122,53 @@ def test_what_a_users_file_asks_for_is_read(olive_file, passes, precision, optio
     assert (recipe.block_size, recipe.symmetric, recipe.accuracy_level) == options
 
 
-def test_a_block_size_that_would_be_rounded_is_refused(olive_file):
-    passes = {"b": {"type": "ModelBuilder", "precision": "int4", "extra_options": {"int4_block_size": 48}}}
-    with pytest.raises(ConfigError, match="block_size = 48 cannot be"):
+@pytest.mark.parametrize("size", [0, 8, 48, "100", 512])
+@pytest.mark.parametrize("name", ["group_size", "int4_block_size", "block_size"])
+def test_a_block_size_that_would_be_rounded_is_refused(olive_file, name, size):
+    if name == "group_size":
+        passes = {"q": {"type": "KQuant", "bits": 8, "group_size": size}}
+    else:
+        passes = {"b": {"type": "ModelBuilder", "precision": "int4", "extra_options": {name: size}}}
+    with pytest.raises(ConfigError, match=f"block_size = {size} cannot be"):
+        load_recipe(olive_file({"passes": passes}))
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"int4_block_size": -1}, "int4_block_size = -1 of ModelBuilder cannot be"),
+        ({"int4_block_size": 64.0}, "int4_block_size = 64.0 of ModelBuilder cannot be"),
+        ({"int4_is_symmetric": "false"}, "int4_is_symmetric = 'false' of ModelBuilder cannot be"),
+        ({"int4_accuracy_level": 7}, "accuracy_level = 7 cannot be"),
+        ({"int4_algo_config": "awq"}, "algorithm = 'awq' cannot be"),
+        ({"algo_config": "k_quant"}, "algo_config = 'k_quant' of ModelBuilder has no effect"),
+    ],
+)
+def test_a_value_that_an_option_cannot_have_is_refused(olive_file, options, told):
+    passes = {"b": {"type": "ModelBuilder", "precision": "int4", "extra_options": options}}
+    with pytest.raises(ConfigError, match=told):
+        load_recipe(olive_file({"passes": passes}))
+
+
+@pytest.mark.parametrize(
+    ("passes", "told"),
+    [
+        ({"b": {"type": "ModelBuilder", "precision": "int4", "int4_block_size": 64, "extra_options":
+         {"int4_block_size": 128}}}, "int4_block_size = 64 of ModelBuilder, int4_block_size = 128 of ModelBuilder"),
+        ({"q": {"type": "Rtn", "bits": 8, "group_size": 64}, "b": {"type": "ModelBuilder", "precision": "int4",
+         "int4_block_size": 128}}, "group_size = 64 of Rtn, int4_block_size = 128 of ModelBuilder"),
+        ({"q": {"type": "Rtn", "bits": 8, "sym": False}, "b": {"type": "ModelBuilder", "precision": "int4",
+         "int4_is_symmetric": True}}, "sym = False of Rtn, int4_is_symmetric = True of ModelBuilder"),
+    ],
+)  # fmt: skip
+def test_options_that_contradict_each_other_are_refused(olive_file, passes, told):
+    with pytest.raises(ConfigError, match=f"asked twice: {told}"):
+        load_recipe(olive_file({"passes": passes}))
+
+
+def test_an_option_without_effect_on_the_precision_is_refused(olive_file):
+    passes = {"b": {"type": "ModelBuilder", "precision": "fp32", "int4_block_size": 64}}
+    with pytest.raises(ConfigError, match="block_size does not apply to fp32"):
         load_recipe(olive_file({"passes": passes}))
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -106,7 +107,12 @@ def misled(tiny_source, toolchain, tmp_path_factory):
             "build": {**builder, "precision": "fp32"},
             "quantize": {"type": "OnnxBlockWiseRtnQuantization", "bits": 8},
         },
+        "newer names": {"build": {**builder, "precision": "int4", "extra_options": {"block_size": 64}}},
         "obeyed": {"build": {**builder, "precision": "int4", "int4_block_size": 64, "int4_accuracy_level": 1}},
+        "whole rows": {
+            "quantize": {"type": "Rtn", "bits": 8, "group_size": -1, "sym": False, "lm_head": True},
+            "build": {**builder, "precision": "int4"},
+        },
     }
     recipes = {}
     for name, content in passes.items():
@@ -123,6 +129,7 @@ def misled(tiny_source, toolchain, tmp_path_factory):
         ("fp16", ConversionError, "no fp16 for CPU"),
         ("ignored", ConversionError, "block_size asked 128, there is 32; is_symmetric asked false, there is true"),
         ("renamed", ArtifactError, "the graph calls it"),
+        ("newer names", ArtifactError, "block_size: asked 64, the graph has 32"),
     ],
 )
 def test_a_workflow_that_olive_does_not_obey_is_told(misled, name, kind, told):
@@ -133,6 +140,13 @@ def test_a_workflow_that_olive_does_not_obey_is_told(misled, name, kind, told):
 def test_a_users_workflow_that_works_is_taken(misled):
     facts = misled["obeyed"].facts
     assert (facts.block_sizes, facts.accuracy_levels) == ((64,), (1,))
+
+
+def test_a_group_for_each_row_is_held_against_the_graph(misled):
+    rows = misled["whole rows"]
+    assert (rows.recipe.block_size, rows.facts.block_sizes, rows.facts.blocks_per_row) == (-1, (64, 128), (1,))
+    with pytest.raises(ArtifactError, match="asked one block for each row, the graph has rows of 1, 2 blocks"):
+        adopt(misled["obeyed"].path, replace(misled["obeyed"].recipe, block_size=-1), "mine")
 
 
 @pytest.fixture

@@ -1,0 +1,144 @@
+"""A user's own Olive workflow: what it asks of the graph, and what in it can have no effect."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from harness.errors import ConfigError
+
+WHOLE_ROW = -1
+"""The group size with which a quantiser gives each row of a matrix one scale."""
+
+_BUILDER_OPTIONS = {
+    "int4_block_size": "block_size",
+    "int4_is_symmetric": "symmetric",
+    "int4_accuracy_level": "accuracy_level",
+    "int4_algo_config": "algorithm",
+}
+_NEWER_NAMES = {name.removeprefix("int4_"): option for name, option in _BUILDER_OPTIONS.items()}
+"""What newer builders call them; an older one reads past them, so the graph is held against them."""
+
+_QUANTIZER_OPTIONS = {"group_size": "block_size", "sym": "symmetric"}
+_TYPES: dict[str, type] = {"block_size": int, "symmetric": bool, "accuracy_level": int, "algorithm": str}
+
+
+class _Statement(NamedTuple):
+    """One option that a workflow states."""
+
+    option: str
+    """In the recipe's words."""
+
+    value: Any
+
+    name: str
+    """As the file calls it."""
+
+    owner: str
+    """The pass that it is stated for."""
+
+
+def read_olive_file(path: Path) -> dict[str, Any]:
+    """The content of a workflow that has passes.
+
+    Raises:
+        ConfigError: it cannot be read, or would convert nothing.
+    """
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"the Olive file cannot be read: {error}", where=str(path)) from error
+    if not isinstance(config, dict) or not isinstance(config.get("passes"), dict) or not config["passes"]:
+        raise ConfigError(
+            "the Olive file has no passes, so it would convert nothing",
+            where=str(path),
+            next_step='write {"passes": {"build": {"type": "ModelBuilder", "precision": "int4"}}} or alike',
+        )
+    return config
+
+
+def asked_in(path: Path) -> dict[str, Any]:
+    """What the passes of a file ask of the graph, in the recipe's words.
+
+    Raises:
+        ConfigError: the file is useless, or an option has a value that it cannot have, or two different ones.
+    """
+    config = read_olive_file(path)
+    asked: dict[str, _Statement] = {}
+    for statement in _statements(config):
+        _check(statement, path)
+        first = asked.setdefault(statement.option, statement)
+        if first.value != statement.value:
+            raise ConfigError(
+                f"{statement.option} is asked twice: {_told(first)}, {_told(statement)}",
+                where=str(path),
+                next_step="state it once; ModelBuilder leaves what a pass before it has quantised as it is",
+            )
+    return {**_precision_asked_in(config), **{option: statement.value for option, statement in asked.items()}}
+
+
+def ignored_options(path: Path) -> dict[str, Any]:
+    """What a file asks for in `quantization_config`, which guides use and ModelBuilder never reads."""
+    asked: dict[str, Any] = {}
+    for options in _passes(read_olive_file(path)):
+        asked |= options.get("quantization_config") or {}
+    return asked
+
+
+def _passes(config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The options of each pass, however the file nests them."""
+    for entry in config["passes"].values():
+        options = entry[0] if isinstance(entry, list) and entry else entry
+        if isinstance(options, dict):
+            yield {**options, **(options.get("config") or {})}
+
+
+def _statements(config: Mapping[str, Any]) -> Iterator[_Statement]:
+    for options in _passes(config):
+        owner = str(options.get("type"))
+        if owner.lower() == "modelbuilder":
+            yield from _stated(options, _BUILDER_OPTIONS, owner)
+            yield from _stated(options.get("extra_options") or {}, _BUILDER_OPTIONS | _NEWER_NAMES, owner)
+        elif options.get("bits") in (4, 8):
+            yield from _stated(options, _QUANTIZER_OPTIONS, owner)
+
+
+def _stated(options: Mapping[str, Any], names: Mapping[str, str], owner: str) -> Iterator[_Statement]:
+    for name, option in names.items():
+        value = options.get(name)
+        if value is None or isinstance(value, (dict, list)):  # nothing, or values for Olive to search among
+            continue
+        is_number = _TYPES[option] is int and isinstance(value, str) and value.removeprefix("-").isdigit()
+        yield _Statement(option, int(value) if is_number else value, name, owner)
+
+
+def _check(statement: _Statement, path: Path) -> None:
+    if statement.name == "algo_config":  # and no graph shows it
+        raise ConfigError(f"{_told(statement)} has no effect", where=str(path), next_step="call it int4_algo_config")
+    is_right_type = type(statement.value) is _TYPES[statement.option]
+    if not is_right_type or (statement.value == WHOLE_ROW and statement.name != "group_size"):
+        raise ConfigError(
+            f"{_told(statement)} cannot be",
+            where=str(path),
+            next_step="see the options in docs/conversion.md; only a quantiser's group_size can be a whole row",
+        )
+
+
+def _told(statement: _Statement) -> str:
+    return f"{statement.name} = {statement.value!r} of {statement.owner}"
+
+
+def _precision_asked_in(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A pass that quantises or rounds decides, wherever it stands; without one, ModelBuilder does."""
+    asked: dict[str, Any] = {}
+    for options in _passes(config):
+        kind = str(options.get("type", "")).lower()
+        if kind == "modelbuilder":
+            asked.setdefault("precision", options.get("precision", "fp32"))
+        elif kind == "onnxfloattofloat16":
+            asked["precision"] = "fp16"
+        elif options.get("bits") in (4, 8):
+            asked["precision"] = f"int{options['bits']}"
+    return asked
