@@ -34,12 +34,15 @@ SAME_WEIGHTS_NATS = 1e-9
 _TABLE_TOLERANCE = 2e-3
 """Half precision keeps cosines to 5e-4; another theta differs by more than 1."""
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fidelity:
     """A candidate's divergence from the source on random tokens, where a sentence begins and far behind it."""
+
+    first_kld_nats: float
+    """D_KL(source || candidate) at the first token, which attends to nothing but itself, wherever it stands."""
 
     short_kld_nats: float
     """Mean D_KL(source || candidate) over the first positions."""
@@ -83,7 +86,7 @@ def measure_fidelity(
 
 
 def compare_with_evidence(session: ScoringSession, evidence: Evidence) -> Fidelity:
-    """One long prefill, held against the source's and the base's logits.
+    """A short and a long prefill, held against the source's and the base's logits.
 
     Raises:
         MeasureError: there is no evidence, or a logit is NaN or infinite.
@@ -91,9 +94,12 @@ def compare_with_evidence(session: ScoringSession, evidence: Evidence) -> Fideli
     source, base = evidence.logits(), evidence.logits("base")
     if source is None:
         raise MeasureError("the source model's logits were not asked for", where=session.name)
-    ours = session.logits(evidence.sequence)[list(evidence.positions)]
-    kld, cut = _kld(source, ours), evidence.short_count
+    cut = evidence.short_count
+    short, long = session.logits(evidence.sequence[:cut]), session.logits(evidence.sequence)
+    ours = np.concatenate([short, long[list(evidence.positions[cut:])]])
+    kld = _kld(source, ours)
     return Fidelity(
+        first_kld_nats=float(kld[0]),
         short_kld_nats=float(kld[:cut].mean()),
         long_kld_nats=float(kld[cut:].mean()),
         sequence_tokens=len(evidence.sequence),
@@ -139,8 +145,9 @@ def require_same_function(witness: Fidelity, where: str) -> None:
     """
     if witness.short_kld_nats <= EXACT_NATS and witness.long_kld_nats <= EXACT_NATS:
         return
-    is_positional = witness.short_kld_nats <= EXACT_NATS or witness.long_kld_nats > 100 * witness.short_kld_nats
-    hint = "positions are encoded otherwise (rope theta or scaling)" if is_positional else "the graph is another one"
+    is_exact_alone = witness.first_kld_nats <= EXACT_NATS
+    positions = "positions are encoded otherwise (rope theta or scaling), or attention is (its window or scale)"
+    hint = positions if is_exact_alone else "the graph is another one"
     raise MeasureError(
         f"unquantised, the converted graph is {witness.short_kld_nats:.1e} nats from the source at short and "
         f"{witness.long_kld_nats:.1e} at long positions, where {EXACT_NATS:.0e} is the most: {hint}",

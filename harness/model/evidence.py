@@ -46,7 +46,7 @@ other ids than in transformers, whatever the conversion does.
 _MOST_CONTROL_TOKENS = 32
 _LONGEST = 1024
 _POSITIONS_EACH = 48
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,10 +81,15 @@ class Evidence:
     ) -> None:
         self.source = source
         self.sequence, self.positions = _sequence(source)
+        # Asked of a sequence that ends with them: some models encode positions otherwise in long ones.
         self.short_count = int(np.searchsorted(self.positions, len(self.sequence) // 2))
         self._root = cache / "evidence"
         self._logs = cache / "logs"
-        question = {"sequence": list(self.sequence), "positions": list(self.positions)}
+        question = {
+            "sequence": list(self.sequence),
+            "positions": list(self.positions),
+            "short_count": self.short_count,
+        }
         asked: dict[str, tuple[str, Source, dict[str, Any]]] = {}
         asked["tokens"] = ("tokens", source, {"texts": [*CORPUS, *_control_texts(source)]})
         if with_logits:
@@ -195,8 +200,22 @@ def _control_texts(source: Source) -> list[str]:
 
 
 def _sequence(source: Source) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Random tokens up to a long position, and the first and last positions of them."""
-    length = min(_LONGEST, (source.context_length or _LONGEST) - 1)
+    """Random tokens up to a long position, and the first and last positions of them.
+
+    A model that encodes positions otherwise beyond its original context is asked there too.
+    """
+    longest = max(_LONGEST, _original_context(source) + _POSITIONS_EACH)
+    length = min(longest, (source.context_length or _LONGEST) - 1)
     tokens = np.random.default_rng(0).integers(0, source.vocabulary_size, length)
     ends = {*range(min(_POSITIONS_EACH, length)), *range(max(0, length - _POSITIONS_EACH), length)}
     return tuple(int(token) for token in tokens), tuple(sorted(ends))
+
+
+def _original_context(source: Source) -> int:
+    """Tokens after which a model changes over to its other rotary table; 0 for the many that have one."""
+    config = read_json(source.path / "config.json")
+    table = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    if (table.get("rope_type") or table.get("type")) not in ("longrope", "su"):
+        return 0
+    own = config.get("original_max_position_embeddings")  # where a config states both, transformers takes this one
+    return int(own or table.get("original_max_position_embeddings") or 0)

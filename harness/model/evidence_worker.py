@@ -22,15 +22,18 @@ def ask_tokens(part: dict[str, Any]) -> None:
 
 
 def ask_logits(part: dict[str, Any]) -> None:
-    """Save the fp32 logits of one sequence at some of its positions."""
+    """Save the fp32 logits of a sequence at some of its positions, the first of them asked without what follows."""
     import numpy as np
     import torch  # type: ignore[import-not-found]  # only in the toolchain
     import transformers
 
     loader = transformers.AutoModelForCausalLM
     model = loader.from_pretrained(part["model"], dtype=torch.float32, trust_remote_code=part["trust"]).eval()
+    tokens, count = torch.tensor([part["sequence"]]), part["short_count"]
     with torch.no_grad():
-        rows = model(torch.tensor([part["sequence"]]), use_cache=False).logits[0, part["positions"]].float().numpy()
+        short = model(tokens[:, :count], use_cache=False).logits[0]
+        long = model(tokens, use_cache=False).logits[0, part["positions"][count:]]
+    rows = torch.cat([short, long]).float().numpy()
 
     def write(file: Path) -> None:
         with file.open("wb") as stream:

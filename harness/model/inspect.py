@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -89,7 +89,8 @@ def stored_tensors(folder: Path, model_file: str, prefixes: tuple[str, ...]) -> 
 
     tensors = {}
     try:
-        for tensor in _read_graph(folder / model_file).initializer:
+        graph = _read_graph(folder / model_file)
+        for tensor in (*graph.initializer, *_branch_constants(graph)):
             if tensor.name.startswith(prefixes):
                 if _is_external(tensor):
                     _take_in(folder, tensor)
@@ -97,6 +98,15 @@ def stored_tensors(folder: Path, model_file: str, prefixes: tuple[str, ...]) -> 
     except (OSError, ValueError) as error:
         raise ArtifactError(f"its stored tensors cannot be read: {error}", where=str(folder)) from error
     return tensors
+
+
+def _branch_constants(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Constants of the branches between which a graph chooses, by the names of their outputs."""
+    branches = (entry.g for node in graph.node for entry in node.attribute if entry.HasField("g"))
+    for node in (node for branch in branches for node in branch.node if node.op_type == "Constant"):
+        for entry in node.attribute:
+            entry.t.name = node.output[0]
+            yield entry.t
 
 
 def _take_in(folder: Path, tensor: onnx.TensorProto) -> None:

@@ -17,9 +17,14 @@ from harness.measure.fidelity import (
 )
 
 EXACT = Fidelity(
-    short_kld_nats=1e-12, long_kld_nats=2e-12, sequence_tokens=511, base_kld_nats=None, base_from_source_nats=None
+    first_kld_nats=1e-12,
+    short_kld_nats=1e-12,
+    long_kld_nats=2e-12,
+    sequence_tokens=511,
+    base_kld_nats=None,
+    base_from_source_nats=None,
 )
-INT4 = replace(EXACT, short_kld_nats=0.1, long_kld_nats=0.1)
+INT4 = replace(EXACT, first_kld_nats=0.1, short_kld_nats=0.1, long_kld_nats=0.1)
 
 
 def artifact(bits=4):
@@ -50,17 +55,17 @@ def test_quantisation_loss_alone_passes(witness):
 
 
 @pytest.mark.parametrize(
-    ("short", "long", "told"),
+    ("first", "short", "long", "told"),
     [
-        (1e-12, 1e-3, "positions are encoded otherwise"),
-        (1e-5, 0.5, "positions are encoded otherwise"),
-        (0.5, 0.5, "the graph is another one"),
-        (1.1e-6, 1e-12, "the graph is another one"),
-        (float("nan"), 1e-12, "nats from the source"),
+        (1e-12, 1e-12, 1e-3, "positions are encoded otherwise"),
+        (1e-12, 0.8, 2.0, "positions are encoded otherwise"),
+        (0.5, 0.5, 0.5, "the graph is another one"),
+        (1.1e-6, 1.1e-6, 1e-12, "the graph is another one"),
+        (float("nan"), float("nan"), 1e-12, "nats from the source"),
     ],
 )
-def test_a_wrong_graph_is_refused_although_nothing_is_quantised(short, long, told, witness):
-    wrong = replace(EXACT, short_kld_nats=short, long_kld_nats=long)
+def test_a_wrong_graph_is_refused_although_nothing_is_quantised(first, short, long, told, witness):
+    wrong = replace(EXACT, first_kld_nats=first, short_kld_nats=short, long_kld_nats=long)
     with pytest.raises(MeasureError, match=told):
         GraphFidelity(artifact=artifact(), found=INT4, witness=witness, witness_found=wrong).require()
     with pytest.raises(MeasureError, match=told):
@@ -110,7 +115,22 @@ def test_positions_are_compared_where_they_belong():
     )
     session = SimpleNamespace(name="int4", logits=lambda tokens: np.zeros((len(tokens), 2), np.float32))
     found = compare_with_evidence(session, evidence)
-    assert found.short_kld_nats == 0
+    assert found.first_kld_nats == found.short_kld_nats == 0
     assert found.long_kld_nats == pytest.approx(0.1308, abs=1e-4)
     assert found.base_kld_nats == 0
     assert found.base_from_source_nats == pytest.approx(0.1308 / 3, abs=1e-4)
+
+
+def test_the_first_positions_are_asked_without_what_follows():
+    """Worked by hand: a model that says 3/4 against 1/2 whenever it is given more than two tokens."""
+    even, odd = np.log([0.5, 0.5]), np.log([0.75, 0.25])
+    source = np.array([even, even, odd], np.float32)
+    evidence = SimpleNamespace(
+        sequence=(0,) * 5, positions=(0, 1, 4), short_count=2, logits=lambda name=None: {None: source}.get(name)
+    )
+    session = SimpleNamespace(
+        name="int4", logits=lambda tokens: np.array([odd if len(tokens) > 2 else even] * len(tokens), np.float32)
+    )
+    found = compare_with_evidence(session, evidence)
+    assert found.short_kld_nats == 0
+    assert found.long_kld_nats == 0

@@ -108,6 +108,23 @@ def test_short_and_long_positions_fit_the_context(make, toy_source):
     assert longer.short_count == 48
 
 
+@pytest.mark.parametrize(
+    ("settings", "length"),
+    [
+        ({"rope_parameters": {"rope_type": "longrope", "original_max_position_embeddings": 4096}}, 4144),
+        ({"rope_scaling": {"type": "su"}, "original_max_position_embeddings": 4096}, 4144),
+        ({"rope_parameters": {"rope_type": "longrope", "original_max_position_embeddings": 256}}, 1024),
+        ({"rope_parameters": {"rope_type": "yarn", "original_max_position_embeddings": 4096}}, 1024),
+        ({"rope_parameters": None}, 1024),
+    ],
+)
+def test_a_second_rotary_table_is_reached(make, toy_source, settings, length):
+    config = toy_source / "config.json"
+    stretched = {**json.loads(config.read_text()), "max_position_embeddings": 32768, **settings}
+    config.write_text(json.dumps(stretched))
+    assert len(make().sequence) == length
+
+
 def test_the_corpus_has_every_kind_of_text_and_the_sources_control_tokens(make, toy_source, tmp_path):
     tokens = {"model": {"vocab": {"a": 0}}, "added_tokens": [{"id": 1, "content": "<|end|>"}]}
     (toy_source / "tokenizer.json").write_text(json.dumps(tokens))

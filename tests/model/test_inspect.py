@@ -5,7 +5,7 @@ import os
 
 import onnx
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from harness.errors import ArtifactError
 from harness.model.facts import discrepancies, precision_of
@@ -162,6 +162,26 @@ def test_stored_tensors_are_read_while_foundry_local_has_a_link_to_their_file(ma
     found = stored_tensors(folder, "model.onnx", ("embed",))
     assert found["embed"].shape == (64, 128)
     assert (found["embed"] == 1).all()
+
+
+def test_stored_tensors_of_branches_are_read(make_artifact):
+    """Where a graph chooses between two rotary tables, as longrope does."""
+    folder = make_artifact()
+    model = onnx.load(str(folder / "model.onnx"), load_external_data=False)
+
+    def branch(name, value):
+        table = helper.make_tensor("", TensorProto.FLOAT, [2], [value, value])
+        node = helper.make_node("Constant", [], [name], value=table)
+        return helper.make_graph([node], name, [], [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2])])
+
+    branches = {"then_branch": branch("cos_cache_large", 0.5), "else_branch": branch("cos_cache_small", 1.0)}
+    model.graph.node.append(helper.make_node("If", ["is_long"], ["cos_cache"], **branches))
+    onnx.save(model, str(folder / "model.onnx"))
+    found = stored_tensors(folder, "model.onnx", ("cos_cache",))
+    assert {name: values.tolist() for name, values in found.items()} == {
+        "cos_cache_large": [0.5, 0.5],
+        "cos_cache_small": [1.0, 1.0],
+    }
 
 
 def test_stored_tensors_that_are_cut_short_are_refused(make_artifact):
