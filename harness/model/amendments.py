@@ -1,18 +1,23 @@
-"""What the pinned ModelBuilder gets wrong about transformers 5, set right while it runs.
+"""What onnxruntime-genai's model builders get wrong about transformers 5, set right while they run.
 
-Runs inside the conversion worker, where the harness cannot be imported. Each amendment was found by comparing an
-unquantised graph with its source, and a test of the architecture fails without it:
+Runs inside the conversion worker, where the harness cannot be imported. It knows two builders: the one of the release
+that Olive works with, and the one of the release that serves. Each amendment was found by comparing an unquantised
+graph with its source, and a test of the architecture fails without it:
 
 * configs lost `rope_theta`, `partial_rotary_factor` and `rope_local_base_freq`: Gemma 3 did not convert, and Phi
   rotated whole heads instead of a part of each;
-* Gemma 2 had its sliding window on every second layer, beginning with the wrong one;
+* the layers with a sliding window were the wrong ones (Gemma 2), or none (Mistral, Phi-3);
 * OLMo's LayerNorm became an RMSNorm, with another epsilon;
-* SmolLM3's layers without rotary embedding did not convert.
+* SmolLM3's layers without rotary embedding did not convert;
+* scaled rotary embeddings lost their scaling (yarn; linear in Gemma 3 and in the newer builder's Llama), or did not
+  convert (longrope): their tables come from transformers itself now.
 """
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 
 
 def former_name(self: Any, name: str) -> Any:
@@ -30,19 +35,22 @@ def former_name(self: Any, name: str) -> Any:
     raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
 
-def remember_layer_types(init: Any) -> Any:
-    """Keep what the config says of each layer."""
+def remember_config(init: Any) -> Any:
+    """Keep the config; a builder drops most of it."""
 
     def __init__(self: Any, config: Any, *rest: Any) -> None:
-        self.amended_layer_types = list(config.layer_types)
+        self.amended_config = config
         init(self, config, *rest)
 
     return __init__
 
 
 def is_sliding(self: Any, layer_id: int) -> bool:
-    """Whether a layer looks through a window, as the config says."""
-    return bool(self.amended_layer_types[layer_id] == "sliding_attention")
+    """Whether a layer looks through a window; without a list of layers, all do that have one."""
+    layer_types = getattr(self.amended_config, "layer_types", None)
+    if layer_types is None:
+        return bool(getattr(self.amended_config, "sliding_window", None))
+    return bool(layer_types[layer_id] == "sliding_attention")
 
 
 def with_full_layernorm(init: Any) -> Any:
@@ -70,26 +78,75 @@ def without_rotation(make_attention: Any) -> Any:
     return amended_attention
 
 
-@contextlib.contextmanager
-def amended() -> Iterator[None]:
-    """ModelBuilder with its amendments; everything is as before afterwards, so that transformers itself stays bare."""
-    from onnxruntime_genai.models import builder  # type: ignore[import-not-found, unused-ignore]
-    from transformers import PreTrainedConfig  # type: ignore[import-not-found]
+def without_scaling(make_rope_init: Any) -> Any:
+    """Leave scaling to `tables_of_source`; within its context, a dynamic one scales nothing."""
 
-    changes = [
-        (builder.Gemma2Model, "__init__", remember_layer_types(builder.Gemma2Model.__init__)),
-        (builder.Gemma2Model, "is_local", is_sliding),
-        (builder.Gemma3Model, "is_local", is_sliding),
-        (builder.OLMoModel, "__init__", with_full_layernorm(builder.OLMoModel.__init__)),
-        (builder.SmolLM3Model, "make_attention", without_rotation(builder.SmolLM3Model.make_attention)),
-    ]
-    kept = [(owner, name, getattr(owner, name)) for owner, name, _ in changes]
-    PreTrainedConfig.__getattr__ = former_name
-    for owner, name, changed in changes:
-        setattr(owner, name, changed)
-    try:
+    def amended_init(self: Any, config: Any) -> None:
+        tables = config.rope_parameters or {}
+        is_nested = "full_attention" in tables
+        # In this order Gemma 3 asks for its tables.
+        self.amended_tables = iter(("full_attention", "sliding_attention") if is_nested else itertools.repeat(None))
+        if tables.get("rope_type") == "default":
+            make_rope_init(self, config)
+
+    return amended_init
+
+
+def with_two_tables(self: Any, config: Any) -> None:
+    """`make_rope_init` of a model with one table for short sequences and one for long ones."""
+    self.amended_tables = itertools.repeat(None)
+    unused = ("short_factor", "long_factor", "short_mscale", "long_mscale")
+    self.rope_attrs["multi_cache"] = dict.fromkeys(unused, 1.0)
+
+
+def tables_of_source(make_tables: Any) -> Any:
+    """Cosines and sines of a scaled rotary embedding as transformers computes them."""
+
+    def amended_tables(self: Any) -> Any:
+        import torch  # type: ignore[import-not-found, unused-ignore]  # only in the toolchain
+        from transformers.modeling_rope_utils import (  # type: ignore[import-not-found, unused-ignore]
+            ROPE_INIT_FUNCTIONS,
+        )
+
+        config, part = self.amended_config, next(getattr(self, "amended_tables", iter(())), None)
+        tables = getattr(config, "rope_parameters", None) or {}
+        kind = (tables.get(part) or tables).get("rope_type", "default")
+        if kind in ("default", "dynamic"):
+            return make_tables(self)
+        if kind == "longrope" and "multi_cache" not in self.rope_attrs:
+            raise NotImplementedError("The longrope scaling of this architecture is not currently supported.")
+        length = self.rope_attrs["cache_length"]
+        frequencies, magnitude = ROPE_INIT_FUNCTIONS[kind](config, "cpu", seq_len=length, layer_type=part)
+        angles = torch.outer(torch.arange(length).float(), frequencies)
+        return angles.cos() * magnitude, angles.sin() * magnitude
+
+    return amended_tables
+
+
+def changes_of(builders: Any) -> Iterator[tuple[Any, str, Any]]:
+    """Every amended attribute of a builder's classes: its owner, its name, and what it becomes."""
+    model = builders.Model
+    yield model, "__init__", remember_config(model.__init__)
+    for owner in (model, builders.Gemma2Model, builders.Gemma3Model):
+        if "is_local" in vars(owner):
+            yield owner, "is_local", is_sliding
+    for owner in (model, builders.LlamaModel):
+        if "make_rope_init" in vars(owner):
+            yield owner, "make_rope_init", without_scaling(owner.make_rope_init)
+    yield builders.Phi3MiniLongRoPEModel, "make_rope_init", with_two_tables
+    from_scratch = "make_rotary_embedding_caches_from_scratch"
+    yield model, from_scratch, tables_of_source(getattr(model, from_scratch))
+    yield builders.OLMoModel, "__init__", with_full_layernorm(builders.OLMoModel.__init__)
+    yield builders.SmolLM3Model, "make_attention", without_rotation(builders.SmolLM3Model.make_attention)
+
+
+@contextlib.contextmanager
+def amended(builders: Any) -> Iterator[None]:
+    """The package of a builder's classes with its amendments; afterwards that and transformers are as before."""
+    from transformers import PreTrainedConfig  # type: ignore[import-not-found, unused-ignore]
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch.object(PreTrainedConfig, "__getattr__", former_name, create=True))
+        for owner, name, changed in list(changes_of(builders)):
+            stack.enter_context(mock.patch.object(owner, name, changed))
         yield
-    finally:
-        for owner, name, original in kept:
-            setattr(owner, name, original)
-        del PreTrainedConfig.__getattr__

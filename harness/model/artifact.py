@@ -17,7 +17,7 @@ from harness.model.recipe import Recipe
 from harness.model.source import Source, digest_files
 from harness.store import digest_of, publish, read_proved
 
-FORMAT = 3
+FORMAT = 4
 """Counts up when older entries of the store must no longer be used."""
 
 _MODEL_FILES = (

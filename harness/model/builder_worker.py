@@ -1,9 +1,10 @@
-"""Runs onnxruntime-genai's own model builder, of whatever release, and tells how much memory that took.
+"""Runs onnxruntime-genai's own model builder, of whatever release, and amended, and tells how much memory that took.
 
 `python builder_worker.py PEAK_FILE BUILDER_SCRIPT ARGUMENT...`, in the toolchain. The builder belongs to the release
 that serves; its modules import each other by bare names, so its folder comes first.
 """
 
+import importlib
 import runpy
 import sys
 from pathlib import Path
@@ -11,11 +12,14 @@ from pathlib import Path
 
 def main(peak_file: str, script: str, *arguments: str) -> None:
     """Be the builder, then write the peak in bytes (0 where the system does not tell)."""
-    worker = runpy.run_path(str(Path(__file__).with_name("olive_worker.py")))
+    worker, amendments = (
+        runpy.run_path(str(Path(__file__).with_name(name))) for name in ("olive_worker.py", "amendments.py")
+    )
     worker["die_with_parent"]()
     sys.path.insert(0, str(Path(script).parent))
     sys.argv = [script, *arguments]
-    runpy.run_path(script, run_name="__main__")
+    with amendments["amended"](importlib.import_module("builders")):
+        runpy.run_path(script, run_name="__main__")
     Path(peak_file).write_text(str(worker["peak_rss_bytes"]() or 0), encoding="utf-8")
 
 

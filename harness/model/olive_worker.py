@@ -116,8 +116,9 @@ def sibling(name: str) -> dict[str, Any]:
 def run_olive(variant: dict[str, Any]) -> int | None:
     """Run one workflow, and return the peak memory in bytes; what `run` returns proves nothing."""
     from olive.workflows import run  # type: ignore[import-not-found]  # only in the toolchain
+    from onnxruntime_genai.models import builder  # type: ignore[import-not-found, unused-ignore]
 
-    with sibling("amendments.py")["amended"]():
+    with sibling("amendments.py")["amended"](builder):
         run(copy.deepcopy(variant["config"]), tempdir=str(Path(variant["work"], "tmp")))
     return peak_rss_bytes()
 

@@ -125,6 +125,7 @@ def _builder_arguments(order: Order, source: Source) -> list[str]:
         "accuracy_level": recipe.accuracy_level,
         "algo_config": recipe.algorithm,
         "shared_embeddings": False if _breaks_sharing(recipe) else None,
+        "windowed_kv_cache": False,  # the runtime refuses answers that are shorter than the window
     }
     options = [f"{name}={str(value).lower()}" for name, value in asked.items() if value is not None]
     script = Path(runtime.origin).parent / "models" / "builder.py"

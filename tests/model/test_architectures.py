@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from harness.errors import ConversionError, MeasureError
-from harness.measure.fidelity import GraphFidelity, measure_fidelity
+from harness.measure.fidelity import GraphFidelity, measure_fidelity, require_same_function
 from harness.model.artifact import Artifact
 from harness.model.convert import convert
 from harness.model.evidence import Evidence
@@ -28,7 +28,11 @@ pytestmark = pytest.mark.toolchain
 WHOLE = (
     "llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "granite", "smollm3", "smollm3-nope", "olmo"
 )  # fmt: skip
-EVERY = (*WHOLE, "phi")
+SCALED = (
+    "llama-llama3", "llama-linear", "llama-dynamic", "qwen2-yarn", "qwen3-yarn", "gemma3-linear", "phi3-longrope",
+    "phi3-longrope-half",
+)  # fmt: skip
+EVERY = (*WHOLE, *SCALED, "phi", "llama-longrope")
 PRECISIONS = ("fp32", "fp16", "int8", "int4")
 MOST_NATS = {"fp16": 1e-3, "int8": 0.05, "int4": 1.0}
 """Far above what is measured (1e-5, 4e-3, 0.3: random weights exaggerate), far below what a wrong graph has."""
@@ -45,30 +49,30 @@ def folder(toolchain, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def outcome(folder, toolchain, tmp_path_factory):
-    """Converts an architecture in all precisions by one worker, and measures each against its source."""
+    """Converts an architecture by one worker, and measures each precision against its source."""
     cache = tmp_path_factory.mktemp("cache")
 
-    def make(name):
+    def make(name, precisions=PRECISIONS, backend="olive"):
         source = resolve_source(str(folder / name))
         evidence = Evidence(source, cache=cache, versions=toolchain.versions, with_logits=True)
-        recipes = {precision: load_recipe(precision) for precision in PRECISIONS}
+        recipes = {precision: load_recipe(precision, backend=backend) for precision in precisions}
         results = convert(source, recipes, cache=cache, toolchain=toolchain, notify=print, evidence=evidence)
 
         def measure(artifact):
             return measure_fidelity(lambda: GenaiSession(artifact.path), artifact, evidence, cache=cache)
 
         found = {precision: measure(one) for precision, one in results.items() if isinstance(one, Artifact)}
-        sys.stdout.write(row_of(name, found))
+        sys.stdout.write(row_of(name, found, precisions))
         return results, found
 
     return make
 
 
-def row_of(name, found):
-    """A row for the table in docs/conversion.md; `pytest -rP` shows it."""
+def row_of(name, found, precisions):
+    """A row for a table in docs/conversion.md; `pytest -rP` shows it."""
     cells = (
         f"{found[one].short_kld_nats:.0e} / {found[one].long_kld_nats:.0e}" if one in found else "no"
-        for one in PRECISIONS
+        for one in precisions
     )
     return f"| {name} | {' | '.join(cells)} |\n"
 
@@ -87,6 +91,30 @@ def require_healthy(results, found, precisions):
 @pytest.mark.parametrize("name", WHOLE)
 def test_every_precision_is_converted_and_is_the_source(outcome, name):
     require_healthy(*outcome(name), MOST_NATS)
+
+
+@pytest.mark.parametrize("name", [*WHOLE, "phi"])
+def test_the_serving_runtimes_own_builder_makes_the_source(outcome, name):
+    require_healthy(*outcome(name, ("fp32", "int4"), backend="genai"), ("int4",))
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_a_stretched_context_is_the_sources(outcome, name):
+    """Both regimes of longrope too: its short positions are asked in a short sequence."""
+    require_healthy(*outcome(name, ("fp32", "int4")), ("int4",))
+
+
+@pytest.mark.parametrize("name", ["llama-linear", "qwen3-yarn", "gemma3-linear", "phi3-longrope"])
+def test_the_serving_runtimes_own_builder_stretches_it_too(outcome, name):
+    _, found = outcome(name, ("fp32",), backend="genai")
+    require_same_function(found["fp32"], name)
+
+
+@pytest.mark.parametrize("backend", ["olive", "genai"])
+def test_longrope_is_refused_where_the_builder_has_one_table(outcome, backend):
+    results, _ = outcome("llama-longrope", ("fp32",), backend)
+    assert isinstance(results["fp32"], ConversionError)
+    assert "longrope scaling of this architecture is not currently supported" in results["fp32"].what
 
 
 def test_phi_has_every_precision_but_int8_which_says_so(outcome):
@@ -119,7 +147,7 @@ def test_a_graph_with_another_rope_theta_is_told_from_quantisation(folder, outco
         return GraphFidelity(artifact=artifact, found=found, witness=witness, witness_found=its)
 
     fidelity(right["int4"], right["fp32"]).require()
-    with pytest.raises(MeasureError, match="unquantised, the converted graph is"):
+    with pytest.raises(MeasureError, match=r"unquantised, the converted graph is .* positions are encoded otherwise"):
         fidelity(right["int4"], wrong["fp32"]).require()
     with pytest.raises(MeasureError, match="another rope theta"):
         fidelity(wrong["int4"], right["fp32"]).require()

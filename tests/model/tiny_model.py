@@ -45,7 +45,7 @@ ARCHITECTURES = {
     "gemma2": ("Gemma2", {"head_dim": 16, "query_pre_attn_scalar": 24, "sliding_window": 128}),
     "gemma3": ("Gemma3", {"head_dim": 16, "query_pre_attn_scalar": 24, "sliding_window": 128, "num_hidden_layers": 6}),
     "phi": ("Phi", {"num_attention_heads": 2, "partial_rotary_factor": 0.5}),
-    "phi3": ("Phi3", {"original_max_position_embeddings": 512}),
+    "phi3": ("Phi3", {"original_max_position_embeddings": 512, "sliding_window": 128}),
     "granite": (
         "Granite",
         {
@@ -59,6 +59,42 @@ ARCHITECTURES = {
     "smollm3-nope": ("SmolLM3", {"no_rope_layer_interval": 2}),
     "olmo": ("Olmo", {}),
 }
+
+
+def scaled(name, rope_type, *, original=None, table=(), **peculiar):
+    """One of the above, stretched from a shorter context."""
+    family, usual = ARCHITECTURES[name]
+    lengths = {"original_max_position_embeddings": original} if original else {}
+    tables = {"rope_theta": 1e4, "rope_type": rope_type, **lengths, **dict(table)}
+    own = lengths if name == "phi3" else {}  # where it counts for more than the table's
+    return family, {**usual, **own, **peculiar, "rope_parameters": tables}
+
+
+# For each of eight pairs that rotate.
+FACTORS = {"short_factor": [1 + 0.1 * pair for pair in range(8)], "long_factor": [2.0 + pair for pair in range(8)]}
+LLAMA3 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+HALF = {**FACTORS, "partial_rotary_factor": 0.5}
+SCALED = {
+    "llama-llama3": scaled("llama", "llama3", original=128, table=LLAMA3),
+    "llama-linear": scaled("llama", "linear", table={"factor": 4.0}),
+    "llama-dynamic": scaled("llama", "dynamic", table={"factor": 4.0}),
+    "llama-longrope": scaled("llama", "longrope", original=128, table={"factor": 4.0, **FACTORS}),
+    "qwen2-yarn": scaled("qwen2", "yarn", original=128, table={"factor": 4.0}),
+    "qwen3-yarn": scaled("qwen3", "yarn", original=256, table={"factor": 2.0}),
+    "phi3-longrope": scaled("phi3", "longrope", original=128, table=FACTORS),
+    "phi3-longrope-half": scaled("phi3", "longrope", original=128, table=HALF, num_attention_heads=2),
+    "gemma3-linear": (
+        "Gemma3",
+        {
+            **ARCHITECTURES["gemma3"][1],
+            "rope_parameters": {
+                "full_attention": {"rope_type": "linear", "rope_theta": 1e6, "factor": 8.0},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+            },
+        },
+    ),
+}
+ARCHITECTURES |= SCALED
 
 
 def make_tokenizer(folder, tokenizer_class="Qwen2Tokenizer"):
@@ -85,7 +121,7 @@ def make_tokenizer(folder, tokenizer_class="Qwen2Tokenizer"):
 def make_model(folder, name):
     torch.manual_seed(0)
     family, peculiar = ARCHITECTURES[name]
-    config_class = "Gemma3TextConfig" if name == "gemma3" else f"{family}Config"
+    config_class = "Gemma3TextConfig" if family == "Gemma3" else f"{family}Config"
     config = getattr(transformers, config_class)(**{**COMMON, **peculiar})
     model = getattr(transformers, f"{family}ForCausalLM")(config).to(torch.float16)
     model.generation_config.eos_token_id = [2, 0]
