@@ -21,7 +21,15 @@ _BUILDER_OPTIONS = {
 _NEWER_NAMES = {name.removeprefix("int4_"): option for name, option in _BUILDER_OPTIONS.items()}
 """What newer builders call them; an older one reads past them, so the graph is held against them."""
 
-_QUANTIZER_OPTIONS = {"group_size": "block_size", "sym": "symmetric"}
+_QUANTIZER_OPTIONS = {
+    "group_size": "block_size",
+    "sym": "symmetric",
+    "block_size": "block_size",
+    "is_symmetric": "symmetric",
+    "accuracy_level": "accuracy_level",
+}
+"""The first two of passes before ModelBuilder, the others of passes behind it."""
+
 _TYPES: dict[str, type] = {"block_size": int, "symmetric": bool, "accuracy_level": int, "algorithm": str}
 
 
@@ -101,7 +109,7 @@ def _statements(config: Mapping[str, Any]) -> Iterator[_Statement]:
         if owner.lower() == "modelbuilder":
             yield from _stated(options, _BUILDER_OPTIONS, owner)
             yield from _stated(options.get("extra_options") or {}, _BUILDER_OPTIONS | _NEWER_NAMES, owner)
-        elif options.get("bits") in (4, 8):
+        else:
             yield from _stated(options, _QUANTIZER_OPTIONS, owner)
 
 

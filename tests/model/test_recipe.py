@@ -106,6 +106,10 @@ def test_a_users_file_stays_as_written_but_for_its_places(olive_file):
         ({"q": {"type": "Rtn", "bits": 8, "group_size": 64, "sym": True}, "b": {"type": "ModelBuilder", "precision":
          "int4"}}, "int8", (64, True, None)),
         ({"q": {"type": "Gptq", "bits": 4, "group_size": -1}}, "int4", (-1, None, None)),
+        ({"q": {"type": "Rtn", "group_size": 64}, "b": {"type": "ModelBuilder", "precision": "int4"}}, "int4",
+         (64, None, None)),
+        ({"b": {"type": "ModelBuilder"}, "q": {"type": "OnnxKQuantQuantization", "bits": 8, "block_size": 64,
+         "accuracy_level": 4}}, "int8", (64, None, 4)),
         ({"q": {"type": "Rtn", "bits": 8, "group_size": 64}, "b": {"type": "ModelBuilder", "precision": "int4",
          "int4_block_size": 64, "int4_accuracy_level": 1}}, "int8", (64, None, 1)),
         ({"b": {"type": "ModelBuilder", "precision": "int4", "extra_options": {"int4_block_size": "64"}}}, "int4",

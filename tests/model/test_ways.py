@@ -56,6 +56,10 @@ WORKFLOWS = {
         "quantize": {"type": "Rtn", "bits": 8, "group_size": 64, "sym": False, "lm_head": True},
         "build": {"type": "ModelBuilder", "precision": "int4"},
     },
+    "int8-behind": {
+        "build": {"type": "ModelBuilder", "precision": "fp32"},
+        "quantize": {"type": "OnnxKQuantQuantization", "bits": 8, "block_size": 32},
+    },
     "fp16": {
         "build": {"type": "ModelBuilder", "precision": "fp32"},
         "round": {"type": "OnnxFloatToFloat16", "keep_io_types": False},
@@ -82,10 +86,10 @@ def workflows(tiny_source, toolchain, tmp_path_factory):
     return convert(tiny_source, recipes, cache=folder / "cache", toolchain=toolchain, notify=print)
 
 
-@pytest.mark.parametrize("name", ["int4", "int8", "fp16", "fp32"])
+@pytest.mark.parametrize("name", ["int4", "int8", "int8-behind", "fp16", "fp32"])
 def test_a_users_workflow_makes_every_precision(workflows, name):
     assert isinstance(workflows[name], Artifact), workflows[name]
-    assert workflows[name].recipe.precision == name
+    assert workflows[name].recipe.precision == name.removesuffix("-behind")
 
 
 @pytest.mark.parametrize(
