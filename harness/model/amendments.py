@@ -78,15 +78,18 @@ def without_rotation(make_attention: Any) -> Any:
     return amended_attention
 
 
-def without_scaling(make_rope_init: Any) -> Any:
-    """Leave scaling to `tables_of_source`; within its context, a dynamic one scales nothing."""
+def without_scaling(make_rope_init: Any, with_own_tables: type) -> Any:
+    """Leave scaling to `tables_of_source`, unless the model makes its own tables.
+
+    Within a model's context, a dynamic one scales nothing.
+    """
 
     def amended_init(self: Any, config: Any) -> None:
-        tables = config.rope_parameters or {}
+        tables = getattr(config, "rope_parameters", None) or {}
         is_nested = "full_attention" in tables
         # In this order Gemma 3 asks for its tables.
         self.amended_tables = iter(("full_attention", "sliding_attention") if is_nested else itertools.repeat(None))
-        if tables.get("rope_type") == "default":
+        if tables.get("rope_type") == "default" or isinstance(self, with_own_tables):
             make_rope_init(self, config)
 
     return amended_init
@@ -132,7 +135,7 @@ def changes_of(builders: Any) -> Iterator[tuple[Any, str, Any]]:
             yield owner, "is_local", is_sliding
     for owner in (model, builders.LlamaModel):
         if "make_rope_init" in vars(owner):
-            yield owner, "make_rope_init", without_scaling(owner.make_rope_init)
+            yield owner, "make_rope_init", without_scaling(owner.make_rope_init, builders.GPTOSSModel)
     yield builders.Phi3MiniLongRoPEModel, "make_rope_init", with_two_tables
     from_scratch = "make_rotary_embedding_caches_from_scratch"
     yield model, from_scratch, tables_of_source(getattr(model, from_scratch))

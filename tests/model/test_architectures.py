@@ -88,20 +88,15 @@ def require_healthy(results, found, precisions):
         assert found[precision].long_kld_nats < MOST_NATS[precision]
 
 
-@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("name", [*WHOLE, *SCALED])
 def test_every_precision_is_converted_and_is_the_source(outcome, name):
+    """In both regimes of longrope too: its short positions are asked in a short sequence."""
     require_healthy(*outcome(name), MOST_NATS)
 
 
 @pytest.mark.parametrize("name", [*WHOLE, "phi"])
 def test_the_serving_runtimes_own_builder_makes_the_source(outcome, name):
     require_healthy(*outcome(name, ("fp32", "int4"), backend="genai"), ("int4",))
-
-
-@pytest.mark.parametrize("name", SCALED)
-def test_a_stretched_context_is_the_sources(outcome, name):
-    """Both regimes of longrope too: its short positions are asked in a short sequence."""
-    require_healthy(*outcome(name, ("fp32", "int4")), ("int4",))
 
 
 @pytest.mark.parametrize("name", ["llama-linear", "qwen3-yarn", "gemma3-linear", "phi3-longrope"])
