@@ -28,11 +28,14 @@ from harness.model.facts import ArtifactFacts, differences_from_source, discrepa
 from harness.model.inspect import inspect_artifact
 from harness.model.order import Order, outcome_of, run_olive
 from harness.model.probe import prove, runtime_version
-from harness.model.recipe import Recipe
+from harness.model.recipe import Precision, Recipe
 from harness.model.source import Source
 from harness.model.toolchain import Toolchain, ToolchainProvider
 from harness.store import lock_for
 from harness.units import format_bytes
+
+_WIDEST_FIRST: tuple[Precision, ...] = ("fp32", "fp16", "int8", "int4")
+"""Order of conversion: the proof of a wide model takes long, and goes on while the next one is converted."""
 
 _BYTES_PER_PARAMETER = 10.0
 """Disk for one variant while it is made: an fp32 model, a quantised one, and the artifact."""
@@ -67,6 +70,7 @@ def convert(
             else:
                 results[variant] = found
         if missing:
+            missing.sort(key=lambda variant: _WIDEST_FIRST.index(resolved[variant].precision))
             wanted = {variant: (resolved[variant], keys[variant]) for variant in missing}
             results.update(_make_missing(evidence, wanted, store, cache, toolchain, notify, timeout_s))
     results.update(refuse_twins({name: found for name, found in results.items() if isinstance(found, Artifact)}))
@@ -207,7 +211,7 @@ def _finish(
         "proved_with": proof["runtime"],
         "facts": facts.as_dict(),
     }
-    store.publish(order.key, aside, manifest)
+    manifest = store.publish(order.key, aside, manifest)
     folder = store.folder(order.key) / "model"
     return describe(folder, order.variant, order.recipe, facts, manifest, was_reused=False)
 
