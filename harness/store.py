@@ -39,20 +39,24 @@ def lock_for(folder: Path) -> FileLock:
     return FileLock(folder.with_name(f"{folder.name}.lock"))
 
 
-def publish(aside: Path, folder: Path, facts: Mapping[str, Any]) -> None:
-    """Write the manifest (files with size and SHA-256, and `facts`) last, make all durable, rename to `folder`."""
+def publish(aside: Path, folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the manifest (files with size and SHA-256, and `facts`) last, make all durable, rename to `folder`.
+
+    Returns the manifest.
+    """
     files = {
         file.relative_to(aside).as_posix(): {"size_bytes": file.stat().st_size, "sha256": sha256_of(file)}
         for file in sorted(aside.rglob("*"))
         if file.is_file()
     }
-    manifest = aside / MANIFEST
-    manifest.write_text(json.dumps({**facts, "files": files}, indent=1), encoding="utf-8")
+    manifest = {**facts, "files": files}
+    (aside / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     for name in (*files, MANIFEST):
         _sync(aside / name)
     if folder.exists():
         shutil.rmtree(folder)
     aside.rename(folder)
+    return manifest
 
 
 def read_proved(folder: Path) -> dict[str, Any] | None:

@@ -25,7 +25,10 @@ ORDER = (
 )
 HEAVY = ("foundry_local_sdk", "memray", "onnx")
 OF_THE_TOOLCHAIN = {"olive", "torch", "transformers"}
-SCRIPTS = {"amendments", "builder_worker", "evidence_worker", "olive_worker", "source_worker", "reference_worker"}
+SCRIPTS = {
+    "amendments", "builder_worker", "evidence_worker", "lean", "olive_worker", "reference_worker", "shared_source",
+    "source_worker",
+}  # fmt: skip
 """What runs in the toolchain, which has those packages and not the harness."""
 
 

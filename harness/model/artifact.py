@@ -14,7 +14,7 @@ from harness.errors import ArtifactError
 from harness.model.facts import ArtifactFacts, precision_of
 from harness.model.probe import runtime_version
 from harness.model.recipe import Recipe
-from harness.model.source import Source, digest_files
+from harness.model.source import Source, digest_of_files, digests_of
 from harness.store import digest_of, publish, read_proved
 
 FORMAT = 4
@@ -76,20 +76,28 @@ class Artifact:
 def describe(
     folder: Path, variant: str, recipe: Recipe, facts: ArtifactFacts, made: Mapping[str, Any], *, was_reused: bool
 ) -> Artifact:
-    """The artifact in a folder; `made` tells of its conversion."""
+    """The artifact in a folder; `made` is its manifest, or empty for a folder that has none."""
     files = [file for file in folder.rglob("*") if file.is_file()]
+    digests = _listed_digests(made) or digests_of(folder, files)
+    graph = {file.name for pattern in _GRAPH_FILES for file in folder.glob(pattern)}
     return Artifact(
         variant=variant,
         path=folder,
         recipe=recipe,
         facts=facts,
         size_bytes=sum(file.stat().st_size for file in files),
-        digest=digest_files(folder, files),
-        graph_digest=digest_files(folder, [file for pattern in _GRAPH_FILES for file in folder.glob(pattern)]),
+        digest=digest_of_files(digests),
+        graph_digest=digest_of_files({name: digest for name, digest in digests.items() if name in graph}),
         conversion_s=made.get("conversion_s"),
         peak_rss_bytes=made.get("peak_rss_bytes"),
         was_reused=was_reused,
     )
+
+
+def _listed_digests(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """What the store has just computed or verified; weights are large, so nothing is hashed twice."""
+    listed = manifest.get("files") or {}
+    return {name.removeprefix("model/"): entry["sha256"] for name, entry in listed.items()}
 
 
 def artifact_key(source: Source, recipe: Recipe, versions: Mapping[str, str]) -> str:
@@ -145,9 +153,9 @@ class ArtifactStore:
         for left in self.root.glob(f".{key}-*"):
             shutil.rmtree(left, ignore_errors=True)
 
-    def publish(self, key: str, aside: Path, manifest: Mapping[str, Any]) -> None:
-        """Make a finished folder visible, all at once."""
-        publish(aside, self.folder(key), manifest)
+    def publish(self, key: str, aside: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        """Make a finished folder visible, all at once; returns its manifest with every file."""
+        return publish(aside, self.folder(key), manifest)
 
 
 def refuse_twins(artifacts: Mapping[str, Artifact]) -> dict[str, ArtifactError]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import errno
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from threading import Lock
 
 from filelock import Timeout
 
@@ -28,11 +31,14 @@ from harness.model.facts import ArtifactFacts, differences_from_source, discrepa
 from harness.model.inspect import inspect_artifact
 from harness.model.order import Order, outcome_of, run_olive
 from harness.model.probe import prove, runtime_version
-from harness.model.recipe import Recipe
+from harness.model.recipe import Precision, Recipe
 from harness.model.source import Source
 from harness.model.toolchain import Toolchain, ToolchainProvider
 from harness.store import lock_for
 from harness.units import format_bytes
+
+_WIDEST_FIRST: tuple[Precision, ...] = ("fp32", "fp16", "int8", "int4")
+"""Order of conversion: the proof of a wide model takes long, and goes on while the next one is converted."""
 
 _BYTES_PER_PARAMETER = 10.0
 """Disk for one variant while it is made: an fp32 model, a quantised one, and the artifact."""
@@ -67,6 +73,7 @@ def convert(
             else:
                 results[variant] = found
         if missing:
+            missing.sort(key=lambda variant: _WIDEST_FIRST.index(resolved[variant].precision))
             wanted = {variant: (resolved[variant], keys[variant]) for variant in missing}
             results.update(_make_missing(evidence, wanted, store, cache, toolchain, notify, timeout_s))
     results.update(refuse_twins({name: found for name, found in results.items() if isinstance(found, Artifact)}))
@@ -146,46 +153,66 @@ def _make_missing(
         ready = toolchain()
     except GateError as error:
         return dict.fromkeys(wanted, error)
-    by_key: dict[str, Order] = {}
-    made: dict[str, Artifact | GateError] = {}
-    failures: dict[str, ChildError] = {}
+    telling = Lock()
 
-    def finish(orders: Iterable[Order]) -> None:
-        for order in orders:
-            if order.key not in made:
-                made[order.key] = _finish(order, evidence, store, ready, failures, cache, notify)
+    def tell(line: str) -> None:
+        with telling:  # the prover tells too
+            notify(line)
 
-    def hear(line: str) -> None:
-        notify(line)
-        finish([order for order in by_key.values() if order.is_made])  # while the worker goes on with the next one
-
+    orders: dict[str, Order] = {}
     try:
         for variant, (recipe, key) in wanted.items():
-            if key not in by_key:
+            if key not in orders:
                 log = _log(cache, variant, key, "olive")
                 log.unlink(missing_ok=True)
-                by_key[key] = Order(variant=variant, recipe=recipe, key=key, work=store.workspace(key), log=log)
-        failures.update(run_olive(evidence.source, list(by_key.values()), evidence, ready, hear, timeout_s))
-        finish(by_key.values())
+                orders[key] = Order(variant=variant, recipe=recipe, key=key, work=store.workspace(key), log=log)
+        with ThreadPoolExecutor(max_workers=1) as prover:
+            finish = partial(_finish, evidence=evidence, store=store, toolchain=ready, cache=cache, notify=tell)
+            made = _make_and_finish(orders, evidence, ready, tell, timeout_s, partial(prover.submit, finish))
     except OSError as error:
         return dict.fromkeys(wanted, _unwritable(error, cache))
     finally:
-        for key in by_key:
+        for key in orders:
             store.clear_workspaces(key)
     return {variant: _renamed(made[key], variant) for variant, (_, key) in wanted.items()}
 
 
+def _make_and_finish(
+    orders: Mapping[str, Order],
+    evidence: Evidence,
+    toolchain: Toolchain,
+    notify: Notify,
+    timeout_s: float,
+    submit: Callable[[Order, ChildError | None], Future[Artifact | GateError]],
+) -> dict[str, Artifact | GateError]:
+    """Have the worker make the orders, and each one finished while the worker goes on with the next."""
+    finishing: dict[str, Future[Artifact | GateError]] = {}
+
+    def hear(line: str) -> None:
+        notify(line)
+        for key, order in orders.items():
+            if key not in finishing and order.is_made:
+                finishing[key] = submit(order, None)
+
+    crashed = run_olive(evidence.source, list(orders.values()), evidence, toolchain, hear, timeout_s)
+    for key, order in orders.items():
+        if key not in finishing:
+            finishing[key] = submit(order, crashed.get(key))
+    return {key: future.result() for key, future in finishing.items()}
+
+
 def _finish(
     order: Order,
+    crash: ChildError | None,
+    *,
     evidence: Evidence,
     store: ArtifactStore,
     toolchain: Toolchain,
-    crashed: Mapping[str, ChildError],
     cache: Path,
     notify: Notify,
 ) -> Artifact | GateError:
     try:
-        outcome = outcome_of(order, crashed.get(order.key))
+        outcome = outcome_of(order, crash)
         aside = order.work / "aside"
         collect_model(Path(outcome["folders"][0]), aside / "model")
         if order.recipe.precision == "fp16" and order.recipe.olive_config is None:
@@ -207,7 +234,7 @@ def _finish(
         "proved_with": proof["runtime"],
         "facts": facts.as_dict(),
     }
-    store.publish(order.key, aside, manifest)
+    manifest = store.publish(order.key, aside, manifest)
     folder = store.folder(order.key) / "model"
     return describe(folder, order.variant, order.recipe, facts, manifest, was_reused=False)
 

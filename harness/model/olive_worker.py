@@ -113,12 +113,12 @@ def sibling(name: str) -> dict[str, Any]:
     return runpy.run_path(str(Path(__file__).with_name(name)))
 
 
-def run_olive(variant: dict[str, Any]) -> int | None:
+def run_olive(variant: dict[str, Any], source: Any) -> int | None:
     """Run one workflow, and return the peak memory in bytes; what `run` returns proves nothing."""
     from olive.workflows import run  # type: ignore[import-not-found]  # only in the toolchain
     from onnxruntime_genai.models import builder  # type: ignore[import-not-found, unused-ignore]
 
-    with sibling("amendments.py")["amended"](builder):
+    with sibling("amendments.py")["amended"](builder), sibling("lean.py")["lean"](), source.in_place():
         run(copy.deepcopy(variant["config"]), tempdir=str(Path(variant["work"], "tmp")))
     return peak_rss_bytes()
 
@@ -134,14 +134,14 @@ def run_builder(variant: dict[str, Any]) -> int | None:
     return int(peak.read_text()) or None
 
 
-def make(variant: dict[str, Any]) -> dict[str, Any]:
+def make(variant: dict[str, Any], source: Any) -> dict[str, Any]:
     """Make one variant; not what is returned counts, but what is on the disk afterwards."""
     error, peak_bytes = None, None
     reset_peak_rss()
     started_s = time.perf_counter()
     with output_to(variant["log"]):
         try:
-            peak_bytes = run_builder(variant) if "builder" in variant else run_olive(variant)
+            peak_bytes = run_builder(variant) if "builder" in variant else run_olive(variant, source)
         except (Exception, SystemExit) as caught:  # noqa: BLE001  # reported; the other variants go on
             traceback.print_exc()
             error = f"{type(caught).__name__}: {caught}"
@@ -193,18 +193,21 @@ def main(job_file: str, result_file: str) -> None:
     collect = sibling("evidence_worker.py")["collect"]
     with output_to(job["log"]):
         collect([part for part in job["evidence"] if part["kind"] == "tokens"])
+    source = sibling("shared_source.py")["SharedSource"]()
     for name, variant in job["variants"].items():
         narrator.begin(f"{name}: converting")
         work = Path(variant["work"])
         (work / "tmp").mkdir(parents=True, exist_ok=True)
         (work / "started").touch()
-        save(work / "result.json", make(variant))
+        save(work / "result.json", make(variant, source))
         give_back_memory()
+    times_read = source.forget()
+    give_back_memory()
     logits = [part for part in job["evidence"] if part["kind"] == "logits"]
     narrator.begin("asking the source model for its logits" if logits else "all converted")
     with output_to(job["log"]):
         collect(logits)
-    save(Path(result_file), {"import_s": import_s})
+    save(Path(result_file), {"import_s": import_s, "source_reads": times_read})
 
 
 if __name__ == "__main__":

@@ -6,13 +6,14 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.errors import SourceError
 from harness.model.weights import Weights, find_weights
+from harness.store import sha256_of
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _SMALL_FILES = (
@@ -153,13 +154,19 @@ def not_downloaded(spec: str, reason: str = "no copy of it is on this machine") 
 
 
 def digest_files(folder: Path, files: Iterable[Path]) -> str:
-    """SHA-256 over the names and contents of files, in the order of their names."""
-    digest = hashlib.sha256()
-    for file in sorted(set(files)):
-        with file.open("rb") as stream:
-            content = hashlib.file_digest(stream, "sha256").hexdigest()
-        digest.update(f"{file.relative_to(folder).as_posix()}\0{content}\n".encode())
-    return digest.hexdigest()
+    """SHA-256 over the names and contents of files."""
+    return digest_of_files(digests_of(folder, files))
+
+
+def digests_of(folder: Path, files: Iterable[Path]) -> dict[str, str]:
+    """SHA-256 of each file, by its name below `folder`."""
+    return {file.relative_to(folder).as_posix(): sha256_of(file) for file in files}
+
+
+def digest_of_files(digests: Mapping[str, str]) -> str:
+    """One SHA-256 over names and digests, in the order of the names."""
+    lines = (f"{name}\0{digest}\n" for name, digest in sorted(digests.items()))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def read_json(file: Path) -> dict[str, Any]:

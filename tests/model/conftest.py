@@ -15,8 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from harness.model.convert import convert
 from harness.model.recipe import load_recipe
 from harness.model.source import resolve_source
-from harness.model.toolchain import Toolchain, ensure_toolchain, quiet_environment
-from harness.store import default_cache
+from harness.model.toolchain import Toolchain, quiet_environment
 
 TINY_MODEL = Path(__file__).with_name("tiny_model.py")
 CONFIG = {
@@ -117,11 +116,23 @@ def make_artifact(tmp_path):
     return lambda name="artifact", **options: write_artifact(tmp_path / name, **options)
 
 
+def auto_opt_command(python, model, out, precision):
+    """The tutorial's first method, as it is printed there."""
+    return [
+        str(python), "-m", "olive", "auto-opt", "--model_name_or_path", str(model), "--output_path", str(out),
+        "--device", "cpu", "--provider", "CPUExecutionProvider", "--use_model_builder", "--precision", precision,
+    ]  # fmt: skip
+
+
+def find_models(folder):
+    """Every folder below that holds a model for onnxruntime-genai."""
+    return [file.parent for file in folder.rglob("genai_config.json") if any(file.parent.glob("*.onnx"))]
+
+
 @pytest.fixture(scope="session")
-def toolchain() -> Toolchain:
-    """The real conversion environment; SLM_GATE_TOOLCHAIN names one that exists."""
-    python = os.environ.get("SLM_GATE_TOOLCHAIN")
-    return ensure_toolchain(cache=default_cache(), python=Path(python) if python else None, notify=print)
+def toolchain(toolchain) -> Toolchain:
+    """The real conversion environment, made if need be."""
+    return toolchain()
 
 
 @pytest.fixture(scope="session")

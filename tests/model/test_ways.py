@@ -12,6 +12,7 @@ from harness.model.convert import adopt, convert
 from harness.model.facts import precision_of
 from harness.model.recipe import load_recipe
 from harness.model.toolchain import quiet_environment
+from tests.model.conftest import auto_opt_command, find_models
 
 pytestmark = pytest.mark.toolchain
 
@@ -22,16 +23,11 @@ def auto_opt(toolchain, tiny_source, tmp_path_factory):
 
     def run(precision):
         out = tmp_path_factory.mktemp(f"auto-opt-{precision}")
-        command = [
-            str(toolchain.python), "-m", "olive", "auto-opt", "--model_name_or_path", str(tiny_source.path),
-            "--output_path", str(out), "--device", "cpu", "--provider", "CPUExecutionProvider", "--use_model_builder",
-            "--precision", precision,
-        ]  # fmt: skip
+        command = auto_opt_command(toolchain.python, tiny_source.path, out, precision)
         environment = {**os.environ, **quiet_environment(), "HF_HUB_CACHE": str(out / "hub")}
         done = subprocess.run(command, env=environment, cwd=out, capture_output=True, text=True, check=False)
         (out / "log").write_text(done.stdout + done.stderr)
-        found = [file.parent for file in out.rglob("genai_config.json") if any(file.parent.glob("*.onnx"))]
-        return done.returncode, (found or [None])[0]
+        return done.returncode, (find_models(out) or [None])[0]
 
     return run
 

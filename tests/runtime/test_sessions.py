@@ -42,7 +42,8 @@ def test_a_folder_without_a_model_cannot_be_opened(tmp_path):
 @pytest.mark.toolchain
 class TestGenai:
     @pytest.fixture(scope="class")
-    def session(self, demo_artifact):
+    @classmethod
+    def session(cls, demo_artifact):
         opened = open_session({"runtime": "genai", "path": str(demo_artifact)})
         yield opened
         opened.close()
