@@ -166,11 +166,13 @@ def _show(facts: ArtifactFacts, *, as_json: bool) -> int:
 
 
 def _short(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"  # tabulate takes the text "False" for something, which is true
     if isinstance(value, dict):
-        return ", ".join(f"{key} {entry}" for key, entry in value.items()) or "-"
+        return ", ".join(f"{key} {_short(entry)}" for key, entry in value.items()) or "-"
     if isinstance(value, list | tuple):
-        return ", ".join(map(str, value)) or "-"
-    return str(value)
+        return ", ".join(map(_short, value)) or "-"
+    return "-" if value is None else str(value)
 
 
 def _doctor(given: argparse.Namespace) -> int:

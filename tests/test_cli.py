@@ -4,6 +4,7 @@ import pytest
 
 from harness import cli, doctor
 from harness.report.record import build_record, save_record
+from tests.model.conftest import write_artifact
 from tests.report.test_record import REQUIRED, tell
 
 
@@ -51,6 +52,12 @@ def test_bad_input_is_one_clear_message(arguments, message, capsys, tmp_path, mo
     shown = capsys.readouterr().err
     assert message in shown
     assert "Traceback" not in shown
+
+
+def test_what_is_not_so_is_not_shown_as_so(tmp_path, capsys):
+    assert cli.main(["inspect", str(write_artifact(tmp_path / "made", symmetric=False))]) == 0
+    rows = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line[:1].strip())
+    assert (rows["symmetries"], rows["has_shared_embeddings"]) == ("no", "no")
 
 
 def test_an_unknown_option_is_refused(capsys):
