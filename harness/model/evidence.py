@@ -78,9 +78,13 @@ class Evidence:
         versions: Mapping[str, str],
         base: Source | None = None,
         with_logits: bool = False,
+        longest: int | None = None,
     ) -> None:
+        """`longest` is the context, in tokens, of a candidate that takes less than its source."""
         self.source = source
-        self.sequence, self.positions = _sequence(source)
+        vocabulary_size = min(source.vocabulary_size, base.vocabulary_size if base else source.vocabulary_size)
+        contexts = [context for context in (source.context_length, longest) if context is not None]
+        self.sequence, self.positions = _sequence(vocabulary_size, min(contexts, default=_LONGEST + 1))
         self.short_count = int(np.searchsorted(self.positions, len(self.sequence) // 2))
         self._root = cache / "evidence"
         self._logs = cache / "logs"
@@ -194,9 +198,9 @@ def _control_texts(source: Source) -> list[str]:
     return [*known, *(f"a{content}b {content} \n{content}" for content in known)]
 
 
-def _sequence(source: Source) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _sequence(vocabulary_size: int, context_length: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Random tokens up to a long position, and the first and last positions of them."""
-    length = min(_LONGEST, (source.context_length or _LONGEST) - 1)
-    tokens = np.random.default_rng(0).integers(0, source.vocabulary_size, length)
+    length = min(_LONGEST, context_length - 1)
+    tokens = np.random.default_rng(0).integers(0, vocabulary_size, length)
     ends = {*range(min(_POSITIONS_EACH, length)), *range(max(0, length - _POSITIONS_EACH), length)}
     return tuple(int(token) for token in tokens), tuple(sorted(ends))
