@@ -13,6 +13,7 @@ ORDER = (
     "store",
     "child",
     "config",
+    "variants",
     "pack",
     "model",
     "deploy",
