@@ -22,6 +22,8 @@ ORDER = (
     "checks",
     "report",
     "doctor",
+    "delivery",
+    "conversion",
     "cli",
 )
 HEAVY = ("foundry_local_sdk", "memray", "onnx")
