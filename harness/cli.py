@@ -145,8 +145,8 @@ def _convert(given: argparse.Namespace) -> int:
     if done.artifacts:
         print("\nWhat is there, and in brackets what was asked or what the source has:\n")
         print(settings_table(done.artifacts, done.source))
-    for reason, names in done.failures.items():
-        print(f"\n{', '.join(names)}: {reason}", file=sys.stderr)
+    for failure in done.failures:
+        print(f"\n{failure}", file=sys.stderr)
     return 1 if done.failures else 0
 
 

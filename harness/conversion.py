@@ -85,13 +85,13 @@ class Conversion:
         return [one.result for one in self.outcomes.values() if isinstance(one.result, Artifact)]
 
     @property
-    def failures(self) -> dict[str, list[str]]:
-        """Names of failed variants by their reason: what stands in every variant's way is told once."""
+    def failures(self) -> list[str]:
+        """Why variants failed; what stands in the way of several is told once."""
         names: dict[str, list[str]] = {}
         for name, outcome in self.outcomes.items():
             if isinstance(outcome.result, GateError):
                 names.setdefault(str(outcome.result), []).append(name)
-        return names
+        return [f"{', '.join(who)}: {reason.removeprefix(f'{who[0]}: ')}" for reason, who in names.items()]
 
 
 def run_request(request: Request, *, cache: Path, notify: Notify = silent) -> Conversion:
@@ -100,6 +100,8 @@ def run_request(request: Request, *, cache: Path, notify: Notify = silent) -> Co
     Raises:
         GateError: the request cannot be tried: a wrong option, a source that cannot be used, no place for the result.
     """
+    if not request.is_converted:
+        locate(request.model)
     _refuse_idle_options(request)
     toolchain = ToolchainOnDemand(cache=cache, python=request.python, notify=notify)
     job = _Job(request=request, cache=cache, toolchain=toolchain, notify=notify)
@@ -129,7 +131,6 @@ class _Job:
         """Convert the model into every variant."""
         settings = parse_variants(DEFAULT_VARIANTS if self.request.variants is None else self.request.variants)
         recipes = {name: Recipe.from_settings(one) for name, one in settings.items()}
-        locate(self.request.model)
         self._require_place(*recipes)
         source, base = self._source()
         evidence = self._evidence(source, base)

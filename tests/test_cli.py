@@ -44,11 +44,11 @@ def test_a_missing_run_is_one_clear_message(tmp_path, capsys):
     [
         (["inspect", "nowhere"], "nowhere"),
         (["convert", "./nowhere", "--out", "out"], "no such folder"),
-        (["convert", "./nowhere", "--variants", "int5", "--out", "out"], "int5"),
-        (["convert", "./nowhere", "--variants", ",", "--out", "out"], "names none"),
-        (["convert", "./nowhere", "--variants", "int4,int4", "--out", "out"], "the same folder"),
+        (["convert", ".", "--variants", "int5", "--out", "out"], "int5"),
+        (["convert", ".", "--variants", ",", "--out", "out"], "names none"),
+        (["convert", ".", "--variants", "int4,int4", "--out", "out"], "the same folder"),
         (["convert", "."], "--out is missing"),
-        (["convert", "./nowhere"], "no such folder"),
+        (["convert", "./nowhere", "--source", "."], "no such folder"),
         (["convert", ".", "--variants", "", "--out", "out"], "names none"),
         (["convert", ".", "--variants", "int4:blok_size=8", "--out", "out"], "did you mean 'block_size'"),
         (["convert", ".", "--variants", "int4:block_size=7", "--out", "out"], "block_size = 7 cannot be"),
@@ -88,14 +88,14 @@ def test_what_an_unset_variable_leaves_is_refused(option, capsys):
 
 def test_a_reason_that_stands_in_every_variants_way_is_told_once(monkeypatch, capsys):
     failed = Outcome(result=ToolchainError("no toolchain"))
-    outcomes = {"int4": failed, "int8": failed, "fp16": Outcome(result=ConversionError("no model"))}
+    outcomes = {"int4": failed, "int8": failed, "fp16": Outcome(result=ConversionError("fp16: no model"))}
     done = Conversion(outcomes=outcomes, source=None)
     monkeypatch.setattr(cli, "run_request", lambda request, cache, notify: done)
     assert cli.main(["convert", "model", "--out", "out"]) == 1
     shown = capsys.readouterr()
     assert shown.out.count("FAILED") == 3
     assert "int4, int8: no toolchain" in shown.err
-    assert "fp16: no model" in shown.err
+    assert shown.err.count("fp16: no model") == shown.err.count("fp16") == 1
 
 
 def test_what_is_not_so_is_not_shown_as_so(tmp_path, capsys):
