@@ -147,6 +147,8 @@ def _convert(given: argparse.Namespace) -> int:
         print(settings_table(done.artifacts, done.source))
     for failure in done.failures:
         print(f"\n{failure}", file=sys.stderr)
+    for folder in done.stale:
+        print(f"\n{folder} is still what an earlier run delivered", file=sys.stderr)
     return 1 if done.failures else 0
 
 

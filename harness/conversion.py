@@ -79,6 +79,15 @@ class Conversion:
     source: Source | None
     """None for a folder whose source is not known."""
 
+    out: Path | None = None
+    """What it was delivered below; None where nowhere."""
+
+    @property
+    def stale(self) -> list[Path]:
+        """What an earlier delivery left of variants that failed now."""
+        failed = [name for name, one in self.outcomes.items() if isinstance(one.result, GateError)]
+        return [self.out / name for name in failed if (self.out / name).exists()] if self.out else []
+
     @property
     def artifacts(self) -> list[Artifact]:
         """What came through."""
@@ -139,7 +148,7 @@ class _Job:
             name: self._outcome(source, results[name], lambda made: self._fidelity(made, results, evidence))
             for name in recipes
         }
-        return Conversion(outcomes=outcomes, source=source)
+        return Conversion(outcomes=outcomes, source=source, out=self.request.out)
 
     def adopt(self) -> Conversion:
         """Hold a folder that is converted already against itself and, where it is known, against its source."""
@@ -153,7 +162,7 @@ class _Job:
         except GateError as error:
             made = error
         outcome = self._outcome(source, made, lambda found: self._against_source(found, source, base))
-        return Conversion(outcomes={folder.name: outcome}, source=source)
+        return Conversion(outcomes={folder.name: outcome}, source=source, out=self.request.out)
 
     def _against_source(self, made: Artifact, source: Source | None, base: Source | None) -> Outcome:
         if source is None:

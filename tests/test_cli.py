@@ -86,15 +86,18 @@ def test_what_an_unset_variable_leaves_is_refused(option, capsys):
     assert f"{option}: is empty" in capsys.readouterr().err
 
 
-def test_a_reason_that_stands_in_every_variants_way_is_told_once(monkeypatch, capsys):
+def test_a_reason_that_stands_in_every_variants_way_is_told_once(monkeypatch, capsys, tmp_path):
     failed = Outcome(result=ToolchainError("no toolchain"))
     outcomes = {"int4": failed, "int8": failed, "fp16": Outcome(result=ConversionError("fp16: no model"))}
-    done = Conversion(outcomes=outcomes, source=None)
+    (tmp_path / "int8").mkdir()
+    done = Conversion(outcomes=outcomes, source=None, out=tmp_path)
     monkeypatch.setattr(cli, "run_request", lambda request, cache, notify: done)
     assert cli.main(["convert", "model", "--out", "out"]) == 1
     shown = capsys.readouterr()
     assert shown.out.count("FAILED") == 3
     assert "int4, int8: no toolchain" in shown.err
+    assert shown.err.endswith(f"{tmp_path / 'int8'} is still what an earlier run delivered\n")
+    assert shown.err.count("earlier run") == 1
     assert shown.err.count("fp16: no model") == shown.err.count("fp16") == 1
 
 

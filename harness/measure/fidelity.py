@@ -204,12 +204,25 @@ class GraphFidelity:
     no_witness: str | None = None
     """Why there is no witness."""
 
+    @property
+    def rotary_difference(self) -> float | None:
+        """Largest difference of variant's and witness's rotary tables; None where there are none to compare.
+
+        Raises:
+            ArtifactError: they cannot be read.
+        """
+        if self.witness is None:
+            return None
+        mine, theirs = (rotary_tables(one.path, one.facts.model_file) for one in (self.artifact, self.witness))
+        return table_difference(mine, theirs)
+
     def as_dict(self) -> dict[str, Any]:
-        """Both as plain JSON values, for the record."""
+        """All of it as plain JSON values, for the record."""
         return {
             "variant": asdict(self.found),
             "witness": asdict(self.witness_found) if self.witness_found else None,
             "no_witness": self.no_witness,
+            "rotary_difference": self.rotary_difference,
         }
 
     def require(self) -> None:
@@ -222,8 +235,18 @@ class GraphFidelity:
             require_same_function(self.found, str(self.artifact.path))
         if self.witness is not None and self.witness_found is not None:
             require_same_function(self.witness_found, str(self.witness.path))
-            require_same_positions(self.artifact, self.witness)
+            self._require_same_positions()
         require_fine_tune(self.found, self.artifact)
+
+    def _require_same_positions(self) -> None:
+        difference = self.rotary_difference
+        if difference is not None and not difference <= _TABLE_TOLERANCE:
+            raise MeasureError(
+                f"{self.artifact.variant} encodes positions otherwise than its source: its rotary tables differ by up "
+                f"to {difference:.2g} (another rope theta or scaling)",
+                where=str(self.artifact.path),
+                next_step="convert it again from the source as it is now",
+            )
 
 
 def require_same_function(witness: Fidelity, where: str) -> None:
@@ -242,23 +265,6 @@ def require_same_function(witness: Fidelity, where: str) -> None:
         where=where,
         next_step="this toolchain does not convert this architecture rightly: see docs/conversion.md",
     )
-
-
-def require_same_positions(artifact: Artifact, witness: Artifact) -> None:
-    """Refuse a variant whose rotary tables are not the witness's.
-
-    Raises:
-        MeasureError: they differ by more than rounding.
-    """
-    mine, theirs = (rotary_tables(one.path, one.facts.model_file) for one in (artifact, witness))
-    difference = table_difference(mine, theirs)
-    if difference is not None and not difference <= _TABLE_TOLERANCE:
-        raise MeasureError(
-            f"{artifact.variant} encodes positions otherwise than its source: its rotary tables differ by up to "
-            f"{difference:.2g} (another rope theta or scaling)",
-            where=str(artifact.path),
-            next_step="convert it again from the source as it is now",
-        )
 
 
 def require_fine_tune(found: Fidelity, artifact: Artifact) -> None:

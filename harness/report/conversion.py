@@ -131,6 +131,7 @@ def remarks(outcomes: Mapping[str, Outcome]) -> list[str]:
     """What the figures mean: the witness's own divergence, the base's, and what could not be compared."""
     measured = {name: one.fidelity for name, one in outcomes.items() if one.fidelity is not None}
     told = [_of_witness(found) for found in measured.values()]
+    told += [_of_positions(found) for found in measured.values() if _has_unknown_positions(found)]
     told += [f"{name}: {_of_base(found)}" for name, found in measured.items() if found.found.base_kld_nats is not None]
     return list(dict.fromkeys(told))
 
@@ -147,6 +148,17 @@ def _of_witness(found: GraphFidelity) -> str:
         "which exaggerate it.\n"
         f"Unquantised, the same graph has {near:.0e} and {far:.0e} (at most {EXACT_NATS:.0e}): "
         "what is left is what quantisation costs."
+    )
+
+
+def _has_unknown_positions(found: GraphFidelity) -> bool:
+    return found.artifact.is_adopted and found.witness is not None and found.rotary_difference is None
+
+
+def _of_positions(found: GraphFidelity) -> str:
+    return (
+        f"{found.artifact.variant}: it stores no rotary tables that could be compared with its source's; "
+        "another rope theta would show in `nats long` only"
     )
 
 

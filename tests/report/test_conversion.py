@@ -99,3 +99,11 @@ def test_a_missing_witness_is_told(int4):
     (told,) = remarks({"int4": Outcome(result=int4, fidelity=found)})
     assert told.startswith("int4: there is no unquantised witness")
     assert told.endswith("Olive wrote no model")
+
+
+def test_positions_that_cannot_be_compared_are_told_of_adopted_folders_only(int4):
+    """The toy graph has no rotary tables."""
+    adopted = replace(int4, conversion_s=None)
+    _, told = remarks({"int4": Outcome(result=adopted, fidelity=measured(adopted))})
+    assert "no rotary tables that could be compared" in told
+    assert len(remarks({"int4": Outcome(result=int4, fidelity=measured(int4))})) == 1
