@@ -1,14 +1,21 @@
-"""Writes the README's generated parts: the table of metrics, and what a stored run printed.
+"""Writes the generated parts: the README's table of metrics and, where asked, what commands printed.
 
-usage: python docs/readme.py [RUN_FOLDER]
+usage: python docs/readme.py [RUN_FOLDER]    the README's run is that one
+       python docs/readme.py --convert       docs/conversion.md shows what the demo model's conversion prints now;
+                                             SLM_GATE_TOOLCHAIN may name an interpreter that has the packages
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
 import re
 import sys
+import tempfile
 from pathlib import Path
 
+from harness import cli
 from harness.config import Limit, load_config
 from harness.metrics import METRICS
 from harness.report.record import load_record
@@ -17,6 +24,7 @@ from harness.units import format_metric
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
+CONVERSION = ROOT / "docs" / "conversion.md"
 
 
 def metrics_table() -> str:
@@ -40,7 +48,23 @@ def run_output(run: Path) -> str:
     """The tables that the run ended with, indented as code."""
     record = load_record(run)
     verdicts = [f"{name}: {variant.verdict.upper()}" for name, variant in record.variants.items()]
-    text = "\n".join([comparison_table(record), "", *verdicts, recommendation(record)])
+    return as_code("\n".join([comparison_table(record), "", *verdicts, recommendation(record)]))
+
+
+def convert_output() -> str:
+    """What `slm-gate convert` ends with on the demo model, indented as code; its progress is left out."""
+    arguments = ["convert", str(ROOT / "fixtures/data/demo/model"), "--out", "converted"]
+    toolchain = os.environ.get("SLM_GATE_TOOLCHAIN")
+    shown = io.StringIO()
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder), contextlib.redirect_stdout(shown):
+        status = cli.main([*arguments, *(["--toolchain", toolchain] if toolchain else [])])
+    if status != 0:
+        sys.exit("the demo model is not converted")
+    return as_code("\n".join(line for line in shown.getvalue().splitlines() if not line.startswith("  … ")))
+
+
+def as_code(text: str) -> str:
+    """Markdown that shows a text as it is."""
     return "\n".join(f"    {line}".rstrip() for line in text.splitlines())
 
 
@@ -51,7 +75,12 @@ def with_part(text: str, name: str, content: str) -> str:
 
 
 def main() -> None:
-    """Write the README anew."""
+    """Write the generated parts anew."""
+    if sys.argv[1:] == ["--convert"]:
+        CONVERSION.write_text(
+            with_part(CONVERSION.read_text(encoding="utf-8"), "convert", convert_output()), encoding="utf-8"
+        )
+        return
     text = with_part(README.read_text(encoding="utf-8"), "metrics", metrics_table())
     if len(sys.argv) > 1:
         text = with_part(text, "output", run_output(Path(sys.argv[1])))

@@ -4,30 +4,25 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import get_args
 
 from tabulate import tabulate
 
 from harness.child import REPOSITORY
+from harness.conversion import DEFAULT_VARIANTS, Request, run_request
 from harness.deploy.registration import Finding, examine_folder
 from harness.doctor import examine
-from harness.errors import ConfigError, GateError
-from harness.model.artifact import Artifact
-from harness.model.convert import adopt, convert
+from harness.errors import GateError
 from harness.model.facts import ArtifactFacts, precision_of
 from harness.model.inspect import inspect_artifact
-from harness.model.obtain import obtain_source
-from harness.model.recipe import Backend, load_recipe
-from harness.model.toolchain import ToolchainOnDemand, ensure_toolchain
+from harness.model.toolchain import ensure_toolchain
+from harness.report.conversion import outcome_table, remarks, settings_table
 from harness.report.record import load_record
 from harness.report.table import comparison_table, findings, further_tables, recommendation
-from harness.store import default_cache, publish
-from harness.units import format_bytes, format_seconds
+from harness.store import default_cache
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,19 +56,29 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("run", help="run the gate; every option of `pytest suites/` is taken", add_help=False)
     command = commands.add_parser("convert", help="convert a model into proved variants, a folder each")
-    command.add_argument("model", help="folder, hub id, LoRA adapter folder, or ONNX folder (only inspected)")
-    command.add_argument("--adapter", help="LoRA adapter (folder or hub id) that is merged into MODEL first")
     command.add_argument(
-        "--variants", default="int4,int8,fp16", help="comma-separated precisions or Olive JSON files (%(default)s)"
+        "model", type=_named, metavar="MODEL", help="folder, hub id, LoRA adapter folder, or ONNX folder (only proved)"
     )
-    command.add_argument("--out", type=Path, help="folder that gets one folder per variant")
     command.add_argument(
-        "--backend",
-        choices=get_args(Backend),
-        default="olive",
-        help="what makes the built-in recipes: Olive, or the builder of the serving onnxruntime-genai (%(default)s)",
+        "--adapter", type=_named, metavar="DIR", help="LoRA adapter (folder or hub id), merged into MODEL first"
     )
-    command.add_argument("--toolchain", type=Path, metavar="PYTHON", help="an existing interpreter with the packages")
+    command.add_argument(
+        "--base", type=_named, metavar="MODEL", help="what MODEL was tuned from: is each variant the fine-tune?"
+    )
+    command.add_argument(
+        "--source", type=_named, metavar="MODEL", help="what the ONNX folder was converted from, to compare them"
+    )
+    command.add_argument(
+        "--variants",
+        metavar="LIST",
+        help="comma-separated precisions or Olive JSON files, each with its options: "
+        f"int4:block_size=128:symmetric=false (default: {DEFAULT_VARIANTS})",
+    )
+    command.add_argument("--out", type=_named_path, metavar="DIR", help="folder that gets one folder per variant")
+    command.add_argument("--no-fidelity", action="store_true", help="do not measure divergence from the source")
+    command.add_argument(
+        "--toolchain", type=_named_path, metavar="PYTHON", help="an existing interpreter with the packages"
+    )
     command = commands.add_parser("inspect", help="show what a converted model's graph really is")
     command.add_argument("folder", type=Path, help="folder of an ONNX model for onnxruntime-genai")
     command.add_argument("--json", action="store_true", help="for machines")
@@ -89,6 +94,17 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("report", help="show the tables of a stored run")
     command.add_argument("run", nargs="?", type=Path, default=REPOSITORY / "results" / "latest", help="run folder")
     return parser
+
+
+def _named(text: str) -> str:
+    """Refuses what an unset shell variable leaves."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty")
+    return text
+
+
+def _named_path(text: str) -> Path:
+    return Path(_named(text))
 
 
 def _tell(line: str) -> None:
@@ -108,47 +124,32 @@ def _run(options: Sequence[str]) -> int:
 
 
 def _convert(given: argparse.Namespace) -> int:
-    if (Path(given.model).expanduser() / "genai_config.json").is_file():
-        return _prove(Path(given.model).expanduser())
-    if given.out is None:
-        raise ConfigError("--out is missing", next_step="name the folder that gets one folder per variant")
-    names = [name.strip() for name in given.variants.split(",") if name.strip()]
-    recipes = {Path(name).stem: load_recipe(name, backend=given.backend) for name in names}
-    if not recipes:
-        raise ConfigError("--variants names none", next_step="for example --variants int4,int8")
-    if len(recipes) < len(names):
-        raise ConfigError("two variants would go to the same folder", where=given.variants, next_step="rename a file")
-    cache = default_cache()
-    toolchain = ToolchainOnDemand(cache=cache, python=given.toolchain, notify=_tell)
-    source = obtain_source(given.model, adapter=given.adapter, cache=cache, toolchain=toolchain, notify=_tell)
-    results = convert(source, recipes, cache=cache, toolchain=toolchain, notify=_tell)
-    rows = [_delivered(name, result, given.out) for name, result in results.items()]
-    print(tabulate(rows, headers=["variant", "is", "size", "converted in", "folder"], disable_numparse=True))
-    failed = {name: result for name, result in results.items() if isinstance(result, GateError)}
-    for name, error in failed.items():
-        print(f"\n{name}: {error}", file=sys.stderr)
-    return 1 if failed else 0
-
-
-def _prove(folder: Path) -> int:
-    """Nothing is converted: the folder is inspected, and proved to answer."""
-    precision = precision_of(inspect_artifact(folder))
-    artifact = adopt(folder, load_recipe(precision), folder.name)
-    print(f"{folder} is converted already: {precision}, {format_bytes(artifact.size_bytes)}; it loads and answers\n")
-    return _show(artifact.facts, as_json=False)
-
-
-def _delivered(name: str, result: Artifact | GateError, out: Path) -> list[str]:
-    """Copy an artifact to where the user wants it, whole or not at all; a row of the table."""
-    if isinstance(result, GateError):
-        return [name, "FAILED", "-", "-", "-"]
-    out.mkdir(parents=True, exist_ok=True)
-    aside = out / f".{name}.incomplete"
-    shutil.rmtree(aside, ignore_errors=True)
-    shutil.copytree(result.path, aside)
-    publish(aside, out / name, {"recipe": result.recipe.as_dict(), "facts": result.facts.as_dict()})
-    took = "cache" if result.was_reused else format_seconds(result.conversion_s or 0.0)
-    return [name, precision_of(result.facts), format_bytes(result.size_bytes), took, str(out / name)]
+    request = Request(
+        model=given.model,
+        variants=given.variants,
+        out=given.out,
+        adapter=given.adapter,
+        base=given.base,
+        source=given.source,
+        with_fidelity=not given.no_fidelity,
+        python=given.toolchain,
+    )
+    done = run_request(request, cache=default_cache(), notify=_tell)
+    print(outcome_table(done.outcomes))
+    for line in remarks(done.outcomes):
+        print(line)
+    if not request.with_fidelity:
+        print("divergence from the source was not measured (--no-fidelity): the graph is unproven in what it computes")
+    elif done.source is None:
+        print("nothing says what it was converted from: --source MODEL compares settings, token ids and divergence")
+    if done.artifacts:
+        print("\nWhat is there, and in brackets what was asked or what the source has:\n")
+        print(settings_table(done.artifacts, done.source))
+    for failure in done.failures:
+        print(f"\n{failure}", file=sys.stderr)
+    for folder in done.stale:
+        print(f"\n{folder} is still what an earlier run delivered", file=sys.stderr)
+    return 1 if done.failures else 0
 
 
 def _inspect(given: argparse.Namespace) -> int:
@@ -166,11 +167,13 @@ def _show(facts: ArtifactFacts, *, as_json: bool) -> int:
 
 
 def _short(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"  # tabulate takes the text "False" for something, which is true
     if isinstance(value, dict):
-        return ", ".join(f"{key} {entry}" for key, entry in value.items()) or "-"
+        return ", ".join(f"{key} {_short(entry)}" for key, entry in value.items()) or "-"
     if isinstance(value, list | tuple):
-        return ", ".join(map(str, value)) or "-"
-    return str(value)
+        return ", ".join(map(_short, value)) or "-"
+    return "-" if value is None else str(value)
 
 
 def _doctor(given: argparse.Namespace) -> int:

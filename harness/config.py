@@ -71,7 +71,7 @@ class VariantSettings(Settings):
     """An ONNX folder that is converted already; nothing is converted then, everything is proved."""
 
     precision: Literal["int4", "int8", "fp16", "fp32"] | None = None
-    """What the graph must be; follows from a built-in recipe."""
+    """What the graph must be; follows from a recipe, if the passes of an Olive file show it."""
 
     block_size: int | None = None
     """Weights that share one scale."""
@@ -95,8 +95,8 @@ class VariantSettings(Settings):
     def _says_where_it_comes_from(self) -> VariantSettings:
         if (self.recipe is None) == (self.artifact is None):
             raise ValueError("give exactly one of recipe and artifact")
-        if self.precision is None and self.recipe not in BUILT_IN_RECIPES:
-            raise ValueError("give precision: it does not follow from this recipe or artifact")
+        if self.precision is None and self.artifact is not None:
+            raise ValueError("give precision: it does not follow from an artifact")
         return self
 
 

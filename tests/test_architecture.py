@@ -13,6 +13,7 @@ ORDER = (
     "store",
     "child",
     "config",
+    "variants",
     "pack",
     "model",
     "deploy",
@@ -21,6 +22,8 @@ ORDER = (
     "checks",
     "report",
     "doctor",
+    "delivery",
+    "conversion",
     "cli",
 )
 HEAVY = ("foundry_local_sdk", "memray", "onnx")

@@ -1,9 +1,14 @@
 import json
+from pathlib import Path
 
 import pytest
 
 from harness import cli, doctor
+from harness.conversion import Conversion
+from harness.errors import ConversionError, ToolchainError
+from harness.report.conversion import Outcome
 from harness.report.record import build_record, save_record
+from tests.model.conftest import write_artifact
 from tests.report.test_record import REQUIRED, tell
 
 
@@ -39,18 +44,67 @@ def test_a_missing_run_is_one_clear_message(tmp_path, capsys):
     [
         (["inspect", "nowhere"], "nowhere"),
         (["convert", "./nowhere", "--out", "out"], "no such folder"),
-        (["convert", "./nowhere", "--variants", "int5", "--out", "out"], "int5"),
-        (["convert", "./nowhere", "--variants", ",", "--out", "out"], "names none"),
-        (["convert", "./nowhere", "--variants", "int4,int4", "--out", "out"], "the same folder"),
-        (["convert", "./nowhere"], "--out is missing"),
+        (["convert", ".", "--variants", "int5", "--out", "out"], "int5"),
+        (["convert", ".", "--variants", ",", "--out", "out"], "names none"),
+        (["convert", ".", "--variants", "int4,int4", "--out", "out"], "the same folder"),
+        (["convert", "."], "--out is missing"),
+        (["convert", "./nowhere", "--source", "."], "no such folder"),
+        (["convert", ".", "--variants", "", "--out", "out"], "names none"),
+        (["convert", ".", "--variants", "int4:blok_size=8", "--out", "out"], "did you mean 'block_size'"),
+        (["convert", ".", "--variants", "int4:block_size=7", "--out", "out"], "block_size = 7 cannot be"),
+        (["convert", ".", "--variants", "fp16:symmetric=true", "--out", "out"], "does not apply to fp16"),
+        (["convert", ".", "--out", "file"], "--out is a file"),
+        (["convert", ".", "--out", "theirs"], "something that slm-gate did not write"),
+        (["convert", ".", "--out", "out"], "no config.json"),
+        (["convert", ".", "--source", "other", "--out", "out"], "--source would have no effect"),
+        (["convert", ".", "--base", "b", "--no-fidelity", "--out", "out"], "--base would have no effect"),
+        (["convert", "made", "--variants", "int4"], "--variants would have no effect"),
+        (["convert", "made", "--base", "b"], "--base would have no effect"),
+        (["convert", "made", "--adapter", "a"], "--adapter would have no effect"),
+        (["convert", "made", "--source", "made"], "already converted, not a source model"),
     ],
 )
 def test_bad_input_is_one_clear_message(arguments, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SLM_GATE_CACHE", str(tmp_path / "cache"))
+    Path("file").write_text("")
+    Path("theirs/int4").mkdir(parents=True)
+    Path("theirs/int4/precious").write_text("")
+    write_artifact(tmp_path / "made")
     assert cli.main(arguments) == 2
+    assert not list(Path().glob("out/*"))
     shown = capsys.readouterr().err
     assert message in shown
     assert "Traceback" not in shown
+
+
+@pytest.mark.parametrize("option", ["--out", "--base", "--source", "--adapter", "--toolchain"])
+def test_what_an_unset_variable_leaves_is_refused(option, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["convert", "model", option, ""])
+    assert caught.value.code == 2
+    assert f"{option}: is empty" in capsys.readouterr().err
+
+
+def test_a_reason_that_stands_in_every_variants_way_is_told_once(monkeypatch, capsys, tmp_path):
+    failed = Outcome(result=ToolchainError("no toolchain"))
+    outcomes = {"int4": failed, "int8": failed, "fp16": Outcome(result=ConversionError("fp16: no model"))}
+    (tmp_path / "int8").mkdir()
+    done = Conversion(outcomes=outcomes, source=None, out=tmp_path)
+    monkeypatch.setattr(cli, "run_request", lambda request, cache, notify: done)
+    assert cli.main(["convert", "model", "--out", "out"]) == 1
+    shown = capsys.readouterr()
+    assert shown.out.count("FAILED") == 3
+    assert "int4, int8: no toolchain" in shown.err
+    assert shown.err.endswith(f"{tmp_path / 'int8'} is still what an earlier run delivered\n")
+    assert shown.err.count("earlier run") == 1
+    assert shown.err.count("fp16: no model") == shown.err.count("fp16") == 1
+
+
+def test_what_is_not_so_is_not_shown_as_so(tmp_path, capsys):
+    assert cli.main(["inspect", str(write_artifact(tmp_path / "made", symmetric=False))]) == 0
+    rows = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line[:1].strip())
+    assert (rows["symmetries"], rows["has_shared_embeddings"]) == ("no", "no")
 
 
 def test_an_unknown_option_is_refused(capsys):
@@ -95,5 +149,5 @@ def test_a_converted_model_is_what_inspect_says(demo_artifact, capsys):
 def test_a_folder_that_is_converted_already_is_only_proved(demo_artifact, capsys):
     assert cli.main(["convert", str(demo_artifact)]) == 0
     shown = capsys.readouterr().out
-    assert "is converted already: int4" in shown
-    assert "MatMulNBits" in shown
+    assert "nothing says what it was converted from" in shown
+    assert "block size       32" in shown

@@ -47,6 +47,12 @@ def test_a_variants_own_limit_replaces_the_common_one(tmp_path):
     assert config.limits_for("mine")["ttft_p95_s"].max == 1.0
 
 
+def test_an_olive_file_may_show_its_precision_itself(tmp_path):
+    config = load(tmp_path, GOOD.replace('recipe = "int4"', 'recipe = "./mine.json"'))
+    assert config.variants["int4"].precision is None
+    assert config.variants["int4"].recipe == str(tmp_path / "mine.json")
+
+
 FAULTS = {
     "unknown key": ("recipe = ", "recipie = ", "did you mean 'recipe'", 9),
     "unknown section": ("[domain]", "[domian]", "did you mean 'domain'", 5),

@@ -4,6 +4,11 @@ import importlib.util
 import re
 from pathlib import Path
 
+import pytest
+
+from harness.model.source import resolve_source
+from harness.report.conversion import settings_table
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -18,6 +23,15 @@ def test_the_table_of_metrics_is_current():
     readme = load(ROOT / "docs/readme.py")
     text = readme.README.read_text(encoding="utf-8")
     assert readme.with_part(text, "metrics", readme.metrics_table()) == text, "run docs/readme.py"
+
+
+@pytest.mark.toolchain
+def test_the_conversion_that_the_docs_show_is_what_there_is(demo_artifacts):
+    """Its settings; times and memory are those of the machine that wrote it."""
+    readme = load(ROOT / "docs/readme.py")
+    source = resolve_source(str(ROOT / "fixtures/data/demo/model"))
+    table = readme.as_code(settings_table(demo_artifacts.values(), source))
+    assert table in readme.CONVERSION.read_text(encoding="utf-8"), "run docs/readme.py --convert"
 
 
 def test_every_path_it_names_is_there():

@@ -7,7 +7,7 @@ positions; a variant must then share the witness's rotary tables, and what is le
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.errors import MeasureError
+from harness.child import Notify, silent
+from harness.errors import GateError, MeasureError
 from harness.measure.divergence import diverge
 from harness.model.artifact import Artifact
+from harness.model.convert import convert
 from harness.model.evidence import Evidence
 from harness.model.facts import precision_of
-from harness.model.probe import runtime_version
+from harness.model.probe import prove, runtime_version
+from harness.model.recipe import Backend, Recipe, load_recipe
 from harness.model.rotary import rotary_tables, table_difference
+from harness.model.toolchain import Toolchain, ToolchainProvider
+from harness.runtime.genai import GenaiSession
 from harness.runtime.session import ScoringSession
 from harness.store import build_once, digest_of
 
@@ -31,10 +36,44 @@ EXACT_NATS = 1e-6
 SAME_WEIGHTS_NATS = 1e-9
 """Below this, two sets of weights are one."""
 
+ADOPTED_BACKEND: Backend = "olive"
+"""Whose witness vouches for what was converted elsewhere: the recipe of an adopted folder names no other."""
+
 _TABLE_TOLERANCE = 2e-3
 """Half precision keeps cosines to 5e-4; another theta differs by more than 1."""
 
 _FORMAT = 2
+
+
+def witness_name(backend: Backend) -> str:
+    """What a back-end's witness is called among the artifacts; no variant can be called so."""
+    return f"unquantised witness ({backend})"
+
+
+def convert_with_witnesses(
+    evidence: Evidence,
+    recipes: Mapping[str, Recipe],
+    *,
+    has_adopted: bool = False,
+    cache: Path,
+    toolchain: ToolchainProvider,
+    notify: Notify = silent,
+) -> dict[str, Artifact | GateError]:
+    """`convert`, where each back-end's unquantised witness is made by the same worker.
+
+    With `has_adopted` there is one for folders that were converted elsewhere, too.
+    """
+    backends = {recipe.backend for recipe in recipes.values()} | ({ADOPTED_BACKEND} if has_adopted else set())
+    witnesses = {witness_name(backend): load_recipe("fp32", backend=backend) for backend in sorted(backends)}
+    return convert(
+        evidence.source,
+        {**recipes, **witnesses},
+        cache=cache,
+        toolchain=toolchain,
+        notify=notify,
+        evidence=evidence,
+        may_repeat=witnesses,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +102,55 @@ class Fidelity:
     def kld_nats(self) -> float:
         """Mean over short and long positions."""
         return (self.short_kld_nats + self.long_kld_nats) / 2
+
+
+def measure_graph(
+    artifact: Artifact,
+    artifacts: Mapping[str, Artifact | GateError],
+    evidence: Evidence,
+    *,
+    cache: Path,
+    toolchain: Callable[[], Toolchain],
+    notify: Notify = silent,
+    log: Path,
+) -> GraphFidelity:
+    """An artifact's fidelity beside that of its witness, which is looked up in `artifacts`.
+
+    What was converted elsewhere must have the source's token ids as well; its witness may be missing, or wrong.
+
+    Raises:
+        GateError: the source cannot be asked, the artifact cannot be measured, or there is no witness of what was
+            converted here.
+    """
+
+    def measure(one: Artifact) -> Fidelity:
+        def open_session() -> ScoringSession:
+            notify(f"{one.variant}: measuring its divergence from the source")
+            return GenaiSession(one.path, name=one.variant)
+
+        return measure_fidelity(open_session, one, evidence, cache=cache)
+
+    evidence.ensure(toolchain, notify)
+    if artifact.is_adopted:
+        notify(f"{artifact.variant}: comparing its token ids with the source's")
+        prove(artifact.path, log=log, tokens=evidence.tokens_file())
+    found = measure(artifact)
+    try:
+        witness = _required(artifacts[witness_name(artifact.recipe.backend)])
+        witness_found = measure(witness)
+        if artifact.is_adopted:
+            require_same_function(witness_found, str(witness.path))
+    except GateError as error:
+        if not artifact.is_adopted:
+            raise
+        return GraphFidelity(artifact=artifact, found=found, witness=None, witness_found=None, no_witness=error.what)
+    return GraphFidelity(artifact=artifact, found=found, witness=witness, witness_found=witness_found)
+
+
+def _required(result: Artifact | GateError) -> Artifact:
+    if isinstance(result, GateError):
+        raise result
+    return result
 
 
 def measure_fidelity(
@@ -115,13 +203,33 @@ class GraphFidelity:
     artifact: Artifact
     found: Fidelity
     witness: Artifact | None
-    """None where nothing is converted here, so that there is nothing to vouch for."""
+    """None for what was converted elsewhere, of a model that cannot be converted rightly here."""
 
     witness_found: Fidelity | None
 
+    no_witness: str | None = None
+    """Why there is no witness."""
+
+    @property
+    def rotary_difference(self) -> float | None:
+        """Largest difference of variant's and witness's rotary tables; None where there are none to compare.
+
+        Raises:
+            ArtifactError: they cannot be read.
+        """
+        if self.witness is None:
+            return None
+        mine, theirs = (rotary_tables(one.path, one.facts.model_file) for one in (self.artifact, self.witness))
+        return table_difference(mine, theirs)
+
     def as_dict(self) -> dict[str, Any]:
-        """Both as plain JSON values, for the record."""
-        return {"variant": asdict(self.found), "witness": asdict(self.witness_found) if self.witness_found else None}
+        """All of it as plain JSON values, for the record."""
+        return {
+            "variant": asdict(self.found),
+            "witness": asdict(self.witness_found) if self.witness_found else None,
+            "no_witness": self.no_witness,
+            "rotary_difference": self.rotary_difference,
+        }
 
     def require(self) -> None:
         """The witness computes what the source does, the variant shares its positions, and it is the fine-tune.
@@ -133,8 +241,18 @@ class GraphFidelity:
             require_same_function(self.found, str(self.artifact.path))
         if self.witness is not None and self.witness_found is not None:
             require_same_function(self.witness_found, str(self.witness.path))
-            require_same_positions(self.artifact, self.witness)
+            self._require_same_positions()
         require_fine_tune(self.found, self.artifact)
+
+    def _require_same_positions(self) -> None:
+        difference = self.rotary_difference
+        if difference is not None and not difference <= _TABLE_TOLERANCE:
+            raise MeasureError(
+                f"{self.artifact.variant} encodes positions otherwise than its source: its rotary tables differ by up "
+                f"to {difference:.2g} (another rope theta or scaling)",
+                where=str(self.artifact.path),
+                next_step="convert it again from the source as it is now",
+            )
 
 
 def require_same_function(witness: Fidelity, where: str) -> None:
@@ -156,23 +274,6 @@ def require_same_function(witness: Fidelity, where: str) -> None:
     )
 
 
-def require_same_positions(artifact: Artifact, witness: Artifact) -> None:
-    """Refuse a variant whose rotary tables are not the witness's.
-
-    Raises:
-        MeasureError: they differ by more than rounding.
-    """
-    mine, theirs = (rotary_tables(one.path, one.facts.model_file) for one in (artifact, witness))
-    difference = table_difference(mine, theirs)
-    if difference is not None and not difference <= _TABLE_TOLERANCE:
-        raise MeasureError(
-            f"{artifact.variant} encodes positions otherwise than its source: its rotary tables differ by up to "
-            f"{difference:.2g} (another rope theta or scaling)",
-            where=str(artifact.path),
-            next_step="convert it again from the source as it is now",
-        )
-
-
 def require_fine_tune(found: Fidelity, artifact: Artifact) -> None:
     """Refuse a variant that is not made of the fine-tuned weights; without a base model nothing can be said.
 
@@ -185,7 +286,7 @@ def require_fine_tune(found: Fidelity, artifact: Artifact) -> None:
         raise MeasureError(
             "the fine-tuned model says exactly what its base model says: the fine-tuning, or its adapter, is not in it",
             where=str(artifact.path),
-            next_step="merge the adapter into the model, or name the right base in [model]",
+            next_step="merge the adapter into the model, or name the right base",
         )
     if not found.kld_nats < found.base_kld_nats:
         raise MeasureError(

@@ -72,6 +72,11 @@ class Artifact:
     was_reused: bool
     """Whether it was there already."""
 
+    @property
+    def is_adopted(self) -> bool:
+        """Whether it was converted elsewhere."""
+        return self.conversion_s is None
+
 
 def describe(
     folder: Path, variant: str, recipe: Recipe, facts: ArtifactFacts, made: Mapping[str, Any], *, was_reused: bool

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -53,8 +53,11 @@ def convert(
     notify: Notify = silent,
     timeout_s: float = 7200.0,
     evidence: Evidence | None = None,
+    may_repeat: Collection[str] = (),
 ) -> dict[str, Artifact | GateError]:
     """An artifact, or the reason why there is none, for each named recipe.
+
+    Two recipes that give the same model are an error, except for those that `may_repeat` names.
 
     `toolchain` is called only if something has to be converted; one worker then makes everything that is missing,
     and asks the source for the `evidence` that artifacts are held against.
@@ -76,7 +79,8 @@ def convert(
             missing.sort(key=lambda variant: _WIDEST_FIRST.index(resolved[variant].precision))
             wanted = {variant: (resolved[variant], keys[variant]) for variant in missing}
             results.update(_make_missing(evidence, wanted, store, cache, toolchain, notify, timeout_s))
-    results.update(refuse_twins({name: found for name, found in results.items() if isinstance(found, Artifact)}))
+    judged = {name: found for name, found in results.items() if name not in may_repeat}
+    results.update(refuse_twins({name: found for name, found in judged.items() if isinstance(found, Artifact)}))
     return {variant: results[variant] for variant in recipes}
 
 

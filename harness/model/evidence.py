@@ -78,9 +78,14 @@ class Evidence:
         versions: Mapping[str, str],
         base: Source | None = None,
         with_logits: bool = False,
+        longest: int | None = None,
     ) -> None:
+        """`longest` is the context, in tokens, of a candidate that takes less than its source."""
         self.source = source
-        self.sequence, self.positions = _sequence(source)
+        vocabulary_size = min(source.vocabulary_size, base.vocabulary_size if base else source.vocabulary_size)
+        contexts = [context for context in (source.context_length, longest) if context is not None]
+        wanted = max(_LONGEST, _original_context(source) + _POSITIONS_EACH)
+        self.sequence, self.positions = _sequence(vocabulary_size, min([wanted, *(size - 1 for size in contexts)]))
         # Asked of a sequence that ends with them: some models encode positions otherwise in long ones.
         self.short_count = int(np.searchsorted(self.positions, len(self.sequence) // 2))
         self._root = cache / "evidence"
@@ -199,14 +204,9 @@ def _control_texts(source: Source) -> list[str]:
     return [*known, *(f"a{content}b {content} \n{content}" for content in known)]
 
 
-def _sequence(source: Source) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Random tokens up to a long position, and the first and last positions of them.
-
-    A model that encodes positions otherwise beyond its original context is asked there too.
-    """
-    longest = max(_LONGEST, _original_context(source) + _POSITIONS_EACH)
-    length = min(longest, (source.context_length or _LONGEST) - 1)
-    tokens = np.random.default_rng(0).integers(0, source.vocabulary_size, length)
+def _sequence(vocabulary_size: int, length: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Random tokens, and the first and last positions of them."""
+    tokens = np.random.default_rng(0).integers(0, vocabulary_size, length)
     ends = {*range(min(_POSITIONS_EACH, length)), *range(max(0, length - _POSITIONS_EACH), length)}
     return tuple(int(token) for token in tokens), tuple(sorted(ends))
 

@@ -45,6 +45,12 @@ class ArtifactFacts:
     bytes_per_weight: float | None
     """Storage of the matrices, scales and zero points included, for each weight; None without matrices."""
 
+    embedding_type: str | None
+    """What the embedding's rows are stored as (`float32`, `int4`); None where the graph looks nothing up."""
+
+    head_type: str | None
+    """The same for the matrix that makes the logits; None where no stored matrix does."""
+
     inputs: Mapping[str, str]
     """Element type of each graph input."""
 
@@ -86,11 +92,6 @@ class ArtifactFacts:
     def cache_types(self) -> tuple[str, ...]:
         """Element types of the key-value cache."""
         return tuple(sorted({kind for name, kind in self.outputs.items() if name.startswith("present")}))
-
-    @property
-    def has_quantized_embedding(self) -> bool:
-        """Whether the embedding is stored quantised."""
-        return self.op_counts.get("GatherBlockQuantized", 0) > 0
 
     def as_dict(self) -> dict[str, Any]:
         """The facts as plain JSON values."""

@@ -67,6 +67,8 @@ def inspect_artifact(folder: Path) -> ArtifactFacts:
         accuracy_levels=_distinct(matrix.accuracy_level for matrix in matrices),
         weight_bytes=_weight_bytes(initializers.values()),
         bytes_per_weight=_bytes_per_weight(matrices),
+        embedding_type=_embedding_type(graph, initializers),
+        head_type=_head_type(graph, initializers),
         inputs={value.name: _value_type(value) for value in graph.input},
         outputs={value.name: _value_type(value) for value in graph.output},
         has_shared_embeddings=_has_shared_embeddings(graph, initializers),
@@ -249,6 +251,39 @@ def _plain_matrix(
         block_size=int(values["block_size"]) if values.get("block_size") else None,
         symmetric=len(source.input) < 3,
     )
+
+
+def _embedding_type(graph: onnx.GraphProto, tensors: Mapping[str, onnx.TensorProto]) -> str | None:
+    for node in graph.node:
+        if node.op_type in ("Gather", "GatherBlockQuantized") and node.input[1] == "input_ids":
+            return _stored_type(node, 0, graph, tensors)
+    return None
+
+
+def _head_type(graph: onnx.GraphProto, tensors: Mapping[str, onnx.TensorProto]) -> str | None:
+    """Back from the logits, through whatever scales, caps or casts them, to the first product with a stored matrix."""
+    makers = {name: node for node in graph.node for name in node.output}
+    node = makers.get("logits")
+    while node is not None:
+        if node.op_type in ("MatMul", "Gemm", "MatMulNBits"):
+            return _stored_type(node, 1, graph, tensors)
+        node = next((makers[name] for name in node.input if name in makers), None)
+    return None
+
+
+def _stored_type(
+    node: onnx.NodeProto, position: int, graph: onnx.GraphProto, tensors: Mapping[str, onnx.TensorProto]
+) -> str | None:
+    """Type of the weights that a node reads: blocks of them are packed into bytes, whose type says nothing."""
+    import onnx
+
+    if node.op_type in ("MatMulNBits", "GatherBlockQuantized"):
+        bits = next((onnx.helper.get_attribute_value(entry) for entry in node.attribute if entry.name == "bits"), 4)
+        return f"int{bits}"
+    name = node.input[position]
+    unpacked = {one.output[0]: one.input[0] for one in graph.node if one.op_type == "DequantizeLinear"}
+    tensor = tensors.get(unpacked.get(name, _origins(graph).get(name, name)))
+    return None if tensor is None else _type_name(tensor.data_type)
 
 
 def _weights_per_bits(matrices: Iterable[_Matrix]) -> dict[int, int]:

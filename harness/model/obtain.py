@@ -67,6 +67,32 @@ def obtain_source(
     return replace(merged, spec=spec if adapter is None else f"{spec} + {adapter}")
 
 
+def obtain_base(
+    spec: str,
+    *,
+    base: str | None,
+    adapter: str | None,
+    cache: Path,
+    toolchain: Callable[[], Toolchain],
+    notify: Notify = silent,
+    trust_remote_code: bool = False,
+) -> Source | None:
+    """The model that `obtain_source`'s was tuned from: `base`, or what the LoRA adapter is merged into.
+
+    None where neither is known.
+
+    Raises:
+        SourceError: that model cannot be had or cannot be used.
+    """
+    known = base or (spec if adapter else None)
+    if known is None:
+        folder = _local(spec, cache, toolchain, notify)
+        known = _base_of(folder, is_named=True) if is_adapter(folder) else None
+    if known is None:
+        return None
+    return obtain_source(known, cache=cache, toolchain=toolchain, notify=notify, trust_remote_code=trust_remote_code)
+
+
 def _local(spec: str, cache: Path, toolchain: Callable[[], Toolchain], notify: Notify) -> Path:
     return locate(spec) or _download(spec, cache, toolchain(), notify)
 

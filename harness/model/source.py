@@ -146,7 +146,7 @@ def is_hub_id(spec: str) -> bool:
 def not_downloaded(spec: str, reason: str = "no copy of it is on this machine") -> SourceError:
     """The error for a hub id that cannot be had."""
     return SourceError(
-        f"the hub id cannot be used: {reason}",
+        f"there is no such folder, and the hub id cannot be used: {reason}",
         where=spec,
         next_step="download it on a connected machine (`hf download ORGANISATION/NAME --local-dir FOLDER`), "
         "copy the folder here, and give the folder",

@@ -154,11 +154,18 @@ def query_versions(python: Path) -> dict[str, str]:
         found: dict[str, str] = json.loads(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise ToolchainError(
-            f"the toolchain's Python does not run: {error}",
+            f"the toolchain's Python does not run: {_last_words(error)}",
             where=str(python),
             next_step="give the path of an interpreter (Python 3.11 or newer), such as .../bin/python",
         ) from error
     return {name: version.partition("+")[0] for name, version in found.items()}
+
+
+def _last_words(error: Exception) -> str:
+    """The last line that the child said, rather than the program it was given."""
+    if isinstance(error, subprocess.CalledProcessError):
+        return str((error.stderr.strip().splitlines() or [f"it ended with status {error.returncode}"])[-1])
+    return str(error)
 
 
 def known_conflict(versions: Mapping[str, str]) -> str | None:

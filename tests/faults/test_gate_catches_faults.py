@@ -171,6 +171,7 @@ def test_a_variant_that_cannot_be_loaded(gate, copy):
     [
         (plant.end_answers_elsewhere, "end of sequence: the source ends at"),
         (plant.forget_most_merges, "its tokenizer gives other ids than the source's"),
+        (plant.break_positions_beyond, "encodes positions otherwise than its source"),
     ],
 )
 def test_an_adopted_folder_that_is_not_the_sources(gate, copy, fault, told):

@@ -6,15 +6,19 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from harness.errors import MeasureError
+from harness.errors import ConversionError, MeasureError
 from harness.measure import fidelity as module
 from harness.measure.fidelity import (
     Fidelity,
     GraphFidelity,
     compare_with_evidence,
+    convert_with_witnesses,
+    measure_graph,
     require_fine_tune,
     require_same_function,
+    witness_name,
 )
+from harness.model.recipe import load_recipe
 
 EXACT = Fidelity(
     first_kld_nats=1e-12,
@@ -104,6 +108,98 @@ def test_a_base_model_is_not_taken_for_its_fine_tune(own, from_base, between, to
 def test_a_fine_tune_passes():
     require_fine_tune(replace(INT4, base_kld_nats=0.4, base_from_source_nats=0.3), artifact())
     require_fine_tune(INT4, artifact())  # without a base nothing can be said
+
+
+class Source:
+    """What `measure_graph` asks of the evidence, with the fidelity of each artifact by name."""
+
+    def __init__(self, **found):
+        self.found, self.compared = found, []
+
+    def ensure(self, _toolchain, _notify):
+        pass
+
+    def tokens_file(self):
+        return "tokens.json"
+
+
+@pytest.fixture
+def measure(monkeypatch, tmp_path):
+    """`measure_graph` without models."""
+
+    def run(made, witness, evidence):
+        def looked_up(_open, one, evidence, cache):
+            return evidence.found[one.variant]
+
+        monkeypatch.setattr(module, "measure_fidelity", looked_up)
+        monkeypatch.setattr(module, "prove", lambda path, log, tokens: evidence.compared.append((path, tokens)))
+        return measure_graph(
+            made, {witness_name("olive"): witness}, evidence, cache=tmp_path, toolchain=None, log=tmp_path / "log"
+        )
+
+    return run
+
+
+def made_here(is_adopted=False):
+    made = artifact()
+    made.recipe, made.is_adopted = SimpleNamespace(backend="olive"), is_adopted
+    return made
+
+
+def witness_made():
+    made = artifact(32)
+    made.variant, made.path = "witness", "witness"
+    return made
+
+
+def test_a_variant_is_measured_beside_its_witness(measure):
+    evidence = Source(int4=INT4, witness=EXACT)
+    found = measure(made_here(), witness_made(), evidence)
+    assert (found.found, found.witness_found, found.no_witness) == (INT4, EXACT, None)
+    assert evidence.compared == []
+
+
+def test_what_was_converted_elsewhere_must_have_the_sources_token_ids(measure):
+    evidence = Source(int4=INT4, witness=EXACT)
+    found = measure(made_here(is_adopted=True), witness_made(), evidence)
+    assert evidence.compared == [("folder", "tokens.json")]
+    assert found.witness_found == EXACT
+
+
+def test_no_witness_is_an_error_for_what_was_converted_here_only(measure):
+    evidence, failed = Source(int4=INT4), ConversionError("Olive wrote no model")
+    with pytest.raises(ConversionError, match="Olive wrote no model"):
+        measure(made_here(), failed, evidence)
+    found = measure(made_here(is_adopted=True), failed, evidence)
+    found.require()
+    assert found.as_dict()["witness"] is None
+    assert found.as_dict()["no_witness"] == "Olive wrote no model"
+
+
+def test_a_wrong_witness_says_nothing_against_what_was_converted_elsewhere(measure, tables):
+    tables["folder"]["cos_cache"] = np.zeros((4, 2), np.float32)
+    evidence = Source(int4=INT4, witness=replace(EXACT, long_kld_nats=0.5))
+    measure(made_here(is_adopted=True), witness_made(), evidence).require()
+    with pytest.raises(MeasureError, match="positions are encoded otherwise"):
+        measure(made_here(), witness_made(), evidence).require()
+
+
+def test_each_back_end_has_a_witness_that_may_be_what_was_asked_for(monkeypatch, tmp_path):
+    asked = {}
+    monkeypatch.setattr(module, "convert", lambda _source, recipes, **options: asked.update(options, recipes=recipes))
+    evidence = SimpleNamespace(source=None)
+    places = {"cache": tmp_path, "toolchain": None}
+    recipes = {"int4": load_recipe("int4"), "other": load_recipe("int4", backend="genai")}
+    convert_with_witnesses(evidence, recipes, **places)
+    witnesses = {name: asked["recipes"][name] for name in map(witness_name, ("olive", "genai"))}
+    assert all(recipe.precision == "fp32" for recipe in witnesses.values())
+    assert [recipe.backend for recipe in witnesses.values()] == ["olive", "genai"]
+    assert set(asked["may_repeat"]) == set(witnesses)
+    assert set(asked["recipes"]) == {*recipes, *witnesses}
+    convert_with_witnesses(evidence, {}, has_adopted=True, **places)
+    assert set(asked["recipes"]) == {witness_name("olive")}
+    convert_with_witnesses(evidence, {}, **places)
+    assert asked["recipes"] == {}
 
 
 def test_positions_are_compared_where_they_belong():

@@ -154,3 +154,34 @@ def converted(toolchain, tiny_source, shared_cache):
     """Four variants of the tiny model, made by one worker."""
     recipes = {name: load_recipe(name) for name in ("int4", "int8", "fp16", "fp32")}
     return convert(tiny_source, recipes, cache=shared_cache, toolchain=toolchain, notify=print)
+
+
+ADAPTER = """
+import json, sys, torch
+from pathlib import Path
+from safetensors.torch import load_file, save_file
+base, folder, size = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
+torch.manual_seed(1)
+weight = load_file(base / "model.safetensors")["model.layers.0.mlp.down_proj.weight"]
+name = "base_model.model.model.layers.0.mlp.down_proj"
+down, up = size * torch.randn(4, weight.shape[1]), torch.randn(weight.shape[0], 4)
+tensors = {f"{name}.lora_A.weight": down, f"{name}.lora_B.weight": up}
+save_file(tensors, folder / "adapter_model.safetensors")
+settings = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "base_model_name_or_path": str(base)}
+(folder / "adapter_config.json").write_text(json.dumps(settings))
+torch.save((weight.float() + 2.0 * up @ down).half(), folder / "expected.pt")
+"""
+
+
+@pytest.fixture
+def make_adapter(toolchain, tiny_source, tmp_path):
+    """Writes a LoRA adapter of the tiny model, and in `expected.pt` the matrix that it should give."""
+
+    def make(*, size):
+        folder = tmp_path / f"adapter-{size}"
+        folder.mkdir()
+        command = [toolchain.python, "-c", ADAPTER, tiny_source.path, folder, str(size)]
+        subprocess.run([str(part) for part in command], check=True)
+        return folder
+
+    return make

@@ -258,6 +258,16 @@ def test_variants_that_came_out_the_same_are_refused(bench, make_artifact, tmp_p
     assert "the same model byte for byte" in results["a"].what
 
 
+def test_what_may_repeat_another_is_no_twin(bench, make_artifact, tmp_path):
+    file = tmp_path / "olive.json"
+    file.write_text(json.dumps({"passes": {"b": {"type": "ModelBuilder", "precision": "int4"}}}))
+    recipes = {"a": load_recipe("int4"), "witness": load_recipe(str(file))}
+    same = {"folder": str(make_artifact("int4"))}
+    bench.script_file.write_text(json.dumps({"a": same, "witness": same}))
+    results = convert(bench.source, recipes, cache=bench.cache, toolchain=bench.toolchain, may_repeat=("witness",))
+    assert all(isinstance(result, Artifact) for result in results.values())
+
+
 def test_one_recipe_under_two_names_is_made_once(bench, healthy):
     results = bench.run({"a": healthy["int4"]}, a=load_recipe("int4"), b=load_recipe("int4"))
     assert bench.worker_runs == ["a"]

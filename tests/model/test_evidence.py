@@ -1,6 +1,7 @@
 """What the source says: asked for once, kept by content, never half believed."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -134,3 +135,13 @@ def test_the_corpus_has_every_kind_of_text_and_the_sources_control_tokens(make, 
     everything = "".join(texts)
     assert any(ord(character) > 0xFFFF for character in everything)
     assert all(character in everything for character in "\t\r\n 0123456789")
+
+
+def test_a_candidate_with_a_shorter_context_is_asked_no_more_than_it_takes(make):
+    assert [len(make(longest=longest).sequence) for longest in (None, 20, 1000)] == [63, 19, 63]
+
+
+def test_every_token_is_one_that_the_base_knows_too(make, toy_source):
+    base = replace(resolve_source(str(toy_source)), vocabulary_size=3)
+    assert max(make(base=base, with_logits=True).sequence) == 2
+    assert max(make().sequence) > 2

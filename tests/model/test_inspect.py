@@ -46,6 +46,41 @@ def test_config_and_storage_are_read(make_artifact):
 
 
 @pytest.mark.parametrize(
+    ("options", "head", "embedding"),
+    [
+        ({}, "int4", "float32"),
+        ({"bits": 8}, "int8", "float32"),
+        (HALF, "float16", "float16"),
+        ({"bits": 32}, "float32", "float32"),
+    ],
+)
+def test_embedding_and_head_tell_what_they_are_stored_as(make_artifact, options, head, embedding):
+    facts = inspect_artifact(make_artifact(**options))
+    assert (facts.head_type, facts.embedding_type) == (head, embedding)
+
+
+def test_the_head_is_found_behind_what_scales_and_casts_its_logits(make_artifact):
+    folder = make_artifact(bits=8)
+    model = onnx.load(folder / "model.onnx", load_external_data=False)
+    product = next(node for node in model.graph.node if node.op_type == "MatMulNBits")
+    product.output[0] = "raw"
+    model.graph.node.append(onnx.helper.make_node("Div", ["raw", "scale"], ["scaled"]))
+    model.graph.node.append(onnx.helper.make_node("Cast", ["scaled"], ["logits"], to=TensorProto.FLOAT))
+    onnx.save(model, folder / "model.onnx")
+    assert inspect_artifact(folder).head_type == "int8"
+
+
+def test_a_quantised_embedding_is_told_by_its_bits(make_artifact):
+    folder = make_artifact()
+    model = onnx.load(folder / "model.onnx", load_external_data=False)
+    lookup = next(node for node in model.graph.node if node.op_type == "Gather")
+    lookup.op_type, lookup.domain = "GatherBlockQuantized", "com.microsoft"
+    lookup.attribute.append(onnx.helper.make_attribute("bits", 8))
+    onnx.save(model, folder / "model.onnx")
+    assert inspect_artifact(folder).embedding_type == "int8"
+
+
+@pytest.mark.parametrize(
     ("options", "asked", "told"),
     [
         ({}, resolved("int8"), "precision: asked int8, the graph's matrices are int4 (0.62 bytes for each weight)"),

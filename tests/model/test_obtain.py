@@ -9,7 +9,7 @@ import pytest
 from harness.child import silent
 from harness.errors import ChildError, SourceError
 from harness.model import obtain as module
-from harness.model.obtain import obtain_source
+from harness.model.obtain import obtain_base, obtain_source
 from harness.model.source_worker import JobError, read_changes, scale_of
 from harness.model.toolchain import PINS, Toolchain
 from tests.model.conftest import write_safetensors
@@ -97,6 +97,19 @@ def test_an_adapter_is_merged_into_the_base_that_the_user_names(adapter, toy_sou
     assert source.spec == f"{toy_source} + {adapter}"
     with pytest.raises(SourceError, match="no LoRA adapter"):
         obtain_source(str(toy_source), adapter=str(toy_source), cache=cache, toolchain=TOOLCHAIN)
+
+
+def base_of(spec, tmp_path, *, base=None, adapter=None):
+    found = obtain_base(str(spec), base=base, adapter=adapter, cache=tmp_path / "cache", toolchain=untouchable)
+    return found and found.path
+
+
+def test_the_base_is_what_is_named_or_what_an_adapter_goes_into(adapter, toy_source, tmp_path):
+    other = Path(shutil.copytree(toy_source, tmp_path / "other"))
+    assert base_of(toy_source, tmp_path) is None
+    assert base_of(adapter, tmp_path) == toy_source
+    assert base_of(other, tmp_path, adapter=str(adapter)) == other
+    assert base_of(adapter, tmp_path, base=str(other)) == other
 
 
 @pytest.mark.parametrize(

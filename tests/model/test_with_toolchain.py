@@ -305,22 +305,6 @@ def wait_for(condition, timeout_s=60.0):
         time.sleep(0.01)
 
 
-ADAPTER = """
-import json, sys, torch
-from pathlib import Path
-from safetensors.torch import load_file, save_file
-base, folder = map(Path, sys.argv[1:])
-folder.mkdir()
-torch.manual_seed(1)
-weight = load_file(base / "model.safetensors")["model.layers.0.mlp.down_proj.weight"]
-name = "base_model.model.model.layers.0.mlp.down_proj"
-tensors = {f"{name}.lora_A.weight": torch.randn(4, weight.shape[1]), f"{name}.lora_B.weight": torch.randn(weight.shape[0], 4)}
-save_file(tensors, folder / "adapter_model.safetensors")
-settings = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "base_model_name_or_path": str(base)}
-(folder / "adapter_config.json").write_text(json.dumps(settings))
-delta = 2.0 * tensors[f"{name}.lora_B.weight"] @ tensors[f"{name}.lora_A.weight"]
-torch.save((weight.float() + delta).half(), folder / "expected.pt")
-"""
 COMPARE = """
 import sys, torch
 from safetensors.torch import load_file
@@ -332,17 +316,12 @@ assert old.pop(name) is not None and all(torch.equal(tensors[key], old[key]) for
 """
 
 
-def test_a_lora_adapter_is_merged_into_its_base(tiny_source, toolchain, tmp_path):
-    adapter, cache = tmp_path / "adapter", tmp_path / "cache"
-
-    def run(code, *arguments):
-        subprocess.run([str(toolchain.python), "-c", code, *map(str, arguments)], check=True)
-
-    run(ADAPTER, tiny_source.path, adapter)
+def test_a_lora_adapter_is_merged_into_its_base(tiny_source, toolchain, make_adapter, tmp_path):
+    adapter, cache = make_adapter(size=1.0), tmp_path / "cache"
     source = obtain_source(str(adapter), cache=cache, toolchain=toolchain)
     assert source.digest != tiny_source.digest
-    weights = tiny_source.path / "model.safetensors"
-    run(COMPARE, source.path / "model.safetensors", adapter / "expected.pt", weights)
+    merged, base = (folder / "model.safetensors" for folder in (source.path, tiny_source.path))
+    subprocess.run([toolchain.python, "-c", COMPARE, merged, adapter / "expected.pt", base], check=True)
 
     def untouchable():
         raise AssertionError("nothing needs merging")

@@ -1,0 +1,266 @@
+"""`slm-gate convert`: from the model that the user names to proved folders, or to the reason why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypedDict
+
+from harness.child import Notify, silent
+from harness.delivery import deliver, require_place
+from harness.errors import ArtifactError, ConfigError, GateError
+from harness.measure.fidelity import convert_with_witnesses, measure_graph
+from harness.model.artifact import Artifact
+from harness.model.convert import adopt, convert
+from harness.model.evidence import Evidence
+from harness.model.facts import precision_of
+from harness.model.inspect import inspect_artifact
+from harness.model.obtain import obtain_base, obtain_source
+from harness.model.probe import prove, runtime_version
+from harness.model.recipe import PRECISIONS, Recipe, load_recipe
+from harness.model.source import Source, locate
+from harness.model.toolchain import ToolchainOnDemand
+from harness.report.conversion import Outcome
+from harness.variants import parse_variants
+
+DEFAULT_VARIANTS = "int4,int8,fp16"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What the user asked for."""
+
+    model: str
+    """Folder, hub id, LoRA adapter folder, or a folder that is converted already."""
+
+    variants: str | None = None
+    """As `parse_variants` takes them; None for int4, int8 and fp16."""
+
+    out: Path | None = None
+    """Gets one folder per variant."""
+
+    adapter: str | None = None
+    """LoRA adapter that is merged into the model (or into `source`) first."""
+
+    base: str | None = None
+    """What the model was tuned from."""
+
+    source: str | None = None
+    """What a folder that is converted already was converted from."""
+
+    with_fidelity: bool = True
+    """Whether divergence from the source is measured."""
+
+    python: Path | None = None
+    """Interpreter of an existing toolchain."""
+
+    @property
+    def is_converted(self) -> bool:
+        """Whether the model is a folder for onnxruntime-genai, so that nothing is converted."""
+        return (Path(self.model).expanduser() / "genai_config.json").is_file()
+
+    @property
+    def source_spec(self) -> str | None:
+        """The source model; None where it is not known."""
+        return self.source if self.is_converted else self.model
+
+    @property
+    def title(self) -> str:
+        """The model and its adapter, with folders in full: what says whose variants a folder holds."""
+        return " + ".join(_in_full(spec) for spec in (self.model, self.adapter) if spec is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversion:
+    """What became of a request."""
+
+    outcomes: Mapping[str, Outcome]
+    source: Source | None
+    """None for a folder whose source is not known."""
+
+    out: Path | None = None
+    """What it was delivered below; None where nowhere."""
+
+    @property
+    def stale(self) -> list[Path]:
+        """What an earlier delivery left of variants that failed now."""
+        failed = [name for name, one in self.outcomes.items() if isinstance(one.result, GateError)]
+        return [self.out / name for name in failed if (self.out / name).exists()] if self.out else []
+
+    @property
+    def artifacts(self) -> list[Artifact]:
+        """What came through."""
+        return [one.result for one in self.outcomes.values() if isinstance(one.result, Artifact)]
+
+    @property
+    def failures(self) -> list[str]:
+        """Why variants failed; what stands in the way of several is told once."""
+        names: dict[str, list[str]] = {}
+        for name, outcome in self.outcomes.items():
+            if isinstance(outcome.result, GateError):
+                names.setdefault(str(outcome.result), []).append(name)
+        return [f"{', '.join(who)}: {reason.removeprefix(f'{who[0]}: ')}" for reason, who in names.items()]
+
+
+def run_request(request: Request, *, cache: Path, notify: Notify = silent) -> Conversion:
+    """Convert, or only prove, what was asked for; a variant that fails takes nothing from the others.
+
+    Raises:
+        GateError: the request cannot be tried: a wrong option, a source that cannot be used, no place for the result.
+    """
+    if not request.is_converted:
+        locate(request.model)
+    _refuse_idle_options(request)
+    toolchain = ToolchainOnDemand(cache=cache, python=request.python, notify=notify)
+    job = _Job(request=request, cache=cache, toolchain=toolchain, notify=notify)
+    return job.adopt() if request.is_converted else job.make()
+
+
+class _Places(TypedDict):
+    """What every step needs to know beside its work."""
+
+    cache: Path
+    toolchain: ToolchainOnDemand
+    notify: Notify
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    request: Request
+    cache: Path
+    toolchain: ToolchainOnDemand
+    notify: Notify
+
+    @property
+    def _places(self) -> _Places:
+        return {"cache": self.cache, "toolchain": self.toolchain, "notify": self.notify}
+
+    def make(self) -> Conversion:
+        """Convert the model into every variant."""
+        settings = parse_variants(DEFAULT_VARIANTS if self.request.variants is None else self.request.variants)
+        recipes = {name: Recipe.from_settings(one) for name, one in settings.items()}
+        self._require_place(*recipes)
+        source, base = self._source()
+        evidence = self._evidence(source, base)
+        results = self._converted(evidence, recipes)
+        outcomes = {
+            name: self._outcome(source, results[name], lambda made: self._fidelity(made, results, evidence))
+            for name in recipes
+        }
+        return Conversion(outcomes=outcomes, source=source, out=self.request.out)
+
+    def adopt(self) -> Conversion:
+        """Hold a folder that is converted already against itself and, where it is known, against its source."""
+        folder = Path(self.request.model).expanduser().resolve()
+        if self.request.out is not None:
+            self._require_place(folder.name)
+        source, base = self._source() if self.request.source is not None else (None, None)
+        self.notify(f"{folder.name}: proving that it answers")
+        try:
+            made: Artifact | GateError = adopt(folder, _recipe_of(folder), folder.name, source=source)
+        except GateError as error:
+            made = error
+        outcome = self._outcome(source, made, lambda found: self._against_source(found, source, base))
+        return Conversion(outcomes={folder.name: outcome}, source=source, out=self.request.out)
+
+    def _against_source(self, made: Artifact, source: Source | None, base: Source | None) -> Outcome:
+        if source is None:
+            return Outcome(result=made)
+        evidence = self._evidence(source, base, longest=made.facts.context_length)
+        if not self.request.with_fidelity:
+            evidence.ensure(self.toolchain, self.notify)
+            prove(made.path, log=self._log(made.variant), tokens=evidence.tokens_file())
+            return Outcome(result=made)
+        witnesses = convert_with_witnesses(evidence, {}, has_adopted=True, **self._places)
+        return self._fidelity(made, witnesses, evidence)
+
+    def _source(self) -> tuple[Source, Source | None]:
+        """The source model and, where it matters and is known, what it was tuned from."""
+        spec = self.request.source_spec
+        assert spec is not None
+        self.notify(f"reading {spec}")
+        source = obtain_source(spec, adapter=self.request.adapter, **self._places)
+        base = None
+        if self.request.with_fidelity:
+            base = obtain_base(spec, base=self.request.base, adapter=self.request.adapter, **self._places)
+        return source, base
+
+    def _evidence(self, source: Source, base: Source | None, longest: int | None = None) -> Evidence:
+        return Evidence(
+            source,
+            cache=self.cache,
+            versions=self.toolchain.versions,
+            base=base,
+            with_logits=self.request.with_fidelity,
+            longest=longest,
+        )
+
+    def _converted(self, evidence: Evidence, recipes: Mapping[str, Recipe]) -> dict[str, Artifact | GateError]:
+        if self.request.with_fidelity:
+            return convert_with_witnesses(evidence, recipes, **self._places)
+        return convert(evidence.source, recipes, evidence=evidence, **self._places)
+
+    def _fidelity(self, made: Artifact, results: Mapping[str, Artifact | GateError], evidence: Evidence) -> Outcome:
+        if not self.request.with_fidelity:
+            return Outcome(result=made)
+        found = measure_graph(made, results, evidence, log=self._log(made.variant), **self._places)
+        found.require()
+        return Outcome(result=made, fidelity=found)
+
+    def _outcome(
+        self, source: Source | None, made: Artifact | GateError, measure: Callable[[Artifact], Outcome]
+    ) -> Outcome:
+        """Measured and delivered, or the first thing that went wrong."""
+        if isinstance(made, GateError):
+            return Outcome(result=made)
+        try:
+            outcome = measure(made)
+            if self.request.out is None:
+                return outcome
+            self.notify(f"{made.variant}: copying it to {self.request.out}")
+            versions = {} if made.is_adopted else self.toolchain.versions
+            manifest = outcome.manifest(self.request.title, source, versions, runtime_version())
+            return replace(outcome, folder=deliver(made, self.request.out, manifest))
+        except GateError as error:
+            return Outcome(result=error)
+
+    def _require_place(self, *names: str) -> None:
+        if self.request.out is None:
+            raise ConfigError("--out is missing", next_step="name the folder that gets one folder per variant")
+        require_place(self.request.out, names, self.request.title)
+
+    def _log(self, variant: str) -> Path:
+        return self.cache / "logs" / f"{variant}-tokenizer.log"
+
+
+def _refuse_idle_options(request: Request) -> None:
+    """An option that would have no effect is a misunderstanding."""
+    to_source = "say --source MODEL: what the folder was converted from"
+    idle = [
+        ("--variants", request.variants, request.is_converted, "leave it out: MODEL is converted already"),
+        ("--source", request.source, not request.is_converted, "leave it out: MODEL itself is the source"),
+        ("--adapter", request.adapter, request.source_spec is None, to_source),
+        ("--base", request.base, request.source_spec is None, to_source),
+        ("--base", request.base, not request.with_fidelity, "leave out --no-fidelity: the base is told by divergence"),
+    ]
+    for option, value, is_idle, next_step in idle:
+        if value is not None and is_idle:
+            raise ConfigError(f"{option} would have no effect", where=request.model, next_step=next_step)
+
+
+def _recipe_of(folder: Path) -> Recipe:
+    """What a folder is by its graph: nobody asked for anything else."""
+    precision = precision_of(inspect_artifact(folder))
+    if precision not in PRECISIONS:
+        raise ArtifactError(
+            f"what its matrices are stored in is {precision}; only {', '.join(PRECISIONS)} can be proved",
+            where=str(folder),
+            next_step="see what is in it: slm-gate inspect FOLDER",
+        )
+    return load_recipe(precision)
+
+
+def _in_full(spec: str) -> str:
+    folder = Path(spec).expanduser()
+    return str(folder.resolve()) if folder.is_dir() else spec

@@ -1,0 +1,82 @@
+"""Hands proved artifacts over: a folder each where the user wants them, and nothing of anybody else's lost."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.errors import ConfigError, ConversionError
+from harness.model.artifact import Artifact
+from harness.store import MANIFEST, publish
+
+_ELSEWHERE = "remove or move it, or name another folder with --out"
+
+
+def require_place(out: Path, names: Iterable[str], title: str) -> None:
+    """Refuse a place before anything is converted for it.
+
+    A folder is only replaced by another delivery of the model that the user calls `title`.
+
+    Raises:
+        ConfigError: `out` cannot be written, or what stands where a variant would go is not ours to replace.
+    """
+    if out.is_file():
+        raise ConfigError("--out is a file", where=str(out), next_step="name a folder; it is made if need be")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out).close()
+    except OSError as error:
+        raise ConfigError(
+            f"--out cannot be written: {error.strerror or error}", where=str(out), next_step="name another folder"
+        ) from error
+    for name in names:
+        reason = _not_ours(out / name, title)
+        if reason:
+            raise ConfigError(f"{name} cannot go there: {reason}", where=str(out / name), next_step=_ELSEWHERE)
+
+
+def deliver(artifact: Artifact, out: Path, manifest: Mapping[str, Any]) -> Path:
+    """Copy an artifact and its manifest to a folder of its name below `out`, whole or not at all.
+
+    Raises:
+        ConversionError: it cannot be written there.
+    """
+    folder, aside = out / artifact.variant, out / f".{artifact.variant}.incomplete"
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        shutil.copytree(artifact.path, aside)
+        publish(aside, folder, manifest)
+    except OSError as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise ConversionError(
+            f"it was converted, and cannot be written to --out: {_reason(error)}",
+            where=str(folder),
+            next_step="free some space or name another folder; what was converted is kept in the cache",
+        ) from error
+    return folder
+
+
+def _not_ours(folder: Path, title: str) -> str | None:
+    """Why a folder must not be replaced; None where nothing is lost."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return None
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        listed, held = set(manifest["files"]), str(manifest["model"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "something that slm-gate did not write is there"
+    added = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()} - listed - {MANIFEST}
+    if added:
+        return f"{min(added)} was put there since it was delivered"
+    return None if held == title else f"it holds a variant of another model, {held}"
+
+
+def _reason(error: OSError) -> str:
+    """One line; copying a tree raises a list of what went wrong with each file."""
+    if isinstance(error, shutil.Error) and error.args and error.args[0]:
+        return str(error.args[0][0][2])
+    return error.strerror or str(error)

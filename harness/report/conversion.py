@@ -1,0 +1,167 @@
+"""What a conversion gave, as tables: each variant's figures, and what was asked of it beside what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from harness.errors import GateError
+from harness.measure.fidelity import EXACT_NATS, GraphFidelity
+from harness.model.artifact import Artifact
+from harness.model.facts import precision_of
+from harness.model.source import Source
+from harness.units import format_bytes, format_metric, format_seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """One variant that came through, or why it did not."""
+
+    result: Artifact | GateError
+
+    fidelity: GraphFidelity | None = None
+    """None where it was not measured."""
+
+    folder: Path | None = None
+    """Where it was delivered to; None where nowhere."""
+
+    def manifest(self, title: str, source: Source | None, versions: Mapping[str, str], runtime: str) -> dict[str, Any]:
+        """All that is known of an artifact, for the file beside it.
+
+        `title` is what the user calls the model; `versions` are the toolchain's, `runtime` is onnxruntime-genai's here.
+        """
+        assert isinstance(self.result, Artifact)
+        return {
+            "model": title,
+            "variant": self.result.variant,
+            "source": {"spec": source.spec, "digest": source.digest} if source else None,
+            "recipe": self.result.recipe.as_dict(),
+            "facts": self.result.facts.as_dict(),
+            "fidelity": self.fidelity.as_dict() if self.fidelity else None,
+            "versions": dict(versions),
+            "proved_with": runtime,
+            "conversion_s": self.result.conversion_s,
+            "peak_rss_bytes": self.result.peak_rss_bytes,
+            "digest": self.result.digest,
+        }
+
+
+_HEADERS = ("variant", "is", "size", "B/weight", "nats short", "nats long", "converted in", "peak memory", "folder")
+
+
+def outcome_table(outcomes: Mapping[str, Outcome]) -> str:
+    """One row for each variant; nats are the divergence from the source at short and long positions."""
+    rows = [_row(name, outcome) for name, outcome in outcomes.items()]
+    used = [column for column in range(len(_HEADERS)) if any(row[column] != "-" for row in rows)]
+    cells = [[row[column] for column in used] for row in rows]
+    return tabulate(cells, headers=[_HEADERS[column] for column in used], disable_numparse=True)
+
+
+def _row(name: str, outcome: Outcome) -> Sequence[str]:
+    made = outcome.result
+    if isinstance(made, GateError):
+        return [name, "FAILED", *["-"] * (len(_HEADERS) - 2)]
+    found = outcome.fidelity.found if outcome.fidelity else None
+    return [
+        name,
+        precision_of(made.facts),
+        format_bytes(made.size_bytes),
+        "-" if made.facts.bytes_per_weight is None else f"{made.facts.bytes_per_weight:.3g}",
+        format_metric("kld_nats", found.short_kld_nats if found else None),
+        format_metric("kld_nats", found.long_kld_nats if found else None),
+        _duration(made),
+        "-" if made.peak_rss_bytes is None else format_bytes(made.peak_rss_bytes),
+        str(outcome.folder or "-"),
+    ]
+
+
+def _duration(made: Artifact) -> str:
+    if made.conversion_s is None:
+        return "-"
+    return f"{format_seconds(made.conversion_s)}{' (kept)' if made.was_reused else ''}"
+
+
+def settings_table(artifacts: Iterable[Artifact], source: Source | None) -> str:
+    """Settings down, variants across: what is there and, in brackets, what was asked or what the source has."""
+    artifacts = list(artifacts)
+    columns = [_settings(artifact, source) for artifact in artifacts]
+    rows = [[name, *(column[name] for column in columns)] for name in (columns[0] if columns else ())]
+    kept = [row for row in rows if any(cell != "-" for cell in row[1:])]
+    return tabulate(kept, headers=["", *(artifact.variant for artifact in artifacts)], disable_numparse=True)
+
+
+def _settings(artifact: Artifact, source: Source | None) -> dict[str, str]:
+    facts, asked = artifact.facts, artifact.recipe
+    return {
+        "weights": _cell(precision_of(facts), None if artifact.is_adopted else asked.precision),
+        "block size": _cell(facts.block_sizes, asked.block_size),
+        "symmetric": _cell(facts.symmetries, asked.symmetric),
+        "accuracy level": _cell(facts.accuracy_levels, asked.accuracy_level),
+        "algorithm": _cell(None, asked.algorithm),
+        "output head": _cell(facts.head_type),
+        "embedding": _cell(facts.embedding_type),
+        "tied embeddings": _cell(facts.has_shared_embeddings, source.has_tied_embeddings if source else None),
+        "key-value cache": _cell(facts.cache_types),
+        "context": _cell(facts.context_length, source.context_length if source else None),
+        "end of sequence": _cell(facts.eos_token_ids, source.eos_token_ids if source else None),
+    }
+
+
+def _cell(there: object, asked: object = None) -> str:
+    """`32 (32)`; without brackets where nothing was asked, `(rtn)` where a graph does not show what was."""
+    shown, wanted = _text(there), _text(asked)
+    if asked is None:
+        return shown
+    return f"({wanted})" if there is None else f"{shown} ({wanted})" if shown != "-" else "-"
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ", ".join(map(_text, value)) or "-"
+    return "-" if value is None else str(value)
+
+
+def remarks(outcomes: Mapping[str, Outcome]) -> list[str]:
+    """What the figures mean: the witness's own divergence, the base's, and what could not be compared."""
+    measured = {name: one.fidelity for name, one in outcomes.items() if one.fidelity is not None}
+    told = [_of_witness(found) for found in measured.values()]
+    told += [_of_positions(found) for found in measured.values() if _has_unknown_positions(found)]
+    told += [f"{name}: {_of_base(found)}" for name, found in measured.items() if found.found.base_kld_nats is not None]
+    return list(dict.fromkeys(told))
+
+
+def _of_witness(found: GraphFidelity) -> str:
+    if found.witness_found is None:
+        return (
+            f"{found.artifact.variant}: there is no unquantised witness to compare it with, "
+            f"only its divergence: {found.no_witness}"
+        )
+    near, far = found.witness_found.short_kld_nats, found.witness_found.long_kld_nats
+    return (
+        f"nats: divergence from the source at the first and the last of {found.found.sequence_tokens} random tokens, "
+        "which exaggerate it.\n"
+        f"Unquantised, the same graph has {near:.0e} and {far:.0e} (at most {EXACT_NATS:.0e}): "
+        "what is left is what quantisation costs."
+    )
+
+
+def _has_unknown_positions(found: GraphFidelity) -> bool:
+    return found.artifact.is_adopted and found.witness is not None and found.rotary_difference is None
+
+
+def _of_positions(found: GraphFidelity) -> str:
+    return (
+        f"{found.artifact.variant}: it stores no rotary tables that could be compared with its source's; "
+        "another rope theta would show in `nats long` only"
+    )
+
+
+def _of_base(found: GraphFidelity) -> str:
+    own, base = found.found.kld_nats, found.found.base_kld_nats
+    return f"{own:.2g} nats from the fine-tuned model, {base:.2g} from its base"

@@ -1,0 +1,127 @@
+"""`slm-gate convert` as a user runs it, on a tiny model; conversions are shared through one cache."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from harness import cli
+from harness.model.convert import convert
+from harness.model.recipe import load_recipe
+from harness.model.source import resolve_source
+from harness.store import read_proved
+
+pytestmark = pytest.mark.toolchain
+
+
+@pytest.fixture
+def run(converted, shared_cache, toolchain, monkeypatch, capsys):
+    """Runs the command; its exit status, what it printed, and what it complained of."""
+    monkeypatch.setenv("SLM_GATE_CACHE", str(shared_cache))
+
+    def command(*arguments):
+        options = ["--toolchain", str(toolchain.python)]
+        status = cli.main(["convert", *map(str, arguments), *options])
+        shown = capsys.readouterr()
+        assert "Traceback" not in shown.err
+        return status, shown.out, shown.err
+
+    return command
+
+
+def test_each_variant_comes_with_all_that_was_proved_of_it(run, tiny_source, tmp_path):
+    variants = "int4,int8:symmetric=true"
+    status, shown, _ = run(tiny_source.path, "--variants", variants, "--out", tmp_path)
+    assert status == 0
+    assert "nats short    nats long" in shown
+    assert "block size       32 (32)" in shown
+    for name, nats in (("int4", 1.0), ("int8-symmetric-true", 0.05)):
+        manifest = read_proved(tmp_path / name)
+        assert manifest["model"] == str(tiny_source.path)
+        assert manifest["source"] == {"spec": str(tiny_source.path), "digest": tiny_source.digest}
+        assert 0 < manifest["fidelity"]["variant"]["long_kld_nats"] < nats
+        assert manifest["fidelity"]["witness"]["long_kld_nats"] < 1e-6
+        assert manifest["recipe"]["symmetric"] is True
+        assert manifest["facts"]["symmetries"] == [True]
+        assert manifest["versions"]["olive-ai"]
+        assert manifest["conversion_s"] > 0
+
+
+def test_without_fidelity_nothing_is_measured_and_that_is_said(run, tiny_source, tmp_path):
+    status, shown, _ = run(tiny_source.path, "--variants", "int8", "--no-fidelity", "--out", tmp_path)
+    assert status == 0
+    assert "was not measured (--no-fidelity)" in shown
+    assert "witness" not in shown
+    assert read_proved(tmp_path / "int8")["fidelity"] is None
+
+
+def test_an_adapter_that_is_in_the_weights_is_told_from_its_base(run, make_adapter, tmp_path):
+    status, shown, _ = run(make_adapter(size=0.1), "--variants", "int8", "--out", tmp_path)
+    assert status == 0
+    found = read_proved(tmp_path / "int8")["fidelity"]["variant"]
+    assert found["long_kld_nats"] < found["base_kld_nats"]
+    assert "nats from the fine-tuned model" in shown
+
+
+def test_an_adapter_that_changes_nothing_fails_and_is_not_delivered(run, make_adapter, tiny_source, tmp_path):
+    adapter, out = make_adapter(size=0.0), tmp_path / "out"
+    status, shown, told = run(tiny_source.path, "--adapter", adapter, "--variants", "int8", "--out", out)
+    assert status == 1
+    assert "FAILED" in shown
+    assert "int8: the fine-tuned model says exactly what its base model says" in told
+    assert list(out.iterdir()) == []
+
+
+def test_an_adopted_folder_is_held_against_its_source(run, converted, tiny_source, tmp_path):
+    status, shown, told = run(converted["int4"].path, "--source", tiny_source.path, "--out", tmp_path)
+    assert (status, told) == (0, "")
+    assert "comparing its token ids" in shown
+    manifest = read_proved(tmp_path / "model")
+    assert manifest["fidelity"]["witness"]["long_kld_nats"] < 1e-6
+    assert (manifest["source"]["digest"], manifest["versions"]) == (tiny_source.digest, {})
+
+
+def test_an_adopted_folder_with_a_shorter_context_is_compared_as_far_as_it_goes(run, converted, tiny_source, tmp_path):
+    folder = Path(shutil.copytree(converted["int8"].path, tmp_path / "short"))
+    file = folder / "genai_config.json"
+    settings = json.loads(file.read_text())
+    settings["model"]["context_length"] = settings["search"]["max_length"] = 128
+    file.write_text(json.dumps(settings))
+    status, shown, told = run(folder, "--source", tiny_source.path)
+    assert (status, told) == (0, "")
+    assert "the last of 127 random tokens" in shown
+
+
+@pytest.fixture(scope="module")
+def other_theta(tiny_source, shared_cache, toolchain, tmp_path_factory):
+    """The tiny model in int4 as a converter makes it that loses the rope theta: rightly shaped, fluent and wrong."""
+    folder = shutil.copytree(tiny_source.path, tmp_path_factory.mktemp("theta") / "model")
+    config = json.loads((folder / "config.json").read_text())
+    config["rope_parameters"]["rope_theta"] = 500.0
+    (folder / "config.json").write_text(json.dumps(config))
+    source = resolve_source(str(folder))
+    return convert(source, {"int4": load_recipe("int4")}, cache=shared_cache, toolchain=toolchain)["int4"].path
+
+
+def test_an_adopted_folder_with_another_rope_theta_is_refused(run, other_theta, tiny_source, tmp_path):
+    status, _, told = run(other_theta, "--source", tiny_source.path, "--out", tmp_path / "out")
+    assert status == 1
+    assert "encodes positions otherwise than its source" in told
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_without_its_source_only_the_folder_itself_is_proved(run, other_theta):
+    status, shown, _ = run(other_theta)
+    assert status == 0
+    assert "nothing says what it was converted from" in shown
+
+
+def test_another_models_tokenizer_is_told_even_without_fidelity(run, converted, tiny_source, tmp_path):
+    folder = Path(shutil.copytree(converted["int4"].path, tmp_path / "cut"))
+    settings = json.loads((folder / "tokenizer.json").read_text())
+    settings["model"]["merges"] = settings["model"]["merges"][:10]
+    (folder / "tokenizer.json").write_text(json.dumps(settings))
+    status, _, told = run(folder, "--source", tiny_source.path, "--no-fidelity")
+    assert status == 1
+    assert "other ids than the source's" in told

@@ -1,0 +1,114 @@
+"""The tables that a conversion ends with."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from harness.errors import ConversionError
+from harness.measure.fidelity import Fidelity, GraphFidelity
+from harness.model.artifact import describe
+from harness.model.inspect import inspect_artifact
+from harness.model.recipe import load_recipe
+from harness.report.conversion import Outcome, outcome_table, remarks, settings_table
+from tests.model.conftest import write_artifact
+
+FOUND = Fidelity(
+    first_kld_nats=0.25,
+    short_kld_nats=0.25,
+    long_kld_nats=0.005,
+    sequence_tokens=511,
+    base_kld_nats=None,
+    base_from_source_nats=None,
+)
+EXACT = replace(FOUND, first_kld_nats=1e-12, short_kld_nats=1e-12, long_kld_nats=2e-12)
+SOURCE = SimpleNamespace(has_tied_embeddings=True, context_length=128, eos_token_ids=(2,))
+
+
+@pytest.fixture
+def int4(tmp_path):
+    folder = write_artifact(tmp_path / "int4")
+    made = {"conversion_s": 1.5, "peak_rss_bytes": 2**30}
+    recipe = load_recipe("int4", block_size=32).resolved()
+    return describe(folder, "int4", recipe, inspect_artifact(folder), made, was_reused=False)
+
+
+def rows_of(table):
+    return [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in table.splitlines()]
+
+
+def measured(int4, **options):
+    return GraphFidelity(**{"artifact": int4, "found": FOUND, "witness": int4, "witness_found": EXACT, **options})
+
+
+def test_a_row_has_all_that_a_user_wants_to_know(int4, tmp_path):
+    outcomes = {
+        "int4": Outcome(result=int4, fidelity=measured(int4), folder=tmp_path),
+        "again": Outcome(result=replace(int4, was_reused=True), fidelity=measured(int4), folder=tmp_path),
+        "int8": Outcome(result=ConversionError("no")),
+    }
+    header, _, row, again, failed = rows_of(outcome_table(outcomes))
+    named = dict(zip(header, row, strict=True))
+    assert named.pop("size").endswith("KiB")
+    assert named == {
+        "variant": "int4",
+        "is": "int4",
+        "B/weight": "0.625",
+        "nats short": "0.250",
+        "nats long": "5.00e-03",
+        "converted in": "1.5 s",
+        "peak memory": "1.0 GiB",
+        "folder": str(tmp_path),
+    }
+    assert again[6] == "1.5 s (kept)"
+    assert failed[:2] == ["int8", "FAILED"]
+
+
+def test_columns_without_a_figure_are_left_out(int4):
+    adopted = replace(int4, conversion_s=None, peak_rss_bytes=None)
+    assert rows_of(outcome_table({"int4": Outcome(result=adopted)}))[0] == ["variant", "is", "size", "B/weight"]
+
+
+def test_what_was_asked_stands_beside_what_is_there(int4):
+    table = {row[0]: row[1:] for row in rows_of(settings_table([int4], SOURCE))}
+    assert table["block size"] == ["32 (32)"]
+    assert table["symmetric"] == ["yes (yes)"]
+    assert table["accuracy level"] == ["4 (4)"]
+    assert table["algorithm"] == ["(default)"]
+    assert (table["output head"], table["embedding"]) == (["int4"], ["float32"])
+    assert table["tied embeddings"] == ["no (yes)"]
+    assert table["context"] == ["64 (128)"]
+    assert table["end of sequence"] == ["2, 0 (2)"]
+
+
+def test_of_an_adopted_folder_only_what_is_there_is_shown(int4):
+    adopted = replace(int4, conversion_s=None, recipe=load_recipe("int4"))
+    table = settings_table([adopted], None)
+    assert "(" not in table
+    assert "algorithm" not in table
+
+
+def test_the_witness_is_told_once_and_the_base_for_each(int4):
+    tuned = replace(FOUND, base_kld_nats=0.5, base_from_source_nats=0.4)
+    outcomes = {
+        name: Outcome(result=int4, fidelity=measured(replace(int4, variant=name), found=tuned)) for name in "ab"
+    }
+    witness, *bases = remarks(outcomes)
+    assert "511 random tokens" in witness
+    assert "1e-12 and 2e-12" in witness
+    assert bases == [f"{name}: 0.13 nats from the fine-tuned model, 0.5 from its base" for name in "ab"]
+
+
+def test_a_missing_witness_is_told(int4):
+    found = measured(int4, witness=None, witness_found=None, no_witness="Olive wrote no model")
+    (told,) = remarks({"int4": Outcome(result=int4, fidelity=found)})
+    assert told.startswith("int4: there is no unquantised witness")
+    assert told.endswith("Olive wrote no model")
+
+
+def test_positions_that_cannot_be_compared_are_told_of_adopted_folders_only(int4):
+    """The toy graph has no rotary tables."""
+    adopted = replace(int4, conversion_s=None)
+    _, told = remarks({"int4": Outcome(result=adopted, fidelity=measured(adopted))})
+    assert "no rotary tables that could be compared" in told
+    assert len(remarks({"int4": Outcome(result=int4, fidelity=measured(int4))})) == 1
