@@ -87,7 +87,7 @@ def _pruned_or_swallowed(log_text: str, decisive: str | None, *, was_caught: boo
     if _UNKNOWN_LAYER.search(decisive or ""):
         return Cause(
             what=f"its int8 path does not know this architecture's layers (it swallowed {decisive})",
-            next_step="use int4 or fp16, or bring an int8 model that was converted otherwise as `artifact`",
+            next_step='make this variant with backend = "genai" (--variants int8:backend=genai), or use int4 or fp16',
         )
     if "is not currently supported" in (decisive or ""):
         return Cause(

@@ -112,12 +112,13 @@ def test_longrope_is_refused_where_the_builder_has_one_table(outcome, backend):
     assert "longrope scaling of this architecture is not currently supported" in results["fp32"].what
 
 
-def test_phi_has_every_precision_but_int8_which_says_so(outcome):
+def test_phi_has_every_precision_but_int8_for_which_another_way_is_named_and_works(outcome):
     results, found = outcome("phi")
     require_healthy(results, found, ("fp16", "int4"))
     assert isinstance(results["int8"], ConversionError)
     assert "does not know this architecture" in results["int8"].what
-    assert "int4 or fp16" in results["int8"].next_step
+    assert 'backend = "genai"' in results["int8"].next_step
+    require_healthy(*outcome("phi", ("fp32", "int8"), backend="genai"), ("int8",))
 
 
 def test_a_graph_with_another_rope_theta_is_told_from_quantisation(folder, outcome, toolchain, tmp_path):
