@@ -29,7 +29,12 @@ IGNORED = "[WARNING] Keys {'quantization_config', 'other'} are not part of Model
         ("loading", "a child process was killed by SIGSEGV", "killed by SIGSEGV", "native crash"),
         ("", "AssertionError: in_features 64 must be divisible by group_size 128", "128 does not divide", "smaller"),
         (f"{TRACEBACK}AttributeError: multi_cache\n", None, "swallowed AttributeError: multi_cache", "architecture"),
-        (f"{TRACEBACK}KeyError: 'model.final_layernorm'\n", None, "does not know this architecture", "int8:backend=genai"),
+        (
+            f"{TRACEBACK}KeyError: 'model.final_layernorm'\n",
+            None,
+            "does not know this architecture",
+            "int8:backend=genai",
+        ),
         ("", "NotImplementedError: The x model is not currently supported.", "does not know this", "`artifact`"),
         ("", "ValueError: odd", "failed with ValueError: odd", "architecture"),
         ("nothing of note", None, "does not say why", "read the log"),

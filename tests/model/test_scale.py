@@ -1,4 +1,4 @@
-"""The whole path at a size that hurts: takes some ten minutes and 12 GB, so it runs only by `pytest tests -m scale`."""
+"""The whole path at a size that hurts: takes some minutes and 6 GiB of memory, so it runs only by `pytest tests -m scale`."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.toolchain, pytest.mark.scale]
 def variants(request, toolchain, tmp_path_factory):
     """A model of 494 M random parameters, in three precisions."""
     if "scale" not in request.config.option.markexpr:
-        pytest.skip("takes some ten minutes; run it by `pytest tests -m scale`")
+        pytest.skip("takes some minutes and 6 GiB; run it by `pytest tests -m scale`")
     folder = tmp_path_factory.mktemp("scale")
     script = REPOSITORY / "benchmarks/make_half_billion.py"
     command = [str(part) for part in (*toolchain.command(script), folder / "model")]
