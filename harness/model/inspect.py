@@ -52,7 +52,7 @@ def inspect_artifact(folder: Path) -> ArtifactFacts:
     settings = _read_settings(folder)
     model_file = _model_file(folder, settings)
     _require_tokenizer(folder)
-    graph = _read_graph(folder / model_file)
+    graph = read_graph(folder / model_file)
     initializers = {tensor.name: tensor for tensor in graph.initializer}
     _check_external_data(folder, initializers.values())
     matrices = _matrices(graph, initializers)
@@ -87,16 +87,12 @@ def stored_tensors(folder: Path, model_file: str, prefixes: tuple[str, ...]) -> 
     Raises:
         ArtifactError: the graph or its data cannot be read.
     """
-    import onnx
-
     tensors = {}
     try:
-        graph = _read_graph(folder / model_file)
+        graph = read_graph(folder / model_file)
         for tensor in (*graph.initializer, *_branch_constants(graph)):
             if tensor.name.startswith(prefixes):
-                if _is_external(tensor):
-                    _take_in(folder, tensor)
-                tensors[tensor.name] = np.asarray(onnx.numpy_helper.to_array(tensor), dtype=np.float32)
+                tensors[tensor.name] = np.asarray(read_tensor(folder, tensor), dtype=np.float32)
     except (OSError, ValueError) as error:
         raise ArtifactError(f"its stored tensors cannot be read: {error}", where=str(folder)) from error
     return tensors
@@ -109,6 +105,35 @@ def _branch_constants(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
         for entry in node.attribute:
             entry.t.name = node.output[0]
             yield entry.t
+
+
+def read_tensor(folder: Path, tensor: onnx.TensorProto) -> npt.NDArray[Any]:
+    """The values of a stored tensor; the graph is left as it is."""
+    import onnx
+
+    if _is_external(tensor):
+        inner = onnx.TensorProto()
+        inner.CopyFrom(tensor)
+        _take_in(folder, inner)
+        tensor = inner
+    return np.asarray(onnx.numpy_helper.to_array(tensor))
+
+
+def type_of(tensor: onnx.TensorProto) -> str:
+    """What a tensor stores: `float32`, `float16`, `uint8`."""
+    return _type_name(tensor.data_type)
+
+
+def numbers_of(node: onnx.NodeProto) -> dict[str, float]:
+    """The numbers that an operator is told; of a constant its value, where it is one number."""
+    import onnx
+
+    values = {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
+    stored = values.get("value")
+    if isinstance(stored, onnx.TensorProto):
+        held = onnx.numpy_helper.to_array(stored)
+        values["value"] = float(held.item()) if held.size == 1 else None
+    return {name: value for name, value in values.items() if isinstance(value, int | float)}
 
 
 def _take_in(folder: Path, tensor: onnx.TensorProto) -> None:
@@ -132,7 +157,7 @@ def _read_settings(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise ArtifactError("there is no such folder", where=str(folder), next_step="give a converted model's folder")
     try:
-        settings = json.loads(file.read_text(encoding="utf-8"))
+        settings = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=_without_repetition)
     except FileNotFoundError as error:
         raise ArtifactError("genai_config.json is missing", where=str(folder), next_step=_MAKE_AGAIN) from error
     except (OSError, ValueError) as error:
@@ -142,7 +167,23 @@ def _read_settings(folder: Path) -> dict[str, Any]:
     model = settings.get("model") if isinstance(settings, dict) else None
     if not isinstance(model, dict) or not isinstance(model.get("decoder"), dict):
         raise ArtifactError("genai_config.json describes no decoder", where=str(file), next_step=_MAKE_AGAIN)
+    options = model["decoder"].get("session_options")
+    if not isinstance(options or {}, dict) or not isinstance(settings.get("search", {}), dict):
+        raise ArtifactError(
+            "genai_config.json has a list where session_options or search is a group of settings",
+            where=str(file),
+            next_step=_MAKE_AGAIN,
+        )
     return dict(settings)
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuses a key that is there twice: readers differ in which of the two they obey."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} is in it twice")
+    return found
 
 
 def _model_file(folder: Path, settings: Mapping[str, Any]) -> str:
@@ -159,7 +200,12 @@ def _require_tokenizer(folder: Path) -> None:
         raise ArtifactError("the tokenizer is missing", where=str(folder), next_step=_MAKE_AGAIN)
 
 
-def _read_graph(file: Path) -> onnx.GraphProto:
+def read_graph(file: Path) -> onnx.GraphProto:
+    """A graph without its external data.
+
+    Raises:
+        ArtifactError: it cannot be read, or is empty.
+    """
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # ships no types
 
@@ -190,14 +236,25 @@ def _check_external_data(folder: Path, tensors: Iterable[onnx.TensorProto]) -> N
                     f"{name}, which holds tensor {tensor.name}, is missing", where=str(folder), next_step=_MAKE_AGAIN
                 )
             sizes[name] = file.stat().st_size
-        start, length = int(entries.get("offset", 0)), _stored_bytes(tensor)
-        if int(entries.get("length", length)) < length or start + length > sizes[name]:
+        start, length = _external_number(folder, tensor, "offset") or 0, _stored_bytes(tensor)
+        stated = _external_number(folder, tensor, "length")
+        if (length if stated is None else stated) < length or start < 0 or start + length > sizes[name]:
             raise ArtifactError(
                 f"{name} is cut short: tensor {tensor.name} needs bytes {start} to {start + length}, "
                 f"the file has {sizes[name]}",
                 where=str(folder / name),
                 next_step=_MAKE_AGAIN,
             )
+
+
+def _external_number(folder: Path, tensor: onnx.TensorProto, key: str) -> int | None:
+    value = next((entry.value for entry in tensor.external_data if entry.key == key), None)
+    try:
+        return None if value is None else int(value)
+    except ValueError as error:
+        raise ArtifactError(
+            f"the {key} of tensor {tensor.name} is no number: {value!r}", where=str(folder), next_step=_MAKE_AGAIN
+        ) from error
 
 
 def _matrices(graph: onnx.GraphProto, tensors: Mapping[str, onnx.TensorProto]) -> list[_Matrix]:

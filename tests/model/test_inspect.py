@@ -152,6 +152,28 @@ def point_outside(folder):
     file.write_bytes(file.read_bytes().replace(b"model.onnx.data", b"../../etc/passw"))
 
 
+def place_at(folder, key, value):
+    """Say of the first tensor's external data that it is elsewhere in its file."""
+    model = onnx.load(str(folder / "model.onnx"), load_external_data=False)
+    tensor = model.graph.initializer[0]
+    for entry in tensor.external_data:
+        if entry.key == key:
+            entry.value = value
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+
+
+def configure(folder, change):
+    file = folder / "genai_config.json"
+    settings = json.loads(file.read_text())
+    change(settings)
+    file.write_text(json.dumps(settings))
+
+
+def say_twice(folder, key, value):
+    file = folder / "genai_config.json"
+    file.write_text(file.read_text().replace(f'"{key}"', f'"{key}": {value}, "{key}"'))
+
+
 @pytest.mark.parametrize(
     ("plant", "told"),
     [
@@ -167,6 +189,14 @@ def point_outside(folder):
         (cut("model.onnx.data", 0.99), "cut short: tensor scales"),
         (cut("model.onnx.data", 0.5), "cut short: tensor embed"),
         (point_outside, "points out of its folder"),
+        (lambda folder: place_at(folder, "offset", "somewhere"), "the offset of tensor .* is no number: 'somewhere'"),
+        (lambda folder: place_at(folder, "offset", "-64"), "is cut short"),
+        (lambda folder: say_twice(folder, "eos_token_id", 5), "'eos_token_id' is in it twice"),
+        (lambda folder: configure(folder, lambda settings: settings.update(search=[])), "or search is a group"),
+        (
+            lambda folder: configure(folder, lambda settings: settings["model"]["decoder"].update(session_options=[1])),
+            "is a group of settings",
+        ),
     ],
 )
 def test_a_planted_fault_in_the_folder_is_named(make_artifact, plant, told):
