@@ -26,6 +26,7 @@ from harness.model.artifact import (
     refuse_twins,
     serve_on_cpu,
 )
+from harness.model.chat_templates import chat_templates
 from harness.model.evidence import Evidence
 from harness.model.facts import ArtifactFacts, differences_from_source, discrepancies
 from harness.model.inspect import inspect_artifact
@@ -254,13 +255,22 @@ def _require_obedience(
     log: Path | None = None,
 ) -> None:
     problems = discrepancies(facts, recipe, is_adopted=is_adopted)
-    problems += differences_from_source(facts, source, is_adopted=is_adopted) if source else []
+    if source is not None:
+        problems += differences_from_source(facts, source, is_adopted=is_adopted)
+        problems += _template_problems(folder, source)
     if problems:
         raise ArtifactError(
             f"{variant} is not what was asked for: {'; '.join(problems)}",
             where=f"log: {log}" if log else str(folder),
             next_step="ask for what is there, or convert it again with options that have an effect",
         )
+
+
+def _template_problems(folder: Path, source: Source) -> list[str]:
+    wanted = chat_templates(source.path)[:1]
+    if not wanted or all(text == wanted[0] for text in chat_templates(folder)):
+        return []
+    return ["chat template: it is not the source's, so questions would be put to the model in another form"]
 
 
 def _require_space(source: Source, variants: int, folder: Path) -> None:

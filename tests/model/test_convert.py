@@ -308,6 +308,31 @@ def test_a_folder_made_elsewhere_must_have_the_sources_settings(bench, make_arti
         adopt(folder, load_recipe("int4"), "mine", source=bench.source)
 
 
+@pytest.mark.parametrize("place", ["chat_template.jinja", "tokenizer_config.json"])
+def test_another_chat_template_is_told(bench, make_artifact, place):
+    folder = make_artifact()
+
+    def write(text):
+        (folder / place).write_text(json.dumps({"chat_template": text}) if place.endswith(".json") else text)
+
+    for text in ("{{ messages }}", "{{ messages }}\n"):  # the last line break is never rendered
+        write(text)
+        adopt(folder, load_recipe("int4"), "mine", source=bench.source)
+    write("{{ messages }}\n\n")
+    with pytest.raises(ArtifactError, match="chat template: it is not the source's"):
+        adopt(folder, load_recipe("int4"), "mine", source=bench.source)
+
+
+def test_of_several_chat_templates_the_default_counts(bench, make_artifact):
+    folder = make_artifact()
+    several = [{"name": "tool_use", "template": "x"}, {"name": "default", "template": "{{ messages }}"}]
+    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": several}))
+    adopt(folder, load_recipe("int4"), "mine", source=bench.source)
+    (folder / "tokenizer_config.json").write_text("{")
+    with pytest.raises(ArtifactError, match="chat template cannot be read"):
+        adopt(folder, load_recipe("int4"), "mine", source=bench.source)
+
+
 @pytest.mark.parametrize(
     ("setting", "value", "told"),
     [
