@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,15 @@ from harness.errors import ArtifactError
 
 
 def chat_templates(folder: Path) -> list[str]:
-    """Every default template in a folder, the one that counts first; a last line break is never rendered.
+    """Every default template in a folder, the one that counts first.
+
+    Line breaks are those of jinja, which reads every kind as one, and never renders the last.
 
     Raises:
         ArtifactError: a file cannot be read.
     """
     try:
-        return [text.removesuffix("\n") for text in _texts(folder)]
+        return [re.sub(r"\r\n?", "\n", text).removesuffix("\n") for text in _texts(folder)]
     except (OSError, ValueError) as error:
         raise ArtifactError(f"its chat template cannot be read: {error}", where=str(folder)) from error
 

@@ -315,7 +315,7 @@ def test_another_chat_template_is_told(bench, make_artifact, place):
     def write(text):
         (folder / place).write_text(json.dumps({"chat_template": text}) if place.endswith(".json") else text)
 
-    for text in ("{{ messages }}", "{{ messages }}\n"):  # the last line break is never rendered
+    for text in ("{{ messages }}", "{{ messages }}\r\n"):  # the last line break is never rendered
         write(text)
         adopt(folder, load_recipe("int4"), "mine", source=bench.source)
     write("{{ messages }}\n\n")
