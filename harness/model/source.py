@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import SourceError
-from harness.model.weights import Weights, find_weights
+from harness.model.weights import Weights, find_weights, require_finite
 from harness.store import sha256_of
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -87,6 +87,7 @@ def resolve_source(spec: str, *, allow_pickle: bool = False, trust_remote_code: 
     _refuse_remote_code(folder, config, trust_remote_code)
     _refuse_quantized(folder, config)
     weights = find_weights(folder, allow_pickle=allow_pickle)
+    require_finite(weights)
     vocabulary_size = _vocabulary_size(folder, config, weights)
     _check_tokenizer(folder, vocabulary_size)
     _check_chat_template(folder)

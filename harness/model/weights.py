@@ -10,12 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from harness.errors import SourceError
 
 _MAX_HEADER_BYTES = 100_000_000
 _COPY_AGAIN = "copy or download this file again"
 _PICKLED_PATTERNS = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 _PICKLES_THAT_ARE_NOT_WEIGHTS = {"training_args.bin", "optimizer.pt", "scheduler.pt", "optimizer.bin"}
+
+_BYTES_OF_TYPE = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I64": 8, "I32": 4, "I8": 1}
+_EXPONENTS = {"F32": 0x7F800000, "F16": 0x7C00, "BF16": 0x7F80}
+"""Bits that are all set in NaN and infinity only."""
+
+_PIECE = 1 << 24
+"""Weights that are looked at in one go, so that little memory is taken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,21 +70,73 @@ def find_weights(folder: Path, *, allow_pickle: bool = False) -> Weights:
 def read_shapes(file: Path) -> dict[str, tuple[int, ...]]:
     """Tensor shapes of a safetensors file whose length agrees with its header."""
     header, data_start = _read_header(file)
-    shapes, end = {}, 0
+    shapes, places = {}, {}
     for name, entry in header.items():
         if name == "__metadata__":
             continue
         try:
             shapes[name] = tuple(int(size) for size in entry["shape"])
-            end = max(end, int(entry["data_offsets"][1]))
+            places[name] = (int(entry["data_offsets"][0]), int(entry["data_offsets"][1]))
+            _check_length(file, name, math.prod(shapes[name]), str(entry["dtype"]), places[name])
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise _damaged(file, f"its entry for {name} is malformed") from error
+    end = _end_of(file, places)
     size_bytes = file.stat().st_size
     if size_bytes < data_start + end:
         raise _damaged(file, f"it has {size_bytes} bytes where its header describes {data_start + end}")
     if not shapes:
         raise _damaged(file, "it holds no tensor")
     return shapes
+
+
+def _check_length(file: Path, name: str, count: int, kind: str, place: tuple[int, int]) -> None:
+    """Types that are not known here are left to safetensors itself."""
+    length = place[1] - place[0]
+    if kind in _BYTES_OF_TYPE and length != count * _BYTES_OF_TYPE[kind]:
+        raise _damaged(file, f"its header says {name} is {count} x {kind}, and gives it {length} bytes")
+
+
+def _end_of(file: Path, places: Mapping[str, tuple[int, int]]) -> int:
+    """Where the tensors end, which follow each other without a gap."""
+    end = 0
+    for name, (start, stop) in sorted(places.items(), key=lambda item: item[1]):
+        if start != end:
+            raise _damaged(file, f"its header places {name} at {start}, where {end} is next")
+        end = stop
+    return end
+
+
+def require_finite(weights: Weights) -> None:
+    """Refuse NaN and infinity in the weights, which a quantiser may turn into numbers.
+
+    Raises:
+        SourceError: with the first tensor that has one.
+    """
+    for file in weights.files:
+        if file.suffix == ".safetensors":
+            _require_finite(file)
+
+
+def _require_finite(file: Path) -> None:
+    header, data_start = _read_header(file)
+    for name, entry in header.items():
+        exponent = _EXPONENTS.get(entry.get("dtype", ""))
+        if exponent is None:
+            continue
+        start, stop = entry["data_offsets"]
+        kind = np.dtype("<u4") if entry["dtype"] == "F32" else np.dtype("<u2")
+        count = (stop - start) // kind.itemsize
+        if not count:
+            continue
+        values = np.memmap(file, kind, "r", offset=data_start + start, shape=(count,))
+        for at in range(0, count, _PIECE):
+            if np.any(values[at : at + _PIECE] & exponent == exponent):
+                raise SourceError(
+                    f"{name} holds NaN or infinity",
+                    where=str(file),
+                    next_step="the training diverged or overflowed in half precision: take an earlier checkpoint, "
+                    "or save the model in float32",
+                )
 
 
 def _read_header(file: Path) -> tuple[dict[str, Any], int]:

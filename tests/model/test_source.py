@@ -37,6 +37,28 @@ def write(name, content):
     return lambda folder: (folder / name).write_bytes(content)
 
 
+UP = "model.layers.0.mlp.up_proj.weight"
+
+
+def edit_header(folder, name, **entries):
+    """Have the header of the weights lie."""
+    file = folder / "model.safetensors"
+    content = file.read_bytes()
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header[name].update(entries)
+    raw = json.dumps(header).encode()
+    file.write_bytes(len(raw).to_bytes(8, "little") + raw + content[end:])
+
+
+def poison(folder, number):
+    """Put a number into the middle of the first tensor."""
+    file = folder / "model.safetensors"
+    content = file.read_bytes()
+    at = 8 + int.from_bytes(content[:8], "little") + 100
+    file.write_bytes(content[:at] + number + content[at + 2 :])
+
+
 def cut_weights(folder):
     file = folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
@@ -69,6 +91,13 @@ FAULTS = {
     "cut weights": (cut_weights, "damaged"),
     "garbage weights": (write("model.safetensors", b"garbage!garbage!"), "damaged"),
     "empty weights": (write("model.safetensors", b""), "damaged"),
+    "NaN": (lambda folder: poison(folder, b"\x00\x7e"), "embed_tokens.weight holds NaN or infinity"),
+    "infinity": (lambda folder: poison(folder, b"\x00\xfc"), "embed_tokens.weight holds NaN or infinity"),
+    "a wrong shape": (lambda folder: edit_header(folder, UP, shape=[64, 33]), "2112 x F16, and gives it 4096 bytes"),
+    "two tensors in one place": (
+        lambda folder: edit_header(folder, UP, data_offsets=[0, 4096]),
+        "places model.layers.0.mlp.up_proj.weight at 0, where 512 is next",
+    ),
     "LFS pointer": (write("model.safetensors", b"version https://git-lfs"), "LFS"),
     "pickled weights": (pickle_instead, "pickle"),
     "a shard missing": (lambda folder: shard(folder, [SHARDS["a.weight"]]), "model-00002"),
