@@ -28,7 +28,14 @@ def ask_logits(part: dict[str, Any]) -> None:
     import transformers
 
     loader = transformers.AutoModelForCausalLM
-    model = loader.from_pretrained(part["model"], dtype=torch.float32, trust_remote_code=part["trust"]).eval()
+    model, told = loader.from_pretrained(
+        part["model"], dtype=torch.float32, trust_remote_code=part["trust"], output_loading_info=True
+    )
+    if told["missing_keys"]:
+        raise LookupError(
+            f"the weights lack {sorted(told['missing_keys'])[0]}, so it would be filled with random numbers"
+        )
+    model.eval()
     tokens, count = torch.tensor([part["sequence"]]), part["short_count"]
     with torch.no_grad():
         short = model(tokens[:, :count], use_cache=False).logits[0]
