@@ -22,6 +22,7 @@ from harness.model.artifact import Artifact
 from harness.model.convert import convert
 from harness.model.evidence import Evidence
 from harness.model.facts import precision_of
+from harness.model.likeness import differences_from_witness, is_named_alike
 from harness.model.probe import prove, runtime_version
 from harness.model.recipe import Backend, Recipe, load_recipe
 from harness.model.rotary import rotary_tables, table_difference
@@ -144,7 +145,9 @@ def measure_graph(
         if not artifact.is_adopted:
             raise
         return GraphFidelity(artifact=artifact, found=found, witness=None, witness_found=None, no_witness=error.what)
-    return GraphFidelity(artifact=artifact, found=found, witness=witness, witness_found=witness_found)
+    return GraphFidelity(
+        artifact=artifact, found=found, witness=witness, witness_found=witness_found, source=evidence.source.path
+    )
 
 
 def _required(result: Artifact | GateError) -> Artifact:
@@ -210,6 +213,14 @@ class GraphFidelity:
     no_witness: str | None = None
     """Why there is no witness."""
 
+    source: Path | None = None
+    """The source model's folder."""
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether its weights can be held against the witness's one by one."""
+        return self.witness is not None and is_named_alike(self.artifact, self.witness)
+
     @property
     def rotary_difference(self) -> float | None:
         """Largest difference of variant's and witness's rotary tables; None where there are none to compare.
@@ -242,6 +253,7 @@ class GraphFidelity:
         if self.witness is not None and self.witness_found is not None:
             require_same_function(self.witness_found, str(self.witness.path))
             self._require_same_positions()
+            self._require_likeness()
         require_fine_tune(self.found, self.artifact)
 
     def _require_same_positions(self) -> None:
@@ -252,6 +264,22 @@ class GraphFidelity:
                 f"to {difference:.2g} (another rope theta or scaling)",
                 where=str(self.artifact.path),
                 next_step="convert it again from the source as it is now",
+            )
+
+    def _require_likeness(self) -> None:
+        """The variant has the witness's weights and settings but for rounding: divergence hides what int4 costs.
+
+        Passes of the user's own may do more to weights than round them.
+        """
+        if self.witness is None or self.artifact.recipe.olive_config is not None:
+            return
+        told = differences_from_witness(self.artifact, self.witness, self.source or self.witness.path)
+        if told:
+            raise MeasureError(
+                f"{self.artifact.variant} is not its source rounded: {'; '.join(told)}",
+                where=str(self.artifact.path),
+                next_step="convert it again from the source as it is now; weights that were rescaled or trained on "
+                "while they were quantised cannot be proved",
             )
 
 

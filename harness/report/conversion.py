@@ -132,6 +132,7 @@ def remarks(outcomes: Mapping[str, Outcome]) -> list[str]:
     measured = {name: one.fidelity for name, one in outcomes.items() if one.fidelity is not None}
     told = [_of_witness(found) for found in measured.values()]
     told += [_of_positions(found) for found in measured.values() if _has_unknown_positions(found)]
+    told += [_of_layers(found) for found in measured.values() if _has_unknown_layers(found)]
     told += [f"{name}: {_of_base(found)}" for name, found in measured.items() if found.found.base_kld_nats is not None]
     return list(dict.fromkeys(told))
 
@@ -159,6 +160,17 @@ def _of_positions(found: GraphFidelity) -> str:
     return (
         f"{found.artifact.variant}: it stores no rotary tables that could be compared with its source's; "
         "another rope theta would show in `nats long` only"
+    )
+
+
+def _has_unknown_layers(found: GraphFidelity) -> bool:
+    return found.artifact.is_adopted and found.witness is not None and not found.is_compared
+
+
+def _of_layers(found: GraphFidelity) -> str:
+    return (
+        f"{found.artifact.variant}: its layers are called otherwise than ModelBuilder calls them, so its weights "
+        "were not compared with the source's one by one, only its divergence"
     )
 
 

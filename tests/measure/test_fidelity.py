@@ -33,7 +33,8 @@ INT4 = replace(EXACT, first_kld_nats=0.1, short_kld_nats=0.1, long_kld_nats=0.1)
 
 def artifact(bits=4):
     facts = SimpleNamespace(weights_per_bits={bits: 1}, model_file="model.onnx")
-    return SimpleNamespace(variant="int4", path="folder", facts=facts)
+    recipe = SimpleNamespace(olive_config=None, backend="olive")
+    return SimpleNamespace(variant="int4", path="folder", facts=facts, recipe=recipe, is_adopted=False)
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +45,7 @@ def tables(monkeypatch):
         "witness": {"cos_cache": np.ones((8, 2), np.float32)},
     }
     monkeypatch.setattr(module, "rotary_tables", lambda folder, _file: found[folder])
+    monkeypatch.setattr(module, "differences_from_witness", lambda *_: [])
     return found
 
 
@@ -115,6 +117,7 @@ class Source:
 
     def __init__(self, **found):
         self.found, self.compared = found, []
+        self.source = SimpleNamespace(path="source")
 
     def ensure(self, _toolchain, _notify):
         pass
@@ -142,7 +145,7 @@ def measure(monkeypatch, tmp_path):
 
 def made_here(is_adopted=False):
     made = artifact()
-    made.recipe, made.is_adopted = SimpleNamespace(backend="olive"), is_adopted
+    made.is_adopted = is_adopted
     return made
 
 

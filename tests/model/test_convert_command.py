@@ -4,6 +4,8 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 
 from harness import cli
@@ -109,6 +111,58 @@ def test_an_adopted_folder_with_another_rope_theta_is_refused(run, other_theta, 
     assert status == 1
     assert "encodes positions otherwise than its source" in told
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_bias_that_int4_hides_is_missed(run, converted, tiny_source, tmp_path):
+    folder = Path(shutil.copytree(converted["int4"].path, tmp_path / "biased"))
+    model = onnx.load(str(folder / "model.onnx"))
+    bias = next(tensor for tensor in model.graph.initializer if tensor.name.endswith("0.attn.qkv_proj.Add.bias"))
+    bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + np.float32(0.01), bias.name))
+    (folder / "model.onnx.data").unlink()
+    onnx.save(model, str(folder / "model.onnx"), save_as_external_data=True, location="model.onnx.data")
+    status, _, told = run(folder, "--source", tiny_source.path)
+    assert status == 1
+    assert "biased is not its source rounded: model.layers.0.attn.qkv_proj.Add.bias is not the source's" in told
+
+
+def rewrite_weights(source, folder, change):
+    """A copy of the source; `change` takes its header, and returns bytes to append."""
+    shutil.copytree(source, folder)
+    file = folder / "model.safetensors"
+    content = file.read_bytes()
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    added = change(header)
+    raw = json.dumps(header).encode()
+    file.write_bytes(len(raw).to_bytes(8, "little") + raw + content[end:] + added)
+    return folder
+
+
+def test_a_tensor_that_the_source_lacks_is_not_made_up(run, tiny_source, tmp_path):
+    def rename(header):
+        header["model.norm.misspelt"] = header.pop("model.norm.weight")
+        return b""
+
+    source = rewrite_weights(tiny_source.path, tmp_path / "lacking", rename)
+    status, _, told = run(source, "--variants", "int8", "--out", tmp_path / "out")
+    assert status == 1
+    assert "the weights lack model.norm.weight" in told
+
+
+def test_an_output_head_that_its_config_ties_is_told(run, tiny_source, tmp_path):
+    """transformers reads the embeddings, and Olive's quantiser the head."""
+
+    def add_head(header):
+        embeddings = header["model.embed_tokens.weight"]
+        end = max(entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__")
+        numbers = np.random.default_rng(0).normal(size=embeddings["shape"]).astype(np.float16).tobytes()
+        header["lm_head.weight"] = {**embeddings, "data_offsets": [end, end + len(numbers)]}
+        return numbers
+
+    source = rewrite_weights(tiny_source.path, tmp_path / "headed", add_head)
+    status, _, told = run(source, "--variants", "int8", "--out", tmp_path / "out")
+    assert status == 1
+    assert "the weights of /lm_head are not the source's" in told
 
 
 def test_without_its_source_only_the_folder_itself_is_proved(run, other_theta):

@@ -107,8 +107,9 @@ def test_a_missing_witness_is_told(int4):
 
 
 def test_positions_that_cannot_be_compared_are_told_of_adopted_folders_only(int4):
-    """The toy graph has no rotary tables."""
+    """The toy graph has no rotary tables, and no layers either."""
     adopted = replace(int4, conversion_s=None)
-    _, told = remarks({"int4": Outcome(result=adopted, fidelity=measured(adopted))})
-    assert "no rotary tables that could be compared" in told
+    _, positions, layers = remarks({"int4": Outcome(result=adopted, fidelity=measured(adopted))})
+    assert "no rotary tables that could be compared" in positions
+    assert "its weights were not compared with the source's one by one" in layers
     assert len(remarks({"int4": Outcome(result=int4, fidelity=measured(int4))})) == 1

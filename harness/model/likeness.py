@@ -1,0 +1,327 @@
+"""Whether a folder holds its witness's weights, operators and settings, told tensor by tensor.
+
+Divergence cannot tell a lost bias from what int4 costs; names can. Every graph of ModelBuilder calls its parts alike,
+whatever the weights are stored in, so what a variant keeps is held against the same model converted without
+quantisation: stored values but for rounding, what operators are told, and what the runtime is told.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.errors import ArtifactError
+from harness.model.artifact import Artifact
+from harness.model.inspect import numbers_of, read_graph, read_tensor, type_of
+
+Array = npt.NDArray[np.float32]
+
+_MOST_STEPS = 0.75
+"""Root mean square error of a matrix in steps of its own scales: rounding has 0.29, a zero point off by one 1.04."""
+
+_SHRINKAGE = 0.03
+"""How far the weights may be longer or shorter than the source's as a whole: rounding does not know up from down."""
+
+_FLOAT_TOLERANCE = {"float16": 2e-3, "bfloat16": 1.6e-2, "float32": 1e-5}
+_SMALLEST = 1e-6
+"""Half precision flushes what is smaller."""
+
+_PRODUCTS = ("MatMul", "Gemm", "MatMulNBits")
+_LOOKUPS = ("Gather", "GatherBlockQuantized")
+_LAYERS = "/layers."
+_ROTARY = ("cos_cache", "sin_cache")
+_DEFAULT_ATTRIBUTES: dict[str, float] = {"local_window_size": -1, "softcap": 0, "rotary_interleaved": 0}
+_SHAPE_SETTINGS = ("head_size", "hidden_size", "num_attention_heads", "num_hidden_layers", "num_key_value_heads")
+_TOKEN_SETTINGS = ("bos_token_id", "pad_token_id")
+_LENGTHS = ("context_length", "max_length")
+"""May be shorter than the source's, both alike."""
+
+_SEARCH_SETTINGS = (
+    "diversity_penalty", "do_sample", "length_penalty", "min_length", "no_repeat_ngram_size", "num_beams",
+    "num_return_sequences", "repetition_penalty", "temperature", "top_k", "top_p",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Graph:
+    """A graph whose tensors are read one by one."""
+
+    folder: Path
+    nodes: Mapping[str, Any]
+    """By name."""
+
+    tensors: Mapping[str, Any]
+
+    def array(self, name: str) -> npt.NDArray[Any]:
+        """A stored tensor."""
+        return read_tensor(self.folder, self.tensors[name])
+
+    @property
+    def products(self) -> dict[str, Any]:
+        """Products with a stored matrix, by the layer that they are: `/model/layers.0/mlp/down_proj`."""
+        return {
+            _part(node): node
+            for node in self.nodes.values()
+            if node.op_type in _PRODUCTS and len(node.input) > 1 and node.input[1] in self.tensors
+        }
+
+
+def is_named_alike(one: Artifact, other: Artifact) -> bool:
+    """Whether two graphs call their layers the same, so that these can be compared."""
+    mine, theirs = ({layer for layer in _open(each).products if _LAYERS in layer} for each in (one, other))
+    return bool(mine) and mine == theirs
+
+
+def differences_from_witness(artifact: Artifact, witness: Artifact, source: Path) -> list[str]:
+    """One sentence for everything in which an artifact is not what its witness is, but for rounding and packing.
+
+    Layers are only compared where both graphs call them the same. A tokenizer may be as it is in the `source`'s
+    folder, or as transformers writes it. At most a few sentences for each kind of thing.
+
+    Raises:
+        ArtifactError: a graph, its data or its settings cannot be read.
+    """
+    kinds = [_settings(artifact.path, witness.path), _tokenizer(artifact.path, (source, witness.path))]
+    if is_named_alike(artifact, witness):
+        ours, theirs = _open(artifact), _open(witness)
+        kinds += [
+            _attributes(ours, theirs),
+            _wiring(ours, theirs),
+            _matrices(ours, theirs),
+            _others(ours, theirs, artifact.facts.context_length or 0),
+        ]
+    return [sentence for kind in kinds for sentence in _first(kind)]
+
+
+def _first(sentences: Iterator[str], count: int = 2) -> list[str]:
+    found = list(sentences)
+    return [*found[:count], f"{len(found) - count} more of these"] if len(found) > count else found
+
+
+def _open(artifact: Artifact) -> _Graph:
+    graph = read_graph(artifact.path / artifact.facts.model_file)
+    return _Graph(
+        folder=artifact.path,
+        nodes={_untyped(node.name): node for node in graph.node},
+        tensors={tensor.name: tensor for tensor in graph.initializer},
+    )
+
+
+def _untyped(name: str) -> str:
+    """A constant's name tells its type, which may be another one."""
+    return re.sub(r"(/constants|_nodes)/(FLOAT16|BFLOAT16|FLOAT)/", r"\1/", name)
+
+
+def _settings(folder: Path, witness: Path) -> Iterator[str]:
+    ours, theirs = (_flat(_read(place / "genai_config.json")) for place in (folder, witness))
+    for key in sorted(ours.keys() & theirs.keys()):
+        if ours[key] != theirs[key] and key not in _LENGTHS:
+            yield f"genai_config.json says {key} {ours[key]}, the source gives {theirs[key]}"
+    most, context = ours.get("max_length"), ours.get("context_length")
+    if most is not None and most != context:
+        yield f"genai_config.json ends answers at max_length {most}, its context at {context}"
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that shape answers; what is not there is the builder's default, or not asked."""
+    model, search = settings["model"], settings.get("search") or {}
+    groups = [(model, _TOKEN_SETTINGS), (model["decoder"], _SHAPE_SETTINGS), (search, _SEARCH_SETTINGS)]
+    found = {key: group[key] for group, keys in groups for key in keys if group.get(key) is not None}
+    ports = {key: name for side in ("inputs", "outputs") for key, name in (model["decoder"].get(side) or {}).items()}
+    lengths = {"context_length": model.get("context_length"), "max_length": search.get("max_length")}
+    return {**found, **ports, **lengths, "type": model.get("type")}
+
+
+def _read(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{file.name} cannot be read: {error}", where=str(file)) from error
+
+
+def _tokenizer(folder: Path, places: tuple[Path, ...]) -> Iterator[str]:
+    """Its vocabulary, merges, control tokens and decoder; a few texts do not visit all of them."""
+    mine = _read(folder / "tokenizer.json") if (folder / "tokenizer.json").is_file() else None
+    others = [_read(place / "tokenizer.json") for place in places if (place / "tokenizer.json").is_file()]
+    if mine is None or not others:
+        return
+    for part, read in _TOKENIZER_PARTS.items():
+        if read(mine) not in [read(other) for other in others]:
+            yield f"the {part} of tokenizer.json is not the source's"
+
+
+def _merges(tokenizer: Mapping[str, Any]) -> list[str]:
+    """As they were written until 2024, a text for each pair."""
+    merges = (tokenizer.get("model") or {}).get("merges") or []
+    return [merge if isinstance(merge, str) else " ".join(merge) for merge in merges]
+
+
+def _control_tokens(tokenizer: Mapping[str, Any]) -> dict[str, Any]:
+    flags = ("id", "special", "lstrip", "rstrip", "single_word")
+    return {token["content"]: [token.get(flag) for flag in flags] for token in tokenizer.get("added_tokens") or []}
+
+
+_TOKENIZER_PARTS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
+    "vocabulary": lambda tokenizer: (tokenizer.get("model") or {}).get("vocab"),
+    "list of merges": _merges,
+    "list of control tokens": _control_tokens,
+    "decoder": lambda tokenizer: tokenizer.get("decoder"),
+}
+
+
+def _attributes(ours: _Graph, theirs: _Graph) -> Iterator[str]:
+    """Of the operators that both have: epsilons, numbers of heads, scales, windows."""
+    for name, node in ours.nodes.items():
+        other = theirs.nodes.get(name)
+        if other is None or other.op_type != node.op_type or node.op_type in ("Cast", *_PRODUCTS):
+            continue
+        mine, wanted = numbers_of(node), numbers_of(other)
+        for key in sorted(mine.keys() | wanted.keys()):
+            default = _DEFAULT_ATTRIBUTES.get(key)
+            here, there = mine.get(key, default), wanted.get(key, default)
+            if here is not None and there is not None and not np.isclose(here, there, rtol=1e-3, atol=0):
+                yield f"{name} has {key} {here:g}, the source gives {there:g}"
+
+
+def _wiring(ours: _Graph, theirs: _Graph) -> Iterator[str]:
+    """What each operator of a layer reads: a lost bias, or another layer's cache, computes on without complaint."""
+    mine, wanted = _reads(ours), _reads(theirs)
+    for name, sources in wanted.items():
+        if name not in mine:
+            yield f"{name} is missing"
+        elif mine[name] != sources:
+            here, there = next(pair for pair in zip_longest(mine[name], sources) if pair[0] != pair[1])
+            yield f"{name} reads {here or 'nothing'}, the source gives {there or 'nothing'}"
+
+
+def _reads(graph: _Graph) -> dict[str, list[str]]:
+    """Where the inputs of each operator in the layers come from; of a product only what is multiplied."""
+    makers = {name: node for node in graph.nodes.values() for name in node.output if node.op_type != "Constant"}
+
+    def origin(name: str) -> str:
+        node = makers.get(name)
+        while node is not None and node.op_type == "Cast":
+            name = node.input[0]
+            node = makers.get(name)
+        if node is None:
+            return _untyped(name)
+        return f"{_part(node)}:{list(node.output).index(name)}"
+
+    return {
+        _part(node): [origin(name) for name in (node.input[:1] if node.op_type in _PRODUCTS else _trimmed(node))]
+        for node in graph.nodes.values()
+        if _LAYERS in node.name and node.op_type not in ("Cast", "Constant")
+    }
+
+
+def _part(node: Any) -> str:
+    """The name of an operator, whatever its weights are stored in."""
+    return node.name.rpartition("/")[0] if node.op_type in (*_PRODUCTS, *_LOOKUPS) else str(node.name)
+
+
+def _trimmed(node: Any) -> list[str]:
+    names = list(node.input)
+    while names and not names[-1]:
+        names.pop()
+    return names
+
+
+def _matrices(ours: _Graph, theirs: _Graph) -> Iterator[str]:
+    wanted = theirs.products
+    for layer, node in ours.products.items():
+        other = wanted.get(layer)
+        if other is None or other.op_type != "MatMul":
+            continue
+        source = np.asarray(theirs.array(other.input[1]), dtype=np.float32)
+        if node.op_type == "MatMul":
+            problem = _float_problem(ours.array(node.input[1]), source, type_of(ours.tensors[node.input[1]]))
+        elif node.op_type == "MatMulNBits" and not any(node.input[4:5]):
+            problem = _rounding_problem(ours, node, source.T)
+        else:
+            continue
+        if problem:
+            yield f"the weights of {layer} are not the source's: {problem}"
+
+
+def _rounding_problem(graph: _Graph, node: Any, source: Array) -> str | None:
+    steps, scales = _unpacked(graph, node)
+    rows, blocks, block_size = steps.shape
+    padded = np.zeros((rows, blocks * block_size), dtype=np.float32)
+    if source.shape[0] != rows or source.shape[1] > padded.shape[1]:
+        return f"they are {rows} x {padded.shape[1]}, the source's {source.shape[0]} x {source.shape[1]}"
+    padded[:, : source.shape[1]] = source
+    wanted = padded.reshape(steps.shape)
+    found = steps * scales
+    found.reshape(rows, -1)[:, source.shape[1] :] = 0  # what fills up the last block is never read
+    error, unit = found - wanted, np.abs(scales)
+    worst = float(np.sqrt(np.mean(np.square(np.divide(error, unit, out=_beyond(error), where=unit > 0)))))
+    if not worst <= _MOST_STEPS:
+        return f"off by {worst:.2g} steps of quantisation, where rounding costs {_MOST_STEPS} at most"
+    length = float((found * wanted).sum(dtype=np.float64) / max(np.square(wanted).sum(dtype=np.float64), 1e-30))
+    return None if abs(length - 1) <= _SHRINKAGE else f"{length:.3f} times as large"
+
+
+def _beyond(error: Array) -> Array:
+    """What an error counts where the scale is 0: nothing where there is none."""
+    return np.where(error == 0, 0, np.inf).astype(np.float32)
+
+
+def _unpacked(graph: _Graph, node: Any) -> tuple[Array, Array]:
+    """Weights in steps of their scales, [rows, blocks, block size], and the scales, [rows, blocks, 1]."""
+    numbers = numbers_of(node)
+    bits, rows = int(numbers.get("bits", 4)), int(numbers["N"])
+    block_size = int(numbers["block_size"])
+    blocks = -(-int(numbers["K"]) // block_size)
+    packed = graph.array(node.input[1]).reshape(rows, blocks, -1).view(np.uint8)
+    scales = np.asarray(graph.array(node.input[2]), dtype=np.float32).reshape(rows, blocks, 1)
+    zero: Any = 1 << (bits - 1)
+    if len(node.input) > 3 and node.input[3]:
+        stored = graph.array(node.input[3])
+        zero = _parted(stored.reshape(rows, -1), bits)[:, :blocks] if stored.dtype == np.uint8 else stored
+        zero = np.asarray(zero, dtype=np.float32).reshape(rows, blocks, 1)
+    return _parted(packed, bits).astype(np.float32) - zero, scales
+
+
+def _parted(packed: npt.NDArray[Any], bits: int) -> npt.NDArray[Any]:
+    """The numbers that bytes hold, the lowest bits first."""
+    shifts = np.arange(0, 8, bits, dtype=np.uint8)
+    parts = (packed[..., None] >> shifts) & ((1 << bits) - 1)
+    return parts.reshape(*packed.shape[:-1], -1)
+
+
+def _others(ours: _Graph, theirs: _Graph, context_length: int) -> Iterator[str]:
+    """Norms, biases and embeddings, which are stored unquantised if both graphs have them by one name."""
+    matrices = {node.input[1] for node in theirs.products.values()}
+    for name, tensor in theirs.tensors.items():
+        if name in matrices or type_of(tensor) not in _FLOAT_TOLERANCE:
+            continue
+        if name not in ours.tensors:
+            if not name.endswith("embed_tokens.weight") and name.startswith("model."):
+                yield f"{name} is missing"
+        elif name.startswith(_ROTARY):
+            rows = int(ours.tensors[name].dims[0])
+            if rows < context_length:
+                yield f"{name} ends after {rows} positions, the context has {context_length}"
+        else:
+            problem = _float_problem(ours.array(name), theirs.array(name), type_of(ours.tensors[name]))
+            if problem:
+                yield f"{name} is not the source's: {problem}"
+
+
+def _float_problem(found: npt.NDArray[Any], wanted: npt.NDArray[Any], kind: str) -> str | None:
+    if found.shape != wanted.shape or kind not in _FLOAT_TOLERANCE:
+        return f"{kind} {list(found.shape)}, the source's are {list(wanted.shape)}"
+    mine, theirs = np.asarray(found, dtype=np.float32), np.asarray(wanted, dtype=np.float32)
+    is_far = ~(np.abs(mine - theirs) <= _FLOAT_TOLERANCE[kind] * np.abs(theirs) + _SMALLEST)
+    if not is_far.any():
+        return None
+    at = tuple(int(place) for place in np.argwhere(is_far)[0])
+    return f"{int(is_far.sum())} of {is_far.size} values, {mine[at]:.4g} for {theirs[at]:.4g} at {list(at)}"
