@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from harness.store import default_cache
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status: 0 well, 1 something failed, 2 it could not be tried."""
+    _tolerate_narrow_output()
     parser = _parser()
     given, rest = parser.parse_known_args(arguments)
     if rest and given.command not in ("run", "toolchain"):
@@ -94,6 +96,13 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("report", help="show the tables of a stored run")
     command.add_argument("run", nargs="?", type=Path, default=REPOSITORY / "results" / "latest", help="run folder")
     return parser
+
+
+def _tolerate_narrow_output() -> None:
+    """Where the terminal's encoding lacks a character of a message, another one is shown instead of a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _named(text: str) -> str:

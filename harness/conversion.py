@@ -9,7 +9,7 @@ from typing import TypedDict
 
 from harness.child import Notify, silent
 from harness.delivery import deliver, require_place
-from harness.errors import ArtifactError, ConfigError, GateError
+from harness.errors import ArtifactError, ConfigError, ConversionError, GateError
 from harness.measure.fidelity import convert_with_witnesses, measure_graph
 from harness.model.artifact import Artifact
 from harness.model.convert import adopt, convert
@@ -114,7 +114,14 @@ def run_request(request: Request, *, cache: Path, notify: Notify = silent) -> Co
     _refuse_idle_options(request)
     toolchain = ToolchainOnDemand(cache=cache, python=request.python, notify=notify)
     job = _Job(request=request, cache=cache, toolchain=toolchain, notify=notify)
-    return job.adopt() if request.is_converted else job.make()
+    try:
+        return job.adopt() if request.is_converted else job.make()
+    except OSError as error:
+        raise ConversionError(
+            f"a file cannot be read or written: {error.strerror or error}",
+            where=str(error.filename or cache),
+            next_step="if it is in the cache, remove it, free some space, or set SLM_GATE_CACHE to another folder",
+        ) from error
 
 
 class _Places(TypedDict):

@@ -1,3 +1,4 @@
+import io
 import json
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from harness.report.conversion import Outcome
 from harness.report.record import build_record, save_record
 from tests.model.conftest import write_artifact
 from tests.report.test_record import REQUIRED, tell
+
+DEMO_MODEL = Path(__file__).resolve().parent.parent / "fixtures" / "data" / "demo" / "model"
 
 
 @pytest.fixture
@@ -105,6 +108,27 @@ def test_what_is_not_so_is_not_shown_as_so(tmp_path, capsys):
     assert cli.main(["inspect", str(write_artifact(tmp_path / "made", symmetric=False))]) == 0
     rows = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line[:1].strip())
     assert (rows["symmetries"], rows["has_shared_embeddings"]) == ("no", "no")
+
+
+def test_a_cache_that_is_no_folder_is_one_clear_message(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SLM_GATE_CACHE", str(tmp_path / "file"))
+    out = tmp_path / "out"
+    assert cli.main(["convert", str(DEMO_MODEL), "--variants", "int8", "--out", str(out)]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("slm-gate: a file cannot be read or written: ")
+    assert str(tmp_path / "file") in told
+
+
+def test_a_narrow_terminal_gets_other_characters_instead_of_a_traceback(monkeypatch):
+    narrow = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", narrow)
+    monkeypatch.setattr(
+        cli, "run_request", lambda *_, notify, **__: notify("reading \u2603") or Conversion(outcomes={}, source=None)
+    )
+    assert cli.main(["convert", ".", "--out", "out"]) == 0
+    narrow.flush()
+    assert b"reading ?" in narrow.buffer.getvalue()
 
 
 def test_an_unknown_option_is_refused(capsys):
