@@ -278,9 +278,16 @@ class GraphFidelity:
             raise MeasureError(
                 f"{self.artifact.variant} is not its source rounded: {'; '.join(told)}",
                 where=str(self.artifact.path),
-                next_step="convert it again from the source as it is now; weights that were rescaled or trained on "
-                "while they were quantised cannot be proved",
+                next_step=self._way_out(),
             )
+
+    def _way_out(self) -> str:
+        if self.artifact.is_adopted:
+            return (
+                "convert it again from the source as it is now; weights that were rescaled or trained on while they "
+                "were quantised cannot be proved"
+            )
+        return "remove this folder and convert again; if it stays so, the recipe does not suit the model"
 
 
 def require_same_function(witness: Fidelity, where: str) -> None:

@@ -113,16 +113,16 @@ def test_an_adopted_folder_with_another_rope_theta_is_refused(run, other_theta, 
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_a_bias_that_int4_hides_is_missed(run, converted, tiny_source, tmp_path):
-    folder = Path(shutil.copytree(converted["int4"].path, tmp_path / "biased"))
+def test_a_norm_that_int4_hides_is_told(run, converted, tiny_source, tmp_path):
+    folder = Path(shutil.copytree(converted["int4"].path, tmp_path / "changed"))
     model = onnx.load(str(folder / "model.onnx"))
-    bias = next(tensor for tensor in model.graph.initializer if tensor.name.endswith("0.attn.qkv_proj.Add.bias"))
-    bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + np.float32(0.01), bias.name))
+    norm = next(tensor for tensor in model.graph.initializer if tensor.name == "model.layers.1.input_layernorm.weight")
+    norm.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(norm) * np.float32(1.01), norm.name))
     (folder / "model.onnx.data").unlink()
     onnx.save(model, str(folder / "model.onnx"), save_as_external_data=True, location="model.onnx.data")
     status, _, told = run(folder, "--source", tiny_source.path)
     assert status == 1
-    assert "biased is not its source rounded: model.layers.0.attn.qkv_proj.Add.bias is not the source's" in told
+    assert "changed is not its source rounded: model.layers.1.input_layernorm.weight is not the source's" in told
 
 
 def rewrite_weights(source, folder, change):

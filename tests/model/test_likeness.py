@@ -97,7 +97,9 @@ class Model:
         (folder / "genai_config.json").write_text(json.dumps(self.settings))
         (folder / "tokenizer.json").write_text(json.dumps(self.tokenizer))
         facts = SimpleNamespace(model_file="model.onnx", context_length=CONTEXT, weights_per_bits={4: 1})
-        return SimpleNamespace(variant="theirs", path=folder, facts=facts, recipe=SimpleNamespace(olive_config=None))
+        return SimpleNamespace(
+            variant="theirs", path=folder, facts=facts, recipe=SimpleNamespace(olive_config=None), is_adopted=True
+        )
 
 
 @pytest.fixture
