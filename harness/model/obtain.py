@@ -117,6 +117,12 @@ def _base_of(adapter: Path, *, is_named: bool) -> str | None:
     base = settings.get("base_model_name_or_path")
     if not isinstance(base, str) or not base:
         raise SourceError("the adapter does not name its base model", where=where)
+    if Path(base).expanduser().resolve() == adapter.resolve():
+        raise SourceError(
+            "the adapter names itself as its base model",
+            where=where,
+            next_step="name the base: slm-gate convert BASE --adapter ADAPTER",
+        )
     beside = adapter / base
     return str(beside) if beside.is_dir() else base
 

@@ -45,7 +45,8 @@ def merge(job: dict[str, Any]) -> dict[str, Any]:
     copy_settings(base, target)
     copy_settings(adapter, target)
     settings = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
-    changes = read_changes(load_file(adapter / "adapter_model.safetensors"), scale_of(settings))
+    scale = scale_of(settings)
+    changes = read_changes(load_file(adapter / "adapter_model.safetensors"), scale, settings["r"])
     for file in sorted(base.glob("model*.safetensors")):
         with safe_open(file, "pt") as stream:
             tensors = {name: changed(name, stream.get_tensor(name), changes) for name in stream.keys()}  # noqa: SIM118
@@ -64,21 +65,28 @@ def copy_settings(folder: Path, target: Path) -> None:
 
 def scale_of(settings: dict[str, Any]) -> float:
     """How strongly the adapter counts."""
-    rank = settings["r"]
+    rank = settings.get("r")
+    if not isinstance(rank, int) or rank < 1 or not isinstance(settings.get("lora_alpha"), int | float):
+        raise JobError(f"the adapter has rank {rank} and lora_alpha {settings.get('lora_alpha')}, which is no LoRA")
     return float(settings["lora_alpha"] / (math.sqrt(rank) if settings.get("use_rslora") else rank))
 
 
-def read_changes(tensors: dict[str, Any], scale: float) -> dict[str, Any]:
+def read_changes(tensors: dict[str, Any], scale: float, rank: int) -> dict[str, Any]:
     """For each changed tensor of the base, a function from the old value to the new one."""
     changes: dict[str, Any] = {}
     for name, tensor in tensors.items():
         plain = name.removeprefix(PREFIX)
         if plain.endswith(".lora_A.weight"):
             module = plain.removesuffix(".lora_A.weight")
-            up = tensors[f"{PREFIX}{module}.lora_B.weight"]
+            up = tensors.get(name.replace(".lora_A.", ".lora_B."))
+            if up is None:
+                raise JobError(f"the adapter has {name} and no lora_B to it")
+            if not tensor.shape[0] == up.shape[1] == rank:
+                raise JobError(f"the adapter says rank {rank}, and its {name} has {tensor.shape[0]} of {up.shape[1]}")
             changes[f"{module}.weight"] = (tensor, up, scale)
         elif plain.endswith(".lora_B.weight"):
-            continue
+            if name.replace(".lora_B.", ".lora_A.") not in tensors:
+                raise JobError(f"the adapter has {name} and no lora_A to it")
         elif ".lora_" in plain:
             raise JobError(f"the adapter's {name} cannot be merged here; merge it with peft")
         else:
@@ -91,6 +99,11 @@ def changed(name: str, tensor: Any, changes: dict[str, Any]) -> Any:
     change = changes.pop(name, None)
     if change is None:
         return tensor
+    shape = (change[1].shape[0], change[0].shape[1]) if isinstance(change, tuple) else tuple(change.shape)
+    if tuple(tensor.shape) != shape:
+        raise JobError(
+            f"the adapter was trained on another base: {name} is {list(tensor.shape)}, its change {list(shape)}"
+        )
     if not isinstance(change, tuple):
         return change.to(tensor.dtype).contiguous()
     down, up, scale = change

@@ -4,13 +4,14 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from harness.child import silent
 from harness.errors import ChildError, SourceError
 from harness.model import obtain as module
 from harness.model.obtain import obtain_base, obtain_source
-from harness.model.source_worker import JobError, read_changes, scale_of
+from harness.model.source_worker import JobError, changed, read_changes, scale_of
 from harness.model.toolchain import PINS, Toolchain
 from tests.model.conftest import write_safetensors
 
@@ -153,10 +154,39 @@ def test_the_strength_of_an_adapter():
 
 
 def test_what_an_adapter_changes():
-    prefix = "base_model.model."
+    prefix, down, up = "base_model.model.", np.zeros((4, 8)), np.zeros((6, 4))
     changes = read_changes(
-        {f"{prefix}l.q.lora_A.weight": "A", f"{prefix}l.q.lora_B.weight": "B", f"{prefix}lm_head.weight": "H"}, 2.0
+        {f"{prefix}l.q.lora_A.weight": down, f"{prefix}l.q.lora_B.weight": up, f"{prefix}lm_head.weight": "H"}, 2.0, 4
     )
-    assert changes == {"l.q.weight": ("A", "B", 2.0), "lm_head.weight": "H"}
-    with pytest.raises(JobError, match="lora_embedding_A"):
-        read_changes({f"{prefix}e.lora_embedding_A": "A"}, 2.0)
+    assert changes == {"l.q.weight": (down, up, 2.0), "lm_head.weight": "H"}
+    with pytest.raises(JobError, match="the adapter was trained on another base"):
+        changed("l.q.weight", np.zeros((6, 9)), changes)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "told"),
+    [
+        ({"l.q.lora_A.weight": (4, 8), "l.q.lora_B.weight": (6, 4)}, "says rank 8, and its .* has 4 of 4"),
+        ({"l.q.lora_A.weight": (8, 8), "l.q.lora_B.weight": (6, 4)}, "says rank 8, and its .* has 8 of 4"),
+        ({"l.q.lora_A.weight": (8, 8)}, "no lora_B to it"),
+        ({"l.q.lora_B.weight": (6, 8)}, "no lora_A to it"),
+        ({"e.lora_embedding_A": (8, 8)}, "cannot be merged here"),
+    ],
+)
+def test_an_adapter_that_contradicts_itself_is_refused(shapes, told):
+    tensors = {f"base_model.model.{name}": np.zeros(shape) for name, shape in shapes.items()}
+    with pytest.raises(JobError, match=told):
+        read_changes(tensors, 2.0, 8)
+
+
+@pytest.mark.parametrize("settings", [{"r": 0, "lora_alpha": 8}, {"r": 4}, {"lora_alpha": 8}])
+def test_an_adapter_without_rank_or_strength_is_refused(settings):
+    with pytest.raises(JobError, match="which is no LoRA"):
+        scale_of(settings)
+
+
+def test_an_adapter_that_names_itself_as_its_base_is_refused(adapter, tmp_path):
+    file = adapter / "adapter_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "base_model_name_or_path": str(adapter)}))
+    with pytest.raises(SourceError, match="names itself"):
+        obtain_source(str(adapter), cache=tmp_path / "cache", toolchain=TOOLCHAIN)
