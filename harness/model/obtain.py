@@ -133,7 +133,7 @@ def _merged(adapter: Path, base: Source, cache: Path, toolchain: Callable[[], To
         raise SourceError("the adapter has no adapter_model.safetensors", where=str(adapter))
     read_shapes(weights)
     own = [file for file in adapter.iterdir() if file.is_file() and file.suffix in (".json", ".jinja", ".safetensors")]
-    key = digest_of(["merged-1", base.digest, digest_files(adapter, own)])[:32]
+    key = digest_of(["merged-2", base.digest, digest_files(adapter, own)])[:32]
     folder = cache / "merged" / key
 
     def build(aside: Path) -> Mapping[str, Any]:
