@@ -77,6 +77,12 @@ def _parser() -> argparse.ArgumentParser:
         f"int4:block_size=128:symmetric=false (default: {DEFAULT_VARIANTS})",
     )
     command.add_argument("--out", type=_named_path, metavar="DIR", help="folder that gets one folder per variant")
+    command.add_argument(
+        "--transformed",
+        action="store_true",
+        help="the ONNX folder's weights were rescaled or trained on while they were quantised (AWQ, QAT): they are not "
+        "held against the source's one by one",
+    )
     command.add_argument("--no-fidelity", action="store_true", help="do not measure divergence from the source")
     command.add_argument(
         "--toolchain", type=_named_path, metavar="PYTHON", help="an existing interpreter with the packages"
@@ -140,6 +146,7 @@ def _convert(given: argparse.Namespace) -> int:
         adapter=given.adapter,
         base=given.base,
         source=given.source,
+        is_transformed=given.transformed,
         with_fidelity=not given.no_fidelity,
         python=given.toolchain,
     )

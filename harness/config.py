@@ -70,6 +70,10 @@ class VariantSettings(Settings):
     artifact: Path | None = None
     """An ONNX folder that is converted already; nothing is converted then, everything is proved."""
 
+    transformed: bool = False
+    """Whether an artifact's weights were rescaled or trained on while they were quantised (AWQ, QAT): its divergence is
+    judged then, and its weights are not held against the source's one by one."""
+
     precision: Literal["int4", "int8", "fp16", "fp32"] | None = None
     """What the graph must be; follows from a recipe, if the passes of an Olive file show it."""
 
@@ -97,6 +101,8 @@ class VariantSettings(Settings):
             raise ValueError("give exactly one of recipe and artifact")
         if self.precision is None and self.artifact is not None:
             raise ValueError("give precision: it does not follow from an artifact")
+        if self.transformed and self.artifact is None:
+            raise ValueError("transformed is for artifacts: what is converted here is only rounded")
         return self
 
 

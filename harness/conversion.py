@@ -49,6 +49,9 @@ class Request:
     source: str | None = None
     """What a folder that is converted already was converted from."""
 
+    is_transformed: bool = False
+    """Whether a folder's weights were rescaled or trained on while they were quantised."""
+
     with_fidelity: bool = True
     """Whether divergence from the source is measured."""
 
@@ -211,7 +214,9 @@ class _Job:
     def _fidelity(self, made: Artifact, results: Mapping[str, Artifact | GateError], evidence: Evidence) -> Outcome:
         if not self.request.with_fidelity:
             return Outcome(result=made)
-        found = measure_graph(made, results, evidence, log=self._log(made.variant), **self._places)
+        transformed = self.request.is_transformed
+        log = self._log(made.variant)
+        found = measure_graph(made, results, evidence, log=log, is_transformed=transformed, **self._places)
         found.require()
         return Outcome(result=made, fidelity=found)
 
@@ -244,9 +249,11 @@ class _Job:
 def _refuse_idle_options(request: Request) -> None:
     """An option that would have no effect is a misunderstanding."""
     to_source = "say --source MODEL: what the folder was converted from"
+    to_folder = "it is for a folder that is converted already, with --source MODEL"
     idle = [
         ("--variants", request.variants, request.is_converted, "leave it out: MODEL is converted already"),
         ("--source", request.source, not request.is_converted, "leave it out: MODEL itself is the source"),
+        ("--transformed", request.is_transformed or None, request.source is None, to_folder),
         ("--adapter", request.adapter, request.source_spec is None, to_source),
         ("--base", request.base, request.source_spec is None, to_source),
         ("--base", request.base, not request.with_fidelity, "leave out --no-fidelity: the base is told by divergence"),

@@ -63,6 +63,7 @@ def test_a_missing_run_is_one_clear_message(tmp_path, capsys):
         (["convert", ".", "--base", "b", "--no-fidelity", "--out", "out"], "--base would have no effect"),
         (["convert", "made", "--variants", "int4"], "--variants would have no effect"),
         (["convert", "made", "--base", "b"], "--base would have no effect"),
+        (["convert", "made", "--transformed"], "--transformed would have no effect"),
         (["convert", "made", "--adapter", "a"], "--adapter would have no effect"),
         (["convert", "made", "--source", "made"], "already converted, not a source model"),
     ],

@@ -60,6 +60,7 @@ FAULTS = {
     "limit without reason": ('reason = "a user notices"', "", "reason: is missing", 19),
     "limit with two bounds": ("max = 1.0", "max = 1.0\nmin = 0.0", "exactly one of min and max", 19),
     "artifact without precision": ('precision = "int8"', "", "give precision", 15),
+    "transformed, and made here": ("recipe = ", "transformed = true\nrecipe = ", "transformed is for artifacts", 8),
     "wrong type": ("max = 1.0", 'max = "fast"', "valid number", 20),
     "not TOML": ("[model]", "[model", "not valid TOML", None),
 }

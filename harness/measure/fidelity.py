@@ -114,6 +114,7 @@ def measure_graph(
     toolchain: Callable[[], Toolchain],
     notify: Notify = silent,
     log: Path,
+    is_transformed: bool = False,
 ) -> GraphFidelity:
     """An artifact's fidelity beside that of its witness, which is looked up in `artifacts`.
 
@@ -146,7 +147,12 @@ def measure_graph(
             raise
         return GraphFidelity(artifact=artifact, found=found, witness=None, witness_found=None, no_witness=error.what)
     return GraphFidelity(
-        artifact=artifact, found=found, witness=witness, witness_found=witness_found, source=evidence.source.path
+        artifact=artifact,
+        found=found,
+        witness=witness,
+        witness_found=witness_found,
+        source=evidence.source.path,
+        is_transformed=is_transformed,
     )
 
 
@@ -216,6 +222,9 @@ class GraphFidelity:
     source: Path | None = None
     """The source model's folder."""
 
+    is_transformed: bool = False
+    """Whether more was done to its weights than rounding, by the user's own word."""
+
     @property
     def is_compared(self) -> bool:
         """Whether its weights can be held against the witness's one by one."""
@@ -273,7 +282,9 @@ class GraphFidelity:
         """
         if self.witness is None or self.artifact.recipe.olive_config is not None:
             return
-        told = differences_from_witness(self.artifact, self.witness, self.source or self.witness.path)
+        told = differences_from_witness(
+            self.artifact, self.witness, self.source or self.witness.path, is_transformed=self.is_transformed
+        )
         if told:
             raise MeasureError(
                 f"{self.artifact.variant} is not its source rounded: {'; '.join(told)}",
@@ -284,8 +295,8 @@ class GraphFidelity:
     def _way_out(self) -> str:
         if self.artifact.is_adopted:
             return (
-                "convert it again from the source as it is now; weights that were rescaled or trained on while they "
-                "were quantised cannot be proved"
+                "convert it again from the source as it is now; if its weights were rescaled or trained on while they "
+                "were quantised (AWQ, QAT), say so: transformed = true in gate.toml, --transformed here"
             )
         return "remove this folder and convert again; if it stays so, the recipe does not suit the model"
 

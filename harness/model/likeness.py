@@ -8,6 +8,7 @@ quantisation: stored values but for rounding, what operators are told, and what 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -31,6 +32,9 @@ _SHRINKAGE = 0.03
 """How far the weights may be longer or shorter than the source's as a whole: rounding does not know up from down."""
 
 _FLOAT_TOLERANCE = {"float16": 2e-3, "bfloat16": 1.6e-2, "float32": 1e-5}
+_PIECE = 1 << 22
+"""Weights that are unpacked in one go, so that little memory is taken."""
+
 _SMALLEST = 1e-6
 """Half precision flushes what is smaller."""
 
@@ -80,8 +84,12 @@ def is_named_alike(one: Artifact, other: Artifact) -> bool:
     return bool(mine) and mine == theirs
 
 
-def differences_from_witness(artifact: Artifact, witness: Artifact, source: Path) -> list[str]:
+def differences_from_witness(
+    artifact: Artifact, witness: Artifact, source: Path, *, is_transformed: bool = False
+) -> list[str]:
     """One sentence for everything in which an artifact is not what its witness is, but for rounding and packing.
+
+    Where weights were rescaled or trained on (`is_transformed`), only settings and tokenizer are compared.
 
     Layers are only compared where both graphs call them the same. A tokenizer may be as it is in the `source`'s
     folder, or as transformers writes it. At most a few sentences for each kind of thing.
@@ -90,7 +98,7 @@ def differences_from_witness(artifact: Artifact, witness: Artifact, source: Path
         ArtifactError: a graph, its data or its settings cannot be read.
     """
     kinds = [_settings(artifact.path, witness.path), _tokenizer(artifact.path, (source, witness.path))]
-    if is_named_alike(artifact, witness):
+    if not is_transformed and is_named_alike(artifact, witness):
         ours, theirs = _open(artifact), _open(witness)
         kinds += [
             _attributes(ours, theirs),
@@ -252,21 +260,25 @@ def _matrices(ours: _Graph, theirs: _Graph) -> Iterator[str]:
 
 
 def _rounding_problem(graph: _Graph, node: Any, source: Array) -> str | None:
-    steps, scales = _unpacked(graph, node)
-    rows, blocks, block_size = steps.shape
-    padded = np.zeros((rows, blocks * block_size), dtype=np.float32)
-    if source.shape[0] != rows or source.shape[1] > padded.shape[1]:
-        return f"they are {rows} x {padded.shape[1]}, the source's {source.shape[0]} x {source.shape[1]}"
-    padded[:, : source.shape[1]] = source
-    wanted = padded.reshape(steps.shape)
-    found = steps * scales
-    found.reshape(rows, -1)[:, source.shape[1] :] = 0  # what fills up the last block is never read
-    error, unit = found - wanted, np.abs(scales)
-    worst = float(np.sqrt(np.mean(np.square(np.divide(error, unit, out=_beyond(error), where=unit > 0)))))
-    if not worst <= _MOST_STEPS:
-        return f"off by {worst:.2g} steps of quantisation, where rounding costs {_MOST_STEPS} at most"
-    length = float((found * wanted).sum(dtype=np.float64) / max(np.square(wanted).sum(dtype=np.float64), 1e-30))
-    return None if abs(length - 1) <= _SHRINKAGE else f"{length:.3f} times as large"
+    weights = _unpacked(graph, node)
+    rows, blocks, block_size = weights.shape
+    if source.shape[0] != rows or not 0 <= blocks * block_size - source.shape[1] < block_size:
+        return f"they are {rows} x {blocks * block_size}, the source's {source.shape[0]} x {source.shape[1]}"
+    squares, product, length = 0.0, 0.0, 0.0
+    for start in range(0, rows, max(1, _PIECE // source.shape[1])):
+        piece = slice(start, start + max(1, _PIECE // source.shape[1]))
+        found, unit = weights.values(piece, source.shape[1])
+        wanted = source[piece]
+        error = found - wanted
+        steps = np.divide(error, unit, out=_beyond(error), where=unit > 0)
+        squares += float(np.square(steps).sum(dtype=np.float64))
+        product += float((found * wanted).sum(dtype=np.float64))
+        length += float(np.square(wanted).sum(dtype=np.float64))
+    off = math.sqrt(squares / source.size)
+    if not off <= _MOST_STEPS:
+        return f"off by {off:.2g} steps of quantisation, where rounding costs {_MOST_STEPS} at most"
+    share = product / max(length, 1e-30)
+    return None if abs(share - 1) <= _SHRINKAGE else f"{share:.3f} times as large"
 
 
 def _beyond(error: Array) -> Array:
@@ -274,20 +286,51 @@ def _beyond(error: Array) -> Array:
     return np.where(error == 0, 0, np.inf).astype(np.float32)
 
 
-def _unpacked(graph: _Graph, node: Any) -> tuple[Array, Array]:
-    """Weights in steps of their scales, [rows, blocks, block size], and the scales, [rows, blocks, 1]."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Packed:
+    """A quantised matrix as it is stored."""
+
+    bits: int
+    packed: npt.NDArray[np.uint8]
+    """[rows, blocks, bytes of a block]"""
+
+    scales: Array
+    """[rows, blocks, 1]"""
+
+    zeros: Array
+    """The same, or one for all."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Rows, blocks in a row, weights in a block."""
+        rows, blocks, size = self.packed.shape
+        return rows, blocks, size * 8 // self.bits
+
+    def values(self, rows: slice, width: int) -> tuple[Array, Array]:
+        """Weights of some rows, and the step that each could be off by; what fills up the last block is left out."""
+        scales = self.scales[rows]
+        zeros = self.zeros[rows] if self.zeros.shape[0] > 1 else self.zeros
+        found = (_parted(self.packed[rows], self.bits).astype(np.float32) - zeros) * scales
+        units = np.broadcast_to(np.abs(scales), found.shape)
+        count = found.shape[0]
+        return found.reshape(count, -1)[:, :width], units.reshape(count, -1)[:, :width]
+
+
+def _unpacked(graph: _Graph, node: Any) -> _Packed:
     numbers = numbers_of(node)
     bits, rows = int(numbers.get("bits", 4)), int(numbers["N"])
-    block_size = int(numbers["block_size"])
-    blocks = -(-int(numbers["K"]) // block_size)
-    packed = graph.array(node.input[1]).reshape(rows, blocks, -1).view(np.uint8)
-    scales = np.asarray(graph.array(node.input[2]), dtype=np.float32).reshape(rows, blocks, 1)
-    zero: Any = 1 << (bits - 1)
+    blocks = -(-int(numbers["K"]) // int(numbers["block_size"]))
+    zeros: Any = np.full((1, 1, 1), 1 << (bits - 1))
     if len(node.input) > 3 and node.input[3]:
         stored = graph.array(node.input[3])
-        zero = _parted(stored.reshape(rows, -1), bits)[:, :blocks] if stored.dtype == np.uint8 else stored
-        zero = np.asarray(zero, dtype=np.float32).reshape(rows, blocks, 1)
-    return _parted(packed, bits).astype(np.float32) - zero, scales
+        zeros = _parted(stored.reshape(rows, -1), bits)[:, :blocks] if stored.dtype == np.uint8 else stored
+        zeros = zeros.reshape(rows, blocks, 1)
+    return _Packed(
+        bits=bits,
+        packed=graph.array(node.input[1]).reshape(rows, blocks, -1).view(np.uint8),
+        scales=np.asarray(graph.array(node.input[2]), dtype=np.float32).reshape(rows, blocks, 1),
+        zeros=np.asarray(zeros, dtype=np.float32),
+    )
 
 
 def _parted(packed: npt.NDArray[Any], bits: int) -> npt.NDArray[Any]:

@@ -133,6 +133,11 @@ def remarks(outcomes: Mapping[str, Outcome]) -> list[str]:
     told = [_of_witness(found) for found in measured.values()]
     told += [_of_positions(found) for found in measured.values() if _has_unknown_positions(found)]
     told += [_of_layers(found) for found in measured.values() if _has_unknown_layers(found)]
+    told += [
+        f"{name}: its weights were not compared with the source's one by one (--transformed), only its divergence"
+        for name, found in measured.items()
+        if found.is_transformed
+    ]
     told += [f"{name}: {_of_base(found)}" for name, found in measured.items() if found.found.base_kld_nats is not None]
     return list(dict.fromkeys(told))
 
@@ -164,7 +169,7 @@ def _of_positions(found: GraphFidelity) -> str:
 
 
 def _has_unknown_layers(found: GraphFidelity) -> bool:
-    return found.artifact.is_adopted and found.witness is not None and not found.is_compared
+    return found.artifact.is_adopted and found.witness is not None and not (found.is_transformed or found.is_compared)
 
 
 def _of_layers(found: GraphFidelity) -> str:

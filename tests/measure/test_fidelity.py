@@ -45,7 +45,7 @@ def tables(monkeypatch):
         "witness": {"cos_cache": np.ones((8, 2), np.float32)},
     }
     monkeypatch.setattr(module, "rotary_tables", lambda folder, _file: found[folder])
-    monkeypatch.setattr(module, "differences_from_witness", lambda *_: [])
+    monkeypatch.setattr(module, "differences_from_witness", lambda *_, **__: [])
     return found
 
 

@@ -239,3 +239,24 @@ def test_a_constants_type_is_no_difference_and_its_value_is(tmp_path, witness):
     assert differences_from_witness(scaled(16, "FLOAT16", 0.22), exact, exact.path) == []
     told = differences_from_witness(scaled(16, "FLOAT16", 0.44), exact, exact.path)
     assert "value 0.439941, the source gives 0.22" in told[0]
+
+
+def test_weights_that_were_transformed_by_the_users_word_are_left_to_divergence(tmp_path, witness):
+    model = Model(4)
+    changed(NORM, lambda values: values * 1.5)(model)
+    made = model.save(tmp_path / "made")
+    assert differences_from_witness(made, witness, witness.path, is_transformed=True) == []
+    assert differences_from_witness(made, witness, witness.path) != []
+    set_to("model", "pad_token_id", value=2)(model)
+    settings = differences_from_witness(model.save(tmp_path / "other"), witness, witness.path, is_transformed=True)
+    assert "pad_token_id 2" in settings[0]
+
+
+@pytest.mark.parametrize("pieces", [1, 7])
+def test_matrices_are_unpacked_in_pieces(tmp_path, witness, monkeypatch, pieces):
+    monkeypatch.setattr("harness.model.likeness._PIECE", WIDTH * ROWS // pieces)
+    plant, told = FAULTS["zero points off by one"]
+    model = Model(4, symmetric=False)
+    assert differences_from_witness(model.save(tmp_path / "healthy"), witness, witness.path) == []
+    plant(model)
+    assert told in differences_from_witness(model.save(tmp_path / "made"), witness, witness.path)[0]

@@ -10,6 +10,7 @@ from harness.errors import ArtifactError, ConversionError
 from harness.model.artifact import Artifact
 from harness.model.convert import adopt, convert
 from harness.model.facts import precision_of
+from harness.model.likeness import differences_from_witness
 from harness.model.recipe import load_recipe
 from harness.model.toolchain import quiet_environment
 from tests.model.conftest import auto_opt_command, find_models
@@ -117,16 +118,18 @@ def optioned(tiny_source, toolchain, tmp_path_factory):
     """The outcome of every option of the built-in recipes, made by one worker."""
     recipes = {name: load_recipe(precision, **options) for name, (precision, options) in OPTIONS.items()}
     recipes["int4 k_quant_last"] = load_recipe("int4", algorithm="k_quant_last")
+    recipes["fp32"] = load_recipe("fp32")
     cache = tmp_path_factory.mktemp("options")
     return convert(tiny_source, recipes, cache=cache, toolchain=toolchain, notify=print)
 
 
 @pytest.mark.parametrize("name", [name for name in OPTIONS if name != "int4 k_quant"])
-def test_every_option_has_the_effect_that_was_asked_for(optioned, name):
+def test_every_option_has_the_effect_that_was_asked_for_and_no_other(optioned, tiny_source, name):
     result = optioned[name]
     assert isinstance(result, Artifact), result
     stated = OPTIONS[name][1]
     assert all(getattr(result.recipe, option) == value for option, value in stated.items())
+    assert differences_from_witness(result, optioned["fp32"], tiny_source.path) == []
 
 
 def test_an_algorithm_that_makes_the_same_as_another_is_told(optioned):
@@ -152,8 +155,9 @@ def built(tiny_source, toolchain, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", BUILT)
-def test_the_serving_runtimes_own_builder_is_a_second_way(built, name):
+def test_the_serving_runtimes_own_builder_is_a_second_way(built, tiny_source, name):
     artifact = built[name]
     assert isinstance(artifact, Artifact), artifact
     assert precision_of(artifact.facts) == BUILT[name][0]
+    assert differences_from_witness(artifact, built["fp32"], tiny_source.path) == []
     assert artifact.peak_rss_bytes is None or artifact.peak_rss_bytes > 100e6
