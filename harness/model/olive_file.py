@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from harness.config import did_you_mean
 from harness.errors import ConfigError
 
 WHOLE_ROW = -1
@@ -20,6 +21,14 @@ _BUILDER_OPTIONS = {
 }
 _NEWER_NAMES = {name.removeprefix("int4_"): option for name, option in _BUILDER_OPTIONS.items()}
 """What newer builders call them; an older one reads past them, so the graph is held against them."""
+
+_EXTRA_OPTIONS = {
+    *_BUILDER_OPTIONS, *_NEWER_NAMES, "disable_qkv_fusion", "enable_cuda_graph", "enable_webgpu_graph",
+    "exclude_embeds", "exclude_lm_head", "hf_remote", "hf_token", "include_hidden_states", "int4_nodes_to_exclude",
+    "int4_op_types_to_quantize", "num_hidden_layers", "prune_lm_head", "qmoe_block_size", "shared_embeddings",
+    "use_8bits_moe", "use_cuda_bf16", "use_qdq", "use_webgpu_fp32",
+}  # fmt: skip
+"""What the builder of onnxruntime-genai 0.13 and 0.14 reads; Olive hands on whatever it is given."""
 
 _QUANTIZER_OPTIONS = {
     "group_size": "block_size",
@@ -74,6 +83,7 @@ def asked_in(path: Path) -> dict[str, Any]:
         ConfigError: the file is useless, or an option has a value that it cannot have, or two different ones.
     """
     config = read_olive_file(path)
+    _check_known(config, path)
     asked: dict[str, _Statement] = {}
     for statement in _statements(config):
         _check(statement, path)
@@ -120,6 +130,25 @@ def _stated(options: Mapping[str, Any], names: Mapping[str, str], owner: str) ->
             continue
         is_number = _TYPES[option] is int and isinstance(value, str) and value.removeprefix("-").isdigit()
         yield _Statement(option, int(value) if is_number else value, name, owner)
+
+
+def _check_known(config: Mapping[str, Any], path: Path) -> None:
+    if (config.get("input_model") or {}).get("adapter_path"):
+        raise ConfigError(
+            "adapter_path in input_model cannot be: the adapter is merged before Olive sees the model",
+            where=str(path),
+            next_step="name it as `adapter` in [model], or with --adapter",
+        )
+    for options in _passes(config):
+        extra = options.get("extra_options") or {}
+        unknown = next((name for name in extra if name not in _EXTRA_OPTIONS), None)
+        if str(options.get("type")).lower() == "modelbuilder" and unknown is not None:
+            raise ConfigError(
+                f"{unknown} in extra_options of {options['type']} has no effect: the builder knows no such option"
+                f"{did_you_mean(unknown, _EXTRA_OPTIONS)}",
+                where=str(path),
+                next_step="remove it, or give it its right name",
+            )
 
 
 def _check(statement: _Statement, path: Path) -> None:

@@ -146,6 +146,7 @@ def test_a_block_size_that_would_be_rounded_is_refused(olive_file, name, size):
         ({"int4_accuracy_level": 7}, "accuracy_level = 7 cannot be"),
         ({"int4_algo_config": "awq"}, "algorithm = 'awq' cannot be"),
         ({"algo_config": "k_quant"}, "algo_config = 'k_quant' of ModelBuilder has no effect"),
+        ({"exclude_lm_haed": True}, r"exclude_lm_haed in extra_options of ModelBuilder .* mean 'exclude_lm_head'"),
     ],
 )
 def test_a_value_that_an_option_cannot_have_is_refused(olive_file, options, told):
@@ -174,6 +175,12 @@ def test_an_option_without_effect_on_the_precision_is_refused(olive_file):
     passes = {"b": {"type": "ModelBuilder", "precision": "fp32", "int4_block_size": 64}}
     with pytest.raises(ConfigError, match="block_size does not apply to fp32"):
         load_recipe(olive_file({"passes": passes}))
+
+
+def test_an_adapter_that_olive_would_not_merge_is_refused(olive_file):
+    content = {"input_model": {"adapter_path": "lora"}, "passes": {"b": {"type": "ModelBuilder", "precision": "int4"}}}
+    with pytest.raises(ConfigError, match="adapter_path in input_model cannot be"):
+        load_recipe(olive_file(content))
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"passes": {}}'])
