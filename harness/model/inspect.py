@@ -108,10 +108,16 @@ def _branch_constants(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
 
 
 def read_tensor(folder: Path, tensor: onnx.TensorProto) -> npt.NDArray[Any]:
-    """The values of a stored tensor; the graph is left as it is."""
+    """The values of a stored tensor, mapped from the disk where that can be; the graph is left as it is."""
     import onnx
 
     if _is_external(tensor):
+        _check_external_data(folder, [tensor])
+        kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+        if 8 * kind.itemsize == _bits(tensor) and math.prod(tensor.dims) and tensor.dims:
+            entries = {entry.key: entry.value for entry in tensor.external_data}
+            start = int(entries.get("offset", 0))
+            return np.memmap(folder / entries["location"], kind, "r", offset=start, shape=tuple(tensor.dims))
         inner = onnx.TensorProto()
         inner.CopyFrom(tensor)
         _take_in(folder, inner)

@@ -260,3 +260,16 @@ def test_matrices_are_unpacked_in_pieces(tmp_path, witness, monkeypatch, pieces)
     assert differences_from_witness(model.save(tmp_path / "healthy"), witness, witness.path) == []
     plant(model)
     assert told in differences_from_witness(model.save(tmp_path / "made"), witness, witness.path)[0]
+
+
+def test_a_number_that_half_precision_cannot_hold_is_told(tmp_path):
+    def large(bits):
+        model = Model(bits)
+        values = np.full_like(model.tensors[NORM], 1.0, dtype=np.float32)
+        values[3] = 1e5
+        with np.errstate(over="ignore"):
+            model.tensors[NORM] = values.astype(model.tensors[NORM].dtype)
+        return model.save(tmp_path / str(bits))
+
+    exact = large(32)
+    assert "inf for 1e+05 at [3]" in differences_from_witness(large(16), exact, exact.path)[0]
