@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from threading import Lock
 
@@ -267,10 +268,16 @@ def _require_obedience(
 
 
 def _template_problems(folder: Path, source: Source) -> list[str]:
-    wanted = chat_templates(source.path)[:1]
-    if not wanted or all(text == wanted[0] for text in chat_templates(folder)):
+    wanted = next(iter(chat_templates(source.path)), None)
+    other = next((text for text in chat_templates(folder) if text != wanted), None)
+    if wanted is None or other is None:
         return []
-    return ["chat template: it is not the source's, so questions would be put to the model in another form"]
+    at = next(place for place, (one, two) in enumerate(zip_longest(wanted, other)) if one != two)
+    before, theirs, ours = wanted[max(0, at - 24) : at], wanted[at : at + 16], other[at : at + 16]
+    return [
+        "chat template: it is not the source's, so questions would be put to the model in another form: "
+        f"after {before!r} the source has {theirs!r}, the artifact {ours!r}"
+    ]
 
 
 def _require_space(source: Source, variants: int, folder: Path) -> None:

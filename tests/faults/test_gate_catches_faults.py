@@ -101,7 +101,7 @@ def test_shuffled_weights_of_one_layer(gate, copy):
 def test_a_prompt_template_without_its_assistant_newline(gate, copy):
     folder = copy()
     plant.drop_the_assistants_newline(folder)
-    assert_red(gate(adopted(folder), "test_deployment.py"), "assistant turn opens without its newline")
+    assert_red(gate(adopted(folder), "test_deployment.py"), "chat template: it is not the source's", "assistant")
 
 
 def test_a_foundry_prompt_template_without_its_assistant_newline(gate, copy):
