@@ -200,7 +200,7 @@ def _make_and_finish(
             if key not in finishing and order.is_made:
                 finishing[key] = submit(order, None)
 
-    crashed = run_olive(evidence.source, list(orders.values()), evidence, toolchain, hear, timeout_s)
+    crashed = run_olive(list(orders.values()), evidence, toolchain, hear, timeout_s)
     for key, order in orders.items():
         if key not in finishing:
             finishing[key] = submit(order, crashed.get(key))

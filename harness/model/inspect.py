@@ -108,21 +108,25 @@ def _branch_constants(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
 
 
 def read_tensor(folder: Path, tensor: onnx.TensorProto) -> npt.NDArray[Any]:
-    """The values of a stored tensor, mapped from the disk where that can be; the graph is left as it is."""
+    """The values of a stored tensor, mapped from the disk where that can be; the graph is left as it is.
+
+    onnx's own loader refuses files with several links, which every artifact has while Foundry Local serves it.
+    """
     import onnx
 
-    if _is_external(tensor):
-        _check_external_data(folder, [tensor])
-        kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-        if 8 * kind.itemsize == _bits(tensor) and math.prod(tensor.dims) and tensor.dims:
-            entries = {entry.key: entry.value for entry in tensor.external_data}
-            start = int(entries.get("offset", 0))
-            return np.memmap(folder / entries["location"], kind, "r", offset=start, shape=tuple(tensor.dims))
-        inner = onnx.TensorProto()
-        inner.CopyFrom(tensor)
-        _take_in(folder, inner)
-        tensor = inner
-    return np.asarray(onnx.numpy_helper.to_array(tensor))
+    if not _is_external(tensor):
+        return np.asarray(onnx.numpy_helper.to_array(tensor))
+    _check_external_data(folder, [tensor])
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    file, start, length = folder / entries["location"], int(entries.get("offset", 0)), _stored_bytes(tensor)
+    kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    if 8 * kind.itemsize == _bits(tensor) and length and tensor.dims:
+        return np.memmap(file, kind, "r", offset=start, shape=tuple(tensor.dims))
+    inner = onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+    with file.open("rb") as stream:
+        stream.seek(start)
+        inner.raw_data = stream.read(length)
+    return np.asarray(onnx.numpy_helper.to_array(inner))
 
 
 def type_of(tensor: onnx.TensorProto) -> str:
@@ -140,22 +144,6 @@ def numbers_of(node: onnx.NodeProto) -> dict[str, float]:
         held = onnx.numpy_helper.to_array(stored)
         values["value"] = float(held.item()) if held.size == 1 else None
     return {name: value for name, value in values.items() if isinstance(value, int | float)}
-
-
-def _take_in(folder: Path, tensor: onnx.TensorProto) -> None:
-    """Put a tensor's external data into it.
-
-    onnx's own loader refuses files with several links, which every artifact has while Foundry Local serves it.
-    """
-    import onnx
-
-    _check_external_data(folder, [tensor])
-    entries = {entry.key: entry.value for entry in tensor.external_data}
-    with (folder / entries["location"]).open("rb") as stream:
-        stream.seek(int(entries.get("offset", 0)))
-        tensor.raw_data = stream.read(int(entries.get("length", -1)))
-    tensor.data_location = onnx.TensorProto.DEFAULT
-    del tensor.external_data[:]
 
 
 def _read_settings(folder: Path) -> dict[str, Any]:

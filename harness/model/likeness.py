@@ -80,7 +80,11 @@ class _Graph:
 
 def is_named_alike(one: Artifact, other: Artifact) -> bool:
     """Whether two graphs call their layers the same, so that these can be compared."""
-    mine, theirs = ({layer for layer in _open(each).products if _LAYERS in layer} for each in (one, other))
+    return _are_named_alike(_open(one), _open(other))
+
+
+def _are_named_alike(one: _Graph, other: _Graph) -> bool:
+    mine, theirs = ({layer for layer in graph.products if _LAYERS in layer} for graph in (one, other))
     return bool(mine) and mine == theirs
 
 
@@ -98,15 +102,20 @@ def differences_from_witness(
         ArtifactError: a graph, its data or its settings cannot be read.
     """
     kinds = [_settings(artifact.path, witness.path), _tokenizer(artifact.path, (source, witness.path))]
-    if not is_transformed and is_named_alike(artifact, witness):
-        ours, theirs = _open(artifact), _open(witness)
-        kinds += [
-            _attributes(ours, theirs),
-            _wiring(ours, theirs),
-            _matrices(ours, theirs),
-            _others(ours, theirs, artifact.facts.context_length or 0),
-        ]
+    if not is_transformed:
+        kinds += _of_graphs(_open(artifact), _open(witness), artifact.facts.context_length or 0)
     return [sentence for kind in kinds for sentence in _first(kind)]
+
+
+def _of_graphs(ours: _Graph, theirs: _Graph, context_length: int) -> list[Iterator[str]]:
+    if not _are_named_alike(ours, theirs):
+        return []
+    return [
+        _attributes(ours, theirs),
+        _wiring(ours, theirs),
+        _matrices(ours, theirs),
+        _others(ours, theirs, context_length),
+    ]
 
 
 def _first(sentences: Iterator[str], count: int = 2) -> list[str]:

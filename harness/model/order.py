@@ -39,7 +39,6 @@ class Order:
 
 
 def run_olive(
-    source: Source,
     orders: list[Order],
     evidence: Evidence,
     toolchain: Toolchain,
@@ -54,7 +53,7 @@ def run_olive(
     waiting = orders
     while waiting:
         try:
-            _run_worker(source, waiting, evidence, toolchain, notify, timeout_s)
+            _run_worker(waiting, evidence, toolchain, notify, timeout_s)
             return crashed
         except ChildError as error:
             unfinished = [order for order in waiting if not order.is_made]
@@ -67,14 +66,13 @@ def run_olive(
 
 
 def _run_worker(
-    source: Source,
     orders: list[Order],
     evidence: Evidence,
     toolchain: Toolchain,
     notify: Notify,
     timeout_s: float,
 ) -> None:
-    log = orders[0].log.with_suffix(".worker.log")
+    source, log = evidence.source, orders[0].log.with_suffix(".worker.log")
     place = orders[0].work / "evidence"
     parts = evidence.job(evidence.missing(), place)
     variants = {
