@@ -21,6 +21,15 @@ MIB = 2**20
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's /proc")
 
 
+SCHEDULER_TICK_S = 0.01
+"""The kernel books a running thread's CPU time at its ticks, of which the slowest kernels make 100 a second."""
+
+
+def assert_possible(result: ResourceResult) -> None:
+    """The CPU time is that of all threads, and not more than the CPUs had; a measured span may be shorter than a tick."""
+    assert 0 < result.cpu_s <= result.logical_cpus * (result.wall_s + SCHEDULER_TICK_S)
+
+
 def child_result(**changes: Any) -> dict[str, Any]:
     sample = {"wall_s": 2.0, "cpu_s": 1.0, "rss_bytes": 250 * MIB, "tokens": 10}
     later = {"wall_s": 5.0, "cpu_s": 6.0, "rss_bytes": 260 * MIB, "tokens": 20}
@@ -118,7 +127,7 @@ class TestStubbedChild:
         stub_session("[sum(range(100_000)) for _ in range(60)]")
         busy = self.measure(tmp_path)
         assert busy.cpu_s > 0.05
-        assert 0 < busy.cpu_utilization <= 1.05
+        assert_possible(busy)
 
     def test_waiting_is_not_cpu_time(self, stub_session, tmp_path):
         stub_session("time.sleep(0.1)", at_start="import time")
@@ -190,6 +199,6 @@ class TestRealModel:
         assert resources.peak_rss_bytes >= 0.98 * max([*samples, resources.rss_after_load_bytes])
 
     def test_cpu_use_is_a_share_of_the_machine(self, resources):
-        assert 0 < resources.cpu_utilization <= 1.05
+        assert_possible(resources)
         assert resources.cpu_seconds_per_token > 0
         assert 4 <= resources.tokens <= 64
