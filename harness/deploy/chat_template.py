@@ -15,6 +15,7 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from harness.errors import DeployError
+from harness.model.chat_templates import chat_templates
 
 Message = Mapping[str, str]
 """One turn of a conversation: `{"role": "user", "content": "..."}`."""
@@ -23,17 +24,18 @@ _SPECIAL_TOKENS: Final = ("bos_token", "eos_token", "pad_token", "unk_token", "s
 
 
 class ChatTemplate:
-    """The chat template of a model folder: `chat_template.jinja`, or what `tokenizer_config.json` has.
+    """The chat template of a model folder, wherever in it that is kept.
 
     Raises:
         DeployError: the folder has no chat template, or one that is not valid Jinja.
+        ArtifactError: a file that may hold one cannot be read.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         config = _read_json(folder / "tokenizer_config.json")
         self.special_tokens = dict(_special_tokens(config))
-        self.source = _source(folder, config)
+        self.source = _source(folder)
         self.uses_date = False
         try:
             self._template = _environment(self._now).from_string(self.source)
@@ -110,20 +112,15 @@ def _raise_exception(message: str) -> NoReturn:
     raise TemplateError(message)
 
 
-def _source(folder: Path, config: dict[str, Any]) -> str:
-    file = folder / "chat_template.jinja"
-    if file.is_file():
-        return file.read_text(encoding="utf-8")
-    given = config.get("chat_template")
-    if isinstance(given, list):  # several, each with a name
-        given = next((entry.get("template") for entry in given if entry.get("name") == "default"), None)
-    if not isinstance(given, str):
+def _source(folder: Path) -> str:
+    found = chat_templates(folder)
+    if not found:
         raise DeployError(
             "the model has no chat template: neither chat_template.jinja nor one in tokenizer_config.json",
             where=str(folder),
             next_step="save the tokenizer with its chat template and convert the model again",
         )
-    return given
+    return found[0]
 
 
 def _special_tokens(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
