@@ -29,8 +29,8 @@ ORDER = (
 HEAVY = ("foundry_local_sdk", "memray", "onnx")
 OF_THE_TOOLCHAIN = {"olive", "torch", "transformers"}
 SCRIPTS = {
-    "amendments", "builder_worker", "evidence_worker", "lean", "olive_worker", "reference_worker", "shared_source",
-    "source_worker",
+    "amendments", "builder_worker", "evidence_worker", "lean", "merge_worker", "olive_worker", "reference_worker",
+    "shared_source",
 }  # fmt: skip
 """What runs in the toolchain, which has those packages and not the harness."""
 

@@ -22,10 +22,10 @@ from harness.model.artifact import Artifact
 from harness.model.convert import convert
 from harness.model.evidence import Evidence
 from harness.model.facts import precision_of
-from harness.model.likeness import differences_from_witness, is_named_alike
+from harness.model.likeness import Likeness, compare_with_witness
 from harness.model.probe import prove, runtime_version
 from harness.model.recipe import Backend, Recipe, load_recipe
-from harness.model.rotary import rotary_tables, table_difference
+from harness.model.source import Source
 from harness.model.toolchain import Toolchain, ToolchainProvider
 from harness.runtime.genai import GenaiSession
 from harness.runtime.session import ScoringSession
@@ -44,6 +44,8 @@ _TABLE_TOLERANCE = 2e-3
 """Half precision keeps cosines to 5e-4; another theta differs by more than 1."""
 
 _FORMAT = 2
+_LIKENESS_FORMAT = 1
+"""Both count up when what was kept must be measured again."""
 
 
 def witness_name(backend: Backend) -> str:
@@ -105,6 +107,15 @@ class Fidelity:
         return (self.short_kld_nats + self.long_kld_nats) / 2
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Witness:
+    """The same model converted without quantisation, and what a variant has in common with it."""
+
+    path: Path
+    found: Fidelity
+    likeness: Likeness
+
+
 def measure_graph(
     artifact: Artifact,
     artifacts: Mapping[str, Artifact | GateError],
@@ -138,22 +149,19 @@ def measure_graph(
         prove(artifact.path, log=log, tokens=evidence.tokens_file())
     found = measure(artifact)
     try:
-        witness = _required(artifacts[witness_name(artifact.recipe.backend)])
-        witness_found = measure(witness)
+        made = _required(artifacts[witness_name(artifact.recipe.backend)])
+        witness_found = measure(made)
         if artifact.is_adopted:
-            require_same_function(witness_found, str(witness.path))
+            require_same_function(witness_found, str(made.path))
     except GateError as error:
         if not artifact.is_adopted:
             raise
-        return GraphFidelity(artifact=artifact, found=found, witness=None, witness_found=None, no_witness=error.what)
-    return GraphFidelity(
-        artifact=artifact,
-        found=found,
-        witness=witness,
-        witness_found=witness_found,
-        source=evidence.source.path,
-        is_transformed=is_transformed,
+        return GraphFidelity(artifact=artifact, found=found, witness=None, no_witness=error.what)
+    likeness = measure_likeness(
+        artifact, made, evidence.source, cache=cache, notify=notify, is_transformed=is_transformed
     )
+    witness = Witness(path=made.path, found=witness_found, likeness=likeness)
+    return GraphFidelity(artifact=artifact, found=found, witness=witness, is_transformed=is_transformed)
 
 
 def _required(result: Artifact | GateError) -> Artifact:
@@ -182,6 +190,34 @@ def measure_fidelity(
     return Fidelity(**json.loads((folder / "fidelity.json").read_text(encoding="utf-8")))
 
 
+def measure_likeness(
+    artifact: Artifact,
+    witness: Artifact,
+    source: Source,
+    *,
+    cache: Path,
+    notify: Notify = silent,
+    is_transformed: bool = False,
+) -> Likeness:
+    """What an artifact has in common with its witness, from the cache or compared now.
+
+    Passes of the user's own may do more to weights than round them, and set what the runtime is told.
+    """
+    is_bound = artifact.recipe.olive_config is None
+    key = digest_of([_LIKENESS_FORMAT, artifact.digest, witness.digest, source.digest, is_transformed, is_bound])
+    folder = cache / "likeness" / key
+
+    def build(aside: Path) -> dict[str, str]:
+        notify(f"{artifact.variant}: comparing its weights with the source's")
+        found = compare_with_witness(artifact, witness, source.path, is_transformed=is_transformed, is_bound=is_bound)
+        (aside / "likeness.json").write_text(json.dumps(asdict(found)), encoding="utf-8")
+        return {"variant": artifact.variant}
+
+    build_once(folder, build)
+    kept = json.loads((folder / "likeness.json").read_text(encoding="utf-8"))
+    return Likeness(**{**kept, "differences": tuple(kept["differences"])})
+
+
 def compare_with_evidence(session: ScoringSession, evidence: Evidence) -> Fidelity:
     """A short and a long prefill, held against the source's and the base's logits.
 
@@ -207,66 +243,44 @@ def compare_with_evidence(session: ScoringSession, evidence: Evidence) -> Fideli
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphFidelity:
-    """A variant's fidelity beside its witness's, the same model converted without quantisation."""
+    """A variant's fidelity beside its witness's."""
 
     artifact: Artifact
     found: Fidelity
-    witness: Artifact | None
+    witness: Witness | None
     """None for what was converted elsewhere, of a model that cannot be converted rightly here."""
-
-    witness_found: Fidelity | None
 
     no_witness: str | None = None
     """Why there is no witness."""
 
-    source: Path | None = None
-    """The source model's folder."""
-
     is_transformed: bool = False
     """Whether more was done to its weights than rounding, by the user's own word."""
-
-    @property
-    def is_compared(self) -> bool:
-        """Whether its weights can be held against the witness's one by one."""
-        return self.witness is not None and is_named_alike(self.artifact, self.witness)
-
-    @property
-    def rotary_difference(self) -> float | None:
-        """Largest difference of variant's and witness's rotary tables; None where there are none to compare.
-
-        Raises:
-            ArtifactError: they cannot be read.
-        """
-        if self.witness is None:
-            return None
-        mine, theirs = (rotary_tables(one.path, one.facts.model_file) for one in (self.artifact, self.witness))
-        return table_difference(mine, theirs)
 
     def as_dict(self) -> dict[str, Any]:
         """All of it as plain JSON values, for the record."""
         return {
             "variant": asdict(self.found),
-            "witness": asdict(self.witness_found) if self.witness_found else None,
+            "witness": asdict(self.witness.found) if self.witness else None,
             "no_witness": self.no_witness,
-            "rotary_difference": self.rotary_difference,
+            "rotary_difference": self.witness.likeness.rotary_difference if self.witness else None,
         }
 
     def require(self) -> None:
-        """The witness computes what the source does, the variant shares its positions, and it is the fine-tune.
+        """The witness computes what the source does, the variant is the witness rounded, and it is the fine-tune.
 
         Raises:
             MeasureError: the first of these that is not so.
         """
         if precision_of(self.artifact.facts) == "fp32":
             require_same_function(self.found, str(self.artifact.path))
-        if self.witness is not None and self.witness_found is not None:
-            require_same_function(self.witness_found, str(self.witness.path))
-            self._require_same_positions()
-            self._require_likeness()
+        if self.witness is not None:
+            require_same_function(self.witness.found, str(self.witness.path))
+            self._require_likeness(self.witness.likeness)
         require_fine_tune(self.found, self.artifact)
 
-    def _require_same_positions(self) -> None:
-        difference = self.rotary_difference
+    def _require_likeness(self, likeness: Likeness) -> None:
+        """The variant has the witness's positions, weights and settings: divergence hides what int4 costs."""
+        difference = likeness.rotary_difference
         if difference is not None and not difference <= _TABLE_TOLERANCE:
             raise MeasureError(
                 f"{self.artifact.variant} encodes positions otherwise than its source: its rotary tables differ by up "
@@ -274,20 +288,9 @@ class GraphFidelity:
                 where=str(self.artifact.path),
                 next_step="convert it again from the source as it is now",
             )
-
-    def _require_likeness(self) -> None:
-        """The variant has the witness's weights and settings but for rounding: divergence hides what int4 costs.
-
-        Passes of the user's own may do more to weights than round them.
-        """
-        if self.witness is None or self.artifact.recipe.olive_config is not None:
-            return
-        told = differences_from_witness(
-            self.artifact, self.witness, self.source or self.witness.path, is_transformed=self.is_transformed
-        )
-        if told:
+        if likeness.differences:
             raise MeasureError(
-                f"{self.artifact.variant} is not its source rounded: {'; '.join(told)}",
+                f"{self.artifact.variant} is not its source rounded: {'; '.join(likeness.differences)}",
                 where=str(self.artifact.path),
                 next_step=self._way_out(),
             )

@@ -180,7 +180,12 @@ def _make_missing(
     finally:
         for key in orders:
             store.clear_workspaces(key)
-    return {variant: _renamed(made[key], variant) for variant, (_, key) in wanted.items()}
+    return {variant: _renamed(_root_cause(made[key], evidence), variant) for variant, (_, key) in wanted.items()}
+
+
+def _root_cause(made: Artifact | GateError, evidence: Evidence) -> Artifact | GateError:
+    """A model that not even transformers can run is the reason for whatever a converter says of it."""
+    return evidence.problem or made if isinstance(made, ConversionError) else made
 
 
 def _make_and_finish(

@@ -119,6 +119,11 @@ class Evidence:
             return None
         return np.asarray(np.load(self._root / self._parts[name].key / "logits.npy", mmap_mode="r"))
 
+    @property
+    def problem(self) -> SourceError | None:
+        """Why transformers cannot run the source; None while nothing is known against it."""
+        return self._problems.get("logits")
+
     def missing(self) -> list[str]:
         """Names of the parts that are not in the cache, or damaged there."""
         return [name for name, part in self._parts.items() if read_proved(self._root / part.key) is None]

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from harness.errors import ArtifactError
 from harness.model.artifact import Artifact
 from harness.model.inspect import numbers_of, read_graph, read_tensor, type_of
+from harness.model.rotary import rotary_tables, table_difference
 
 Array = npt.NDArray[np.float32]
 
@@ -78,9 +79,45 @@ class _Graph:
         }
 
 
-def is_named_alike(one: Artifact, other: Artifact) -> bool:
-    """Whether two graphs call their layers the same, so that these can be compared."""
-    return _are_named_alike(_open(one), _open(other))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Likeness:
+    """How an artifact's graph and settings compare with its witness's."""
+
+    rotary_difference: float | None
+    """Largest difference of their rotary tables; None where there are none to compare."""
+
+    is_named_alike: bool
+    """Whether both call their layers the same, so that these can be held against each other."""
+
+    differences: tuple[str, ...]
+    """A sentence for everything in which one is not the other, but for rounding and packing; a few of each kind."""
+
+
+def compare_with_witness(
+    artifact: Artifact, witness: Artifact, source: Path, *, is_transformed: bool = False, is_bound: bool = True
+) -> Likeness:
+    """Hold an artifact against its witness: its settings and tokenizer, and every layer that both call the same.
+
+    A tokenizer may be as it is in the `source`'s folder, or as transformers writes it. Where weights were rescaled or
+    trained on (`is_transformed`), they are not compared; where even settings are the user's (not `is_bound`), nothing
+    is but the rotary tables.
+
+    Raises:
+        ArtifactError: a graph, its data or its settings cannot be read.
+    """
+    ours, theirs = _open(artifact), _open(witness)
+    named_alike = _are_named_alike(ours, theirs)
+    kinds: list[Iterator[str]] = []
+    if is_bound:
+        kinds += [_settings(artifact.path, witness.path), _tokenizer(artifact.path, (source, witness.path))]
+    if is_bound and named_alike and not is_transformed:
+        kinds += _of_graphs(ours, theirs, artifact.facts.context_length or 0)
+    tables = (rotary_tables(one.path, one.facts.model_file) for one in (artifact, witness))
+    return Likeness(
+        rotary_difference=table_difference(*tables),
+        is_named_alike=named_alike,
+        differences=tuple(sentence for kind in kinds for sentence in _first(kind)),
+    )
 
 
 def _are_named_alike(one: _Graph, other: _Graph) -> bool:
@@ -88,28 +125,7 @@ def _are_named_alike(one: _Graph, other: _Graph) -> bool:
     return bool(mine) and mine == theirs
 
 
-def differences_from_witness(
-    artifact: Artifact, witness: Artifact, source: Path, *, is_transformed: bool = False
-) -> list[str]:
-    """One sentence for everything in which an artifact is not what its witness is, but for rounding and packing.
-
-    Where weights were rescaled or trained on (`is_transformed`), only settings and tokenizer are compared.
-
-    Layers are only compared where both graphs call them the same. A tokenizer may be as it is in the `source`'s
-    folder, or as transformers writes it. At most a few sentences for each kind of thing.
-
-    Raises:
-        ArtifactError: a graph, its data or its settings cannot be read.
-    """
-    kinds = [_settings(artifact.path, witness.path), _tokenizer(artifact.path, (source, witness.path))]
-    if not is_transformed:
-        kinds += _of_graphs(_open(artifact), _open(witness), artifact.facts.context_length or 0)
-    return [sentence for kind in kinds for sentence in _first(kind)]
-
-
 def _of_graphs(ours: _Graph, theirs: _Graph, context_length: int) -> list[Iterator[str]]:
-    if not _are_named_alike(ours, theirs):
-        return []
     return [
         _attributes(ours, theirs),
         _wiring(ours, theirs),

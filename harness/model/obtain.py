@@ -9,21 +9,13 @@ from typing import Any
 
 from harness.child import Notify, run_job, silent
 from harness.errors import ChildError, SourceError
-from harness.model.source import (
-    Source,
-    digest_files,
-    is_adapter,
-    is_hub_id,
-    locate,
-    not_downloaded,
-    read_json,
-    resolve_source,
-)
+from harness.model.hub import download
+from harness.model.source import Source, digest_files, is_adapter, locate, read_json, resolve_source
 from harness.model.toolchain import Toolchain, quiet_environment
 from harness.model.weights import read_shapes
 from harness.store import build_once, digest_of
 
-WORKER = Path(__file__).with_name("source_worker.py")
+WORKER = Path(__file__).with_name("merge_worker.py")
 _UNSUPPORTED = ("use_dora", "fan_in_fan_out", "rank_pattern", "alpha_pattern", "lora_bias", "target_parameters")
 
 
@@ -39,7 +31,7 @@ def obtain_source(
 ) -> Source:
     """`resolve_source`, after a download (hub id) or a merge (LoRA adapter) where one is needed.
 
-    `toolchain` is called only for those two. With `adapter`, `spec` is the base that it is merged into; an adapter
+    `toolchain` is called only for a merge. With `adapter`, `spec` is the base that it is merged into; an adapter
     given as `spec` names its base itself.
 
     Raises:
@@ -49,7 +41,7 @@ def obtain_source(
     def resolve(place: str) -> Source:
         return resolve_source(place, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
 
-    folder = _local(adapter or spec, cache, toolchain, notify)
+    folder = _local(adapter or spec, cache, notify)
     if not is_adapter(folder):
         if adapter is not None:
             raise SourceError("this is no LoRA adapter: it has no adapter_config.json", where=str(folder))
@@ -86,15 +78,15 @@ def obtain_base(
     """
     known = base or (spec if adapter else None)
     if known is None:
-        folder = _local(spec, cache, toolchain, notify)
+        folder = _local(spec, cache, notify)
         known = _base_of(folder, is_named=True) if is_adapter(folder) else None
     if known is None:
         return None
     return obtain_source(known, cache=cache, toolchain=toolchain, notify=notify, trust_remote_code=trust_remote_code)
 
 
-def _local(spec: str, cache: Path, toolchain: Callable[[], Toolchain], notify: Notify) -> Path:
-    return locate(spec) or _download(spec, cache, toolchain(), notify)
+def _local(spec: str, cache: Path, notify: Notify) -> Path:
+    return locate(spec) or download(spec, logs=cache / "logs", notify=notify)
 
 
 def _base_of(adapter: Path, *, is_named: bool) -> str | None:
@@ -138,33 +130,14 @@ def _merged(adapter: Path, base: Source, cache: Path, toolchain: Callable[[], To
 
     def build(aside: Path) -> Mapping[str, Any]:
         notify(f"merging the adapter {adapter.name} into {base.path.name}")
-        job = {"op": "merge", "base": str(base.path), "adapter": str(adapter), "target": str(aside / "model")}
-        return _work(job, toolchain(), cache / "logs" / f"merge-{key[:12]}.log", notify, offline=True)
+        job = {"base": str(base.path), "adapter": str(adapter), "target": str(aside / "model")}
+        log = cache / "logs" / f"merge-{key[:12]}.log"
+        try:
+            return run_job(
+                toolchain().command(WORKER), job, log=log, timeout_s=7200, notify=notify, env=quiet_environment()
+            )
+        except ChildError as error:
+            raise SourceError(error.what, where=error.where, next_step=error.next_step) from error
 
     build_once(folder, build)
     return folder / "model"
-
-
-def _download(spec: str, cache: Path, toolchain: Toolchain, notify: Notify) -> Path:
-    assert is_hub_id(spec)
-    notify(f"downloading {spec}")
-    log = cache / "logs" / f"download-{spec.replace('/', '--')}.log"
-    try:
-        result = _work({"op": "download", "id": spec}, toolchain, log, notify, offline=False)
-    except SourceError as error:
-        raise not_downloaded(spec, error.what) from error
-    return Path(result["folder"])
-
-
-def _work(job: dict[str, Any], toolchain: Toolchain, log: Path, notify: Notify, *, offline: bool) -> dict[str, Any]:
-    try:
-        return run_job(
-            toolchain.command(WORKER),
-            job,
-            log=log,
-            timeout_s=7200,
-            notify=notify,
-            env=quiet_environment(offline=offline),
-        )
-    except ChildError as error:
-        raise SourceError(error.what, where=error.where, next_step=error.next_step) from error

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.errors import SourceError
+from harness.model.hub import find_snapshot, is_hub_id, not_downloaded
 from harness.model.weights import Weights, find_weights, require_finite
 from harness.store import sha256_of
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _SMALL_FILES = (
     "config.json",
     "generation_config.json",
@@ -125,10 +123,10 @@ def locate(spec: str) -> Path | None:
             where=spec,
             next_step="give the folder that save_pretrained wrote",
         )
-    return _hub_snapshot(spec)
+    return find_snapshot(spec)
 
 
-def needs_toolchain(spec: str) -> bool:
+def must_be_obtained(spec: str) -> bool:
     """Whether `spec` must first be downloaded or merged; `obtain_source` does both, `resolve_source` neither."""
     folder = locate(spec)
     return folder is None or is_adapter(folder)
@@ -137,21 +135,6 @@ def needs_toolchain(spec: str) -> bool:
 def is_adapter(folder: Path) -> bool:
     """Whether a folder holds a LoRA adapter and no whole model."""
     return (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file()
-
-
-def is_hub_id(spec: str) -> bool:
-    """Whether `spec` is shaped like `organisation/name`."""
-    return _HUB_ID.fullmatch(spec) is not None
-
-
-def not_downloaded(spec: str, reason: str = "no copy of it is on this machine") -> SourceError:
-    """The error for a hub id that cannot be had."""
-    return SourceError(
-        f"there is no such folder, and the hub id cannot be used: {reason}",
-        where=spec,
-        next_step="download it on a connected machine (`hf download ORGANISATION/NAME --local-dir FOLDER`), "
-        "copy the folder here, and give the folder",
-    )
 
 
 def digest_files(folder: Path, files: Iterable[Path]) -> str:
@@ -185,18 +168,6 @@ def read_json(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise SourceError(f"{file.name} is not a JSON object", where=str(file), next_step=_SAVE_AGAIN)
     return content
-
-
-def _hub_snapshot(spec: str) -> Path | None:
-    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
-    hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
-    repository = hub / f"models--{spec.replace('/', '--')}"
-    try:
-        revision = (repository / "refs" / "main").read_text(encoding="utf-8").strip()
-    except OSError:
-        return None
-    snapshot = repository / "snapshots" / revision
-    return snapshot if (snapshot / "config.json").is_file() else None
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

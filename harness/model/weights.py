@@ -167,10 +167,17 @@ def _damaged(file: Path, reason: str) -> SourceError:
 
 def _sharded(folder: Path, index: Path) -> Weights:
     try:
-        weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        content = json.loads(index.read_text(encoding="utf-8"))
+        weight_map = content["weight_map"]
         shard_names = sorted(set(weight_map.values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SourceError("the index of the weights is unreadable", where=str(index), next_step=_COPY_AGAIN) from error
+    if "metadata" not in content:
+        raise SourceError(
+            "the index of the weights has no `metadata`, without which transformers does not read it",
+            where=str(index),
+            next_step='save the model again, or put "metadata": {} into that file',
+        )
     shapes: dict[str, tuple[int, ...]] = {}
     files = [index]
     for name in shard_names:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,24 +131,18 @@ def remarks(outcomes: Mapping[str, Outcome]) -> list[str]:
     """What the figures mean: the witness's own divergence, the base's, and what could not be compared."""
     measured = {name: one.fidelity for name, one in outcomes.items() if one.fidelity is not None}
     told = [_of_witness(found) for found in measured.values()]
-    told += [_of_positions(found) for found in measured.values() if _has_unknown_positions(found)]
-    told += [_of_layers(found) for found in measured.values() if _has_unknown_layers(found)]
-    told += [
-        f"{name}: its weights were not compared with the source's one by one (--transformed), only its divergence"
-        for name, found in measured.items()
-        if found.is_transformed
-    ]
+    told += [sentence for found in measured.values() for sentence in _uncompared(found)]
     told += [f"{name}: {_of_base(found)}" for name, found in measured.items() if found.found.base_kld_nats is not None]
     return list(dict.fromkeys(told))
 
 
 def _of_witness(found: GraphFidelity) -> str:
-    if found.witness_found is None:
+    if found.witness is None:
         return (
             f"{found.artifact.variant}: there is no unquantised witness to compare it with, "
             f"only its divergence: {found.no_witness}"
         )
-    near, far = found.witness_found.short_kld_nats, found.witness_found.long_kld_nats
+    near, far = found.witness.found.short_kld_nats, found.witness.found.long_kld_nats
     return (
         f"nats: divergence from the source at the first and the last of {found.found.sequence_tokens} random tokens, "
         "which exaggerate it.\n"
@@ -157,26 +151,22 @@ def _of_witness(found: GraphFidelity) -> str:
     )
 
 
-def _has_unknown_positions(found: GraphFidelity) -> bool:
-    return found.artifact.is_adopted and found.witness is not None and found.rotary_difference is None
-
-
-def _of_positions(found: GraphFidelity) -> str:
-    return (
-        f"{found.artifact.variant}: it stores no rotary tables that could be compared with its source's; "
-        "another rope theta would show in `nats long` only"
-    )
-
-
-def _has_unknown_layers(found: GraphFidelity) -> bool:
-    return found.artifact.is_adopted and found.witness is not None and not (found.is_transformed or found.is_compared)
-
-
-def _of_layers(found: GraphFidelity) -> str:
-    return (
-        f"{found.artifact.variant}: its layers are called otherwise than ModelBuilder calls them, so its weights "
-        "were not compared with the source's one by one, only its divergence"
-    )
+def _uncompared(found: GraphFidelity) -> Iterator[str]:
+    """What could not be held against the source, or was not because the user said so."""
+    name = found.artifact.variant
+    if found.artifact.is_adopted and found.witness is not None:
+        if found.witness.likeness.rotary_difference is None:
+            yield (
+                f"{name}: it stores no rotary tables that could be compared with its source's; "
+                "another rope theta would show in `nats long` only"
+            )
+        if not (found.is_transformed or found.witness.likeness.is_named_alike):
+            yield (
+                f"{name}: its layers are called otherwise than ModelBuilder calls them, so its weights "
+                "were not compared with the source's one by one, only its divergence"
+            )
+    if found.is_transformed:
+        yield f"{name}: its weights were not compared with the source's one by one (--transformed), only its divergence"
 
 
 def _of_base(found: GraphFidelity) -> str:

@@ -1,6 +1,7 @@
 """A wrong graph is told from quantisation, and a base model from its fine-tune."""
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +12,7 @@ from harness.measure import fidelity as module
 from harness.measure.fidelity import (
     Fidelity,
     GraphFidelity,
+    Witness,
     compare_with_evidence,
     convert_with_witnesses,
     measure_graph,
@@ -18,6 +20,7 @@ from harness.measure.fidelity import (
     require_same_function,
     witness_name,
 )
+from harness.model.likeness import Likeness
 from harness.model.recipe import load_recipe
 
 EXACT = Fidelity(
@@ -37,27 +40,12 @@ def artifact(bits=4):
     return SimpleNamespace(variant="int4", path="folder", facts=facts, recipe=recipe, is_adopted=False)
 
 
-@pytest.fixture(autouse=True)
-def tables(monkeypatch):
-    """Rotary tables by folder; equal unless a test says otherwise."""
-    found = {
-        "folder": {"cos_cache": np.ones((4, 2), np.float32)},
-        "witness": {"cos_cache": np.ones((8, 2), np.float32)},
-    }
-    monkeypatch.setattr(module, "rotary_tables", lambda folder, _file: found[folder])
-    monkeypatch.setattr(module, "differences_from_witness", lambda *_, **__: [])
-    return found
+ALIKE = Likeness(rotary_difference=0.0, is_named_alike=True, differences=())
+WITNESS = Witness(path=Path("witness"), found=EXACT, likeness=ALIKE)
 
 
-@pytest.fixture
-def witness():
-    made = artifact(32)
-    made.path = "witness"
-    return made
-
-
-def test_quantisation_loss_alone_passes(witness):
-    GraphFidelity(artifact=artifact(), found=INT4, witness=witness, witness_found=EXACT).require()
+def test_quantisation_loss_alone_passes():
+    GraphFidelity(artifact=artifact(), found=INT4, witness=WITNESS).require()
 
 
 @pytest.mark.parametrize(
@@ -70,24 +58,16 @@ def test_quantisation_loss_alone_passes(witness):
         (float("nan"), float("nan"), 1e-12, "nats from the source"),
     ],
 )
-def test_a_wrong_graph_is_refused_although_nothing_is_quantised(first, short, long, told, witness):
+def test_a_wrong_graph_is_refused_although_nothing_is_quantised(first, short, long, told):
     wrong = replace(EXACT, first_kld_nats=first, short_kld_nats=short, long_kld_nats=long)
     with pytest.raises(MeasureError, match=told):
-        GraphFidelity(artifact=artifact(), found=INT4, witness=witness, witness_found=wrong).require()
+        GraphFidelity(artifact=artifact(), found=INT4, witness=replace(WITNESS, found=wrong)).require()
     with pytest.raises(MeasureError, match=told):
-        GraphFidelity(artifact=artifact(32), found=wrong, witness=None, witness_found=None).require()
+        GraphFidelity(artifact=artifact(32), found=wrong, witness=None).require()
 
 
 def test_the_limit_itself_passes():
     require_same_function(replace(EXACT, short_kld_nats=1e-6, long_kld_nats=1e-6), "here")
-
-
-def test_other_rotary_tables_are_refused(tables, witness):
-    tables["folder"]["cos_cache"] = np.full((4, 2), 0.9, np.float32)
-    with pytest.raises(MeasureError, match=r"differ by up to 0\.1 \(another rope theta"):
-        GraphFidelity(artifact=artifact(), found=INT4, witness=witness, witness_found=EXACT).require()
-    tables["folder"]["cos_cache"] = np.full((4, 2), 0.9995, np.float32)  # half precision
-    GraphFidelity(artifact=artifact(), found=INT4, witness=witness, witness_found=EXACT).require()
 
 
 @pytest.mark.parametrize(
@@ -130,11 +110,12 @@ class Source:
 def measure(monkeypatch, tmp_path):
     """`measure_graph` without models."""
 
-    def run(made, witness, evidence):
+    def run(made, witness, evidence, likeness=ALIKE):
         def looked_up(_open, one, evidence, cache):
             return evidence.found[one.variant]
 
         monkeypatch.setattr(module, "measure_fidelity", looked_up)
+        monkeypatch.setattr(module, "measure_likeness", lambda *_, **__: likeness)
         monkeypatch.setattr(module, "prove", lambda path, log, tokens: evidence.compared.append((path, tokens)))
         return measure_graph(
             made, {witness_name("olive"): witness}, evidence, cache=tmp_path, toolchain=None, log=tmp_path / "log"
@@ -151,14 +132,14 @@ def made_here(is_adopted=False):
 
 def witness_made():
     made = artifact(32)
-    made.variant, made.path = "witness", "witness"
+    made.variant, made.path = "witness", WITNESS.path
     return made
 
 
 def test_a_variant_is_measured_beside_its_witness(measure):
     evidence = Source(int4=INT4, witness=EXACT)
     found = measure(made_here(), witness_made(), evidence)
-    assert (found.found, found.witness_found, found.no_witness) == (INT4, EXACT, None)
+    assert (found.found, found.witness, found.no_witness) == (INT4, WITNESS, None)
     assert evidence.compared == []
 
 
@@ -166,7 +147,7 @@ def test_what_was_converted_elsewhere_must_have_the_sources_token_ids(measure):
     evidence = Source(int4=INT4, witness=EXACT)
     found = measure(made_here(is_adopted=True), witness_made(), evidence)
     assert evidence.compared == [("folder", "tokens.json")]
-    assert found.witness_found == EXACT
+    assert found.witness == WITNESS
 
 
 def test_no_witness_is_an_error_for_what_was_converted_here_only(measure):
@@ -179,10 +160,9 @@ def test_no_witness_is_an_error_for_what_was_converted_here_only(measure):
     assert found.as_dict()["no_witness"] == "Olive wrote no model"
 
 
-def test_a_wrong_witness_says_nothing_against_what_was_converted_elsewhere(measure, tables):
-    tables["folder"]["cos_cache"] = np.zeros((4, 2), np.float32)
+def test_a_wrong_witness_says_nothing_against_what_was_converted_elsewhere(measure):
     evidence = Source(int4=INT4, witness=replace(EXACT, long_kld_nats=0.5))
-    measure(made_here(is_adopted=True), witness_made(), evidence).require()
+    measure(made_here(is_adopted=True), witness_made(), evidence, replace(ALIKE, rotary_difference=0.9)).require()
     with pytest.raises(MeasureError, match="positions are encoded otherwise"):
         measure(made_here(), witness_made(), evidence).require()
 

@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from harness.errors import ConversionError, MeasureError
-from harness.measure.fidelity import GraphFidelity, measure_fidelity, require_same_function
+from harness.measure.fidelity import measure_graph, require_same_function, witness_name
 from harness.model.artifact import Artifact
 from harness.model.convert import convert
 from harness.model.evidence import Evidence
@@ -20,7 +20,6 @@ from harness.model.facts import precision_of
 from harness.model.recipe import load_recipe
 from harness.model.source import resolve_source
 from harness.model.toolchain import quiet_environment
-from harness.runtime.genai import GenaiSession
 from tests.model.conftest import TINY_MODEL
 
 pytestmark = pytest.mark.toolchain
@@ -58,8 +57,10 @@ def outcome(folder, toolchain, tmp_path_factory):
         recipes = {precision: load_recipe(precision, backend=backend) for precision in precisions}
         results = convert(source, recipes, cache=cache, toolchain=toolchain, notify=print, evidence=evidence)
 
+        witness = {witness_name(backend): results["fp32"]}
+
         def measure(artifact):
-            return measure_fidelity(lambda: GenaiSession(artifact.path), artifact, evidence, cache=cache)
+            return measure_graph(artifact, witness, evidence, cache=cache, toolchain=toolchain, log=cache / "log")
 
         found = {precision: measure(one) for precision, one in results.items() if isinstance(one, Artifact)}
         sys.stdout.write(row_of(name, found, precisions))
@@ -71,7 +72,7 @@ def outcome(folder, toolchain, tmp_path_factory):
 def row_of(name, found, precisions):
     """A row for a table in docs/conversion.md; `pytest -rP` shows it."""
     cells = (
-        f"{found[one].short_kld_nats:.0e} / {found[one].long_kld_nats:.0e}" if one in found else "no"
+        f"{found[one].found.short_kld_nats:.0e} / {found[one].found.long_kld_nats:.0e}" if one in found else "no"
         for one in precisions
     )
     return f"| {name} | {' | '.join(cells)} |\n"
@@ -82,10 +83,9 @@ def require_healthy(results, found, precisions):
         artifact = results[precision]
         assert isinstance(artifact, Artifact), artifact
         assert precision_of(artifact.facts) == precision
-        witness = results["fp32"]
-        GraphFidelity(artifact=artifact, found=found[precision], witness=witness, witness_found=found["fp32"]).require()
-        assert found[precision].short_kld_nats < MOST_NATS[precision]
-        assert found[precision].long_kld_nats < MOST_NATS[precision]
+        found[precision].require()
+        assert found[precision].found.short_kld_nats < MOST_NATS[precision]
+        assert found[precision].found.long_kld_nats < MOST_NATS[precision]
 
 
 @pytest.mark.parametrize("name", [*WHOLE, *SCALED])
@@ -102,7 +102,7 @@ def test_the_serving_runtimes_own_builder_makes_the_source(outcome, name):
 @pytest.mark.parametrize("name", ["llama-linear", "qwen3-yarn", "gemma3-linear", "phi3-longrope"])
 def test_the_serving_runtimes_own_builder_stretches_it_too(outcome, name):
     _, found = outcome(name, ("fp32",), backend="genai")
-    require_same_function(found["fp32"], name)
+    require_same_function(found["fp32"].found, name)
 
 
 @pytest.mark.parametrize("backend", ["olive", "genai"])
@@ -133,14 +133,10 @@ def test_a_graph_with_another_rope_theta_is_told_from_quantisation(folder, outco
     right = convert(resolve_source(str(folder / "llama")), recipes, cache=cache, toolchain=toolchain)
     source = resolve_source(str(folder / "llama"))
     evidence = Evidence(source, cache=cache, versions=toolchain.versions, with_logits=True)
-    evidence.ensure(toolchain)
 
     def fidelity(artifact, witness):
-        found, its = (
-            measure_fidelity(lambda one=one: GenaiSession(one.path), one, evidence, cache=cache)
-            for one in (artifact, witness)
-        )
-        return GraphFidelity(artifact=artifact, found=found, witness=witness, witness_found=its)
+        witnesses = {witness_name("olive"): witness}
+        return measure_graph(artifact, witnesses, evidence, cache=cache, toolchain=toolchain, log=cache / "log")
 
     fidelity(right["int4"], right["fp32"]).require()
     with pytest.raises(MeasureError, match=r"unquantised, the converted graph is .* positions are encoded otherwise"):

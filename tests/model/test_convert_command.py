@@ -58,6 +58,17 @@ def test_without_fidelity_nothing_is_measured_and_that_is_said(run, tiny_source,
     assert read_proved(tmp_path / "int8")["fidelity"] is None
 
 
+def test_a_model_that_transformers_cannot_run_is_the_reason_for_all_variants(run, tiny_source, tmp_path):
+    """The converter says something else of each of them."""
+    broken = shutil.copytree(tiny_source.path, tmp_path / "broken")
+    settings = json.loads((broken / "config.json").read_text())
+    (broken / "config.json").write_text(json.dumps({**settings, "hidden_act": "sillu"}))
+    status, _, told = run(broken, "--variants", "int4,int8", "--out", tmp_path / "out")
+    assert status == 1
+    assert "int4, int8: transformers cannot use the model: KeyError: 'sillu'" in told
+    assert told.count("sillu") == 1
+
+
 def test_an_adapter_that_is_in_the_weights_is_told_from_its_base(run, make_adapter, tmp_path):
     status, shown, _ = run(make_adapter(size=0.1), "--variants", "int8", "--out", tmp_path)
     assert status == 0

@@ -9,8 +9,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from harness.errors import MeasureError
-from harness.measure.fidelity import GraphFidelity
-from harness.model.likeness import differences_from_witness, is_named_alike
+from harness.measure.fidelity import GraphFidelity, Witness, measure_likeness
+from harness.model.likeness import compare_with_witness
+from harness.store import sha256_of
 from tests.measure.test_fidelity import EXACT, INT4
 
 WIDTH, ROWS, BLOCK, VOCABULARY, CONTEXT = 64, 32, 32, 16, 8
@@ -98,7 +99,12 @@ class Model:
         (folder / "tokenizer.json").write_text(json.dumps(self.tokenizer))
         facts = SimpleNamespace(model_file="model.onnx", context_length=CONTEXT, weights_per_bits={4: 1})
         return SimpleNamespace(
-            variant="theirs", path=folder, facts=facts, recipe=SimpleNamespace(olive_config=None), is_adopted=True
+            variant="theirs",
+            path=folder,
+            facts=facts,
+            recipe=SimpleNamespace(olive_config=None),
+            is_adopted=True,
+            digest=sha256_of(folder / "model.onnx"),
         )
 
 
@@ -110,8 +116,10 @@ def witness(tmp_path):
 @pytest.mark.parametrize(("bits", "symmetric"), [(4, True), (4, False), (8, True), (8, False), (16, True), (32, True)])
 def test_rounding_is_no_difference(tmp_path, witness, bits, symmetric):
     made = Model(bits, symmetric).save(tmp_path / "made")
-    assert is_named_alike(made, witness)
-    assert differences_from_witness(made, witness, witness.path) == []
+    found = compare_with_witness(made, witness, witness.path)
+    assert found.is_named_alike
+    assert found.differences == ()
+    assert found.rotary_difference == 0
 
 
 def changed(name, change):
@@ -184,15 +192,15 @@ def test_what_is_not_rounding_is_told(tmp_path, witness, fault):
     model = Model(4, symmetric=False)
     plant(model)
     made = model.save(tmp_path / "made")
-    assert told in "; ".join(differences_from_witness(made, witness, witness.path))
+    assert told in "; ".join(compare_with_witness(made, witness, witness.path).differences)
 
 
 def test_a_tokenizer_may_be_the_sources_own_file(tmp_path, witness):
     model = Model(4)
     model.tokenizer["decoder"] = {"type": "Sequence"}
     made = model.save(tmp_path / "made")
-    assert differences_from_witness(made, witness, made.path) == []
-    assert "decoder" in differences_from_witness(made, witness, witness.path)[0]
+    assert compare_with_witness(made, witness, made.path).differences == ()
+    assert "decoder" in compare_with_witness(made, witness, witness.path).differences[0]
 
 
 def test_layers_of_other_names_are_not_compared_and_settings_are(tmp_path, witness):
@@ -200,28 +208,68 @@ def test_layers_of_other_names_are_not_compared_and_settings_are(tmp_path, witne
     set_to("search", "top_k", value=3)(model)
     changed(BIAS, np.zeros_like)(model)
     made = model.save(tmp_path / "made")
-    assert not is_named_alike(made, witness)
-    assert differences_from_witness(made, witness, witness.path) == []
+    found = compare_with_witness(made, witness, witness.path)
+    assert not found.is_named_alike
+    assert found.differences == ()
     set_to("model", "pad_token_id", value=2)(model)
-    assert len(differences_from_witness(model.save(tmp_path / "other"), witness, witness.path)) == 1
+    assert len(compare_with_witness(model.save(tmp_path / "other"), witness, witness.path).differences) == 1
 
 
 def test_many_differences_are_counted(tmp_path, witness):
     model = Model(4)
     model.settings["search"].update(do_sample=True, repetition_penalty=2.0, max_length=3)
-    assert differences_from_witness(model.save(tmp_path / "made"), witness, witness.path)[-1] == "1 more of these"
+    assert (
+        compare_with_witness(model.save(tmp_path / "made"), witness, witness.path).differences[-1] == "1 more of these"
+    )
 
 
-def test_only_the_users_own_passes_may_do_more_than_round(tmp_path, witness, monkeypatch):
-    monkeypatch.setattr("harness.measure.fidelity.rotary_tables", lambda *_: {})
+@pytest.fixture
+def measured(witness, tmp_path):
+    """An artifact's fidelity beside the witness's, with its likeness measured."""
+    source = SimpleNamespace(path=witness.path, digest="source")
+
+    def measure(made, **options):
+        likeness = measure_likeness(made, witness, source, cache=tmp_path / "cache", **options)
+        return GraphFidelity(
+            artifact=made, found=INT4, witness=Witness(path=witness.path, found=EXACT, likeness=likeness)
+        )
+
+    return measure
+
+
+def test_only_the_users_own_passes_may_do_more_than_round(tmp_path, measured):
     model = Model(4)
     without_bias(model)
     made = model.save(tmp_path / "made")
-    found = GraphFidelity(artifact=made, found=INT4, witness=witness, witness_found=EXACT)
     with pytest.raises(MeasureError, match=r"theirs is not its source rounded: .*qkv_proj/Add is missing"):
-        found.require()
+        measured(made).require()
     made.recipe.olive_config = tmp_path / "olive.json"
-    found.require()
+    measured(made).require()
+
+
+def test_other_rotary_tables_are_refused_even_in_the_users_own_graph(tmp_path, measured):
+    model = Model(4)
+    changed("cos_cache", lambda values: values * 0.9995)(model)  # half precision
+    made = model.save(tmp_path / "made")
+    measured(made).require()
+    changed("cos_cache", lambda values: values * 0.9)(model)
+    made = model.save(tmp_path / "other")
+    made.recipe.olive_config = tmp_path / "olive.json"
+    with pytest.raises(MeasureError, match=r"differ by up to 0\.1 \(another rope theta"):
+        measured(made).require()
+
+
+def test_a_comparison_is_made_once_for_the_same_content(tmp_path, measured):
+    told = []
+    made = Model(4).save(tmp_path / "made")
+    first, again = (measured(made, notify=told.append) for _ in range(2))
+    assert told == ["theirs: comparing its weights with the source's"]
+    assert first.witness == again.witness
+    model = Model(4)
+    without_bias(model)
+    assert measured(model.save(tmp_path / "other"), notify=told.append).witness.likeness.differences
+    assert measured(made, notify=told.append, is_transformed=True).witness == first.witness
+    assert len(told) == 3
 
 
 def test_a_constants_type_is_no_difference_and_its_value_is(tmp_path, witness):
@@ -236,8 +284,8 @@ def test_a_constants_type_is_no_difference_and_its_value_is(tmp_path, witness):
         return model.save(tmp_path / f"{kind}-{value}")
 
     exact = scaled(32, "FLOAT", 0.22)
-    assert differences_from_witness(scaled(16, "FLOAT16", 0.22), exact, exact.path) == []
-    told = differences_from_witness(scaled(16, "FLOAT16", 0.44), exact, exact.path)
+    assert compare_with_witness(scaled(16, "FLOAT16", 0.22), exact, exact.path).differences == ()
+    told = compare_with_witness(scaled(16, "FLOAT16", 0.44), exact, exact.path).differences
     assert "value 0.439941, the source gives 0.22" in told[0]
 
 
@@ -245,10 +293,12 @@ def test_weights_that_were_transformed_by_the_users_word_are_left_to_divergence(
     model = Model(4)
     changed(NORM, lambda values: values * 1.5)(model)
     made = model.save(tmp_path / "made")
-    assert differences_from_witness(made, witness, witness.path, is_transformed=True) == []
-    assert differences_from_witness(made, witness, witness.path) != []
+    assert compare_with_witness(made, witness, witness.path, is_transformed=True).differences == ()
+    assert compare_with_witness(made, witness, witness.path).differences
     set_to("model", "pad_token_id", value=2)(model)
-    settings = differences_from_witness(model.save(tmp_path / "other"), witness, witness.path, is_transformed=True)
+    settings = compare_with_witness(
+        model.save(tmp_path / "other"), witness, witness.path, is_transformed=True
+    ).differences
     assert "pad_token_id 2" in settings[0]
 
 
@@ -257,9 +307,9 @@ def test_matrices_are_unpacked_in_pieces(tmp_path, witness, monkeypatch, pieces)
     monkeypatch.setattr("harness.model.likeness._PIECE", WIDTH * ROWS // pieces)
     plant, told = FAULTS["zero points off by one"]
     model = Model(4, symmetric=False)
-    assert differences_from_witness(model.save(tmp_path / "healthy"), witness, witness.path) == []
+    assert compare_with_witness(model.save(tmp_path / "healthy"), witness, witness.path).differences == ()
     plant(model)
-    assert told in differences_from_witness(model.save(tmp_path / "made"), witness, witness.path)[0]
+    assert told in compare_with_witness(model.save(tmp_path / "made"), witness, witness.path).differences[0]
 
 
 def test_a_number_that_half_precision_cannot_hold_is_told(tmp_path):
@@ -272,4 +322,4 @@ def test_a_number_that_half_precision_cannot_hold_is_told(tmp_path):
         return model.save(tmp_path / str(bits))
 
     exact = large(32)
-    assert "inf for 1e+05 at [3]" in differences_from_witness(large(16), exact, exact.path)[0]
+    assert "inf for 1e+05 at [3]" in compare_with_witness(large(16), exact, exact.path).differences[0]

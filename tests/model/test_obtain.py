@@ -10,8 +10,8 @@ import pytest
 from harness.child import silent
 from harness.errors import ChildError, SourceError
 from harness.model import obtain as module
+from harness.model.merge_worker import JobError, changed, read_changes, scale_of
 from harness.model.obtain import obtain_base, obtain_source
-from harness.model.source_worker import JobError, changed, read_changes, scale_of
 from harness.model.toolchain import PINS, Toolchain
 from tests.model.conftest import write_safetensors
 
@@ -45,26 +45,11 @@ def test_a_folder_needs_nothing(toy_source, tmp_path, worker):
     assert worker.jobs == []
 
 
-def test_a_hub_id_is_downloaded_online_and_then_checked(toy_source, tmp_path, worker, monkeypatch):
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    worker.act = lambda job: {"folder": str(toy_source)}
-    source = obtain_source("acme/widget", cache=tmp_path, toolchain=TOOLCHAIN)
+def test_a_hub_id_is_downloaded_without_a_toolchain_and_then_checked(toy_source, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "locate", lambda spec: None)
+    monkeypatch.setattr(module, "download", lambda spec, logs, notify: toy_source)
+    source = obtain_source("acme/widget", cache=tmp_path, toolchain=untouchable)
     assert (source.spec, source.path) == ("acme/widget", toy_source)
-    job, env = worker.jobs[0]
-    assert job == {"op": "download", "id": "acme/widget"}
-    assert "HF_HUB_OFFLINE" not in env
-
-
-def test_without_network_a_hub_id_is_refused_in_one_sentence(tmp_path, worker, monkeypatch):
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-
-    def fail(job):
-        raise ChildError("the hub cannot be reached from here")
-
-    worker.act = fail
-    with pytest.raises(SourceError, match="cannot be reached") as caught:
-        obtain_source("acme/widget", cache=tmp_path, toolchain=TOOLCHAIN)
-    assert "give the folder" in caught.value.next_step
 
 
 @pytest.fixture

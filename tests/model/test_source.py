@@ -5,7 +5,7 @@ import json
 import pytest
 
 from harness.errors import SourceError
-from harness.model.source import needs_toolchain, resolve_source
+from harness.model.source import must_be_obtained, resolve_source
 from tests.model.conftest import write_safetensors
 
 SHARDS = {"a.weight": "model-00001-of-00002.safetensors", "b.weight": "model-00002-of-00002.safetensors"}
@@ -17,7 +17,7 @@ def test_a_healthy_folder_is_described(toy_source):
     assert (source.vocabulary_size, source.context_length, source.has_tied_embeddings) == (8, 64, True)
     assert source.parameter_count == 8 * 32 + 64 * 32
     assert source.input_widths == (32,)
-    assert not needs_toolchain(str(toy_source))
+    assert not must_be_obtained(str(toy_source))
 
 
 def edit_json(name, **changes):
@@ -64,12 +64,12 @@ def cut_weights(folder):
     file.write_bytes(file.read_bytes()[:-1])
 
 
-def shard(folder, names=None, held=None):
+def shard(folder, names=None, held=None, **index):
     (folder / "model.safetensors").unlink()
     for name in names or SHARDS.values():
         tensors = [tensor for tensor, place in SHARDS.items() if place == name]
         write_safetensors(folder / name, dict.fromkeys(held or tensors, (4, 32)))
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": SHARDS}))
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index or {"metadata": {}, "weight_map": SHARDS}))
 
 
 def pickle_instead(folder):
@@ -102,9 +102,10 @@ FAULTS = {
     "pickled weights": (pickle_instead, "pickle"),
     "a shard missing": (lambda folder: shard(folder, [SHARDS["a.weight"]]), "model-00002"),
     "a tensor missing": (lambda folder: shard(folder, held=["c.weight"]), "a.weight"),
+    "index without metadata": (lambda folder: shard(folder, weight_map=SHARDS), "no `metadata`"),
     "broken index": (write("model.safetensors.index.json", b"{}"), "index"),
     "shard elsewhere": (
-        write("model.safetensors.index.json", b'{"weight_map": {"a": "../model.safetensors"}}'),
+        write("model.safetensors.index.json", b'{"metadata": {}, "weight_map": {"a": "../model.safetensors"}}'),
         "incomplete",
     ),
     "no tokenizer": (remove("tokenizer.json"), "no tokenizer"),
@@ -157,8 +158,8 @@ def test_a_file_is_no_model(toy_source):
 
 
 def test_a_hub_id_is_found_in_the_local_cache_or_refused_in_one_sentence(toy_source, tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    assert needs_toolchain("acme/widget")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    assert must_be_obtained("acme/widget")
     with pytest.raises(SourceError, match="hub id") as caught:
         resolve_source("acme/widget")
     assert "give the folder" in caught.value.next_step
@@ -176,7 +177,7 @@ def test_other_kinds_of_folder_are_told_apart(tmp_path):
         resolve_source(str(tmp_path))
     (tmp_path / "genai_config.json").unlink()
     (tmp_path / "adapter_config.json").write_text("{}")
-    assert needs_toolchain(str(tmp_path))
+    assert must_be_obtained(str(tmp_path))
     with pytest.raises(SourceError, match="LoRA adapter"):
         resolve_source(str(tmp_path))
 

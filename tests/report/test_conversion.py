@@ -6,9 +6,10 @@ from types import SimpleNamespace
 import pytest
 
 from harness.errors import ConversionError
-from harness.measure.fidelity import Fidelity, GraphFidelity
+from harness.measure.fidelity import Fidelity, GraphFidelity, Witness
 from harness.model.artifact import describe
 from harness.model.inspect import inspect_artifact
+from harness.model.likeness import Likeness
 from harness.model.recipe import load_recipe
 from harness.report.conversion import Outcome, outcome_table, remarks, settings_table
 from tests.model.conftest import write_artifact
@@ -38,7 +39,9 @@ def rows_of(table):
 
 
 def measured(int4, **options):
-    return GraphFidelity(**{"artifact": int4, "found": FOUND, "witness": int4, "witness_found": EXACT, **options})
+    likeness = Likeness(rotary_difference=None, is_named_alike=False, differences=())
+    witness = Witness(path=int4.path, found=EXACT, likeness=likeness)
+    return GraphFidelity(**{"artifact": int4, "found": FOUND, "witness": witness, **options})
 
 
 def test_a_row_has_all_that_a_user_wants_to_know(int4, tmp_path):
@@ -100,7 +103,7 @@ def test_the_witness_is_told_once_and_the_base_for_each(int4):
 
 
 def test_a_missing_witness_is_told(int4):
-    found = measured(int4, witness=None, witness_found=None, no_witness="Olive wrote no model")
+    found = measured(int4, witness=None, no_witness="Olive wrote no model")
     (told,) = remarks({"int4": Outcome(result=int4, fidelity=found)})
     assert told.startswith("int4: there is no unquantised witness")
     assert told.endswith("Olive wrote no model")

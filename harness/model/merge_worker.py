@@ -1,7 +1,7 @@
-"""Downloads a model, or merges a LoRA adapter into its base.
+"""Merges a LoRA adapter into its base.
 
 Runs as a plain script of the toolchain, where the harness cannot be imported:
-`python source_worker.py JOB_FILE RESULT_FILE`.
+`python merge_worker.py JOB_FILE RESULT_FILE`.
 """
 
 import json
@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-DOWNLOADED = ("*.json", "*.jinja", "*.txt", "*.model", "model*.safetensors", "adapter_model.safetensors", "*.py")
 PREFIX = "base_model.model."
 
 
@@ -19,23 +18,7 @@ class JobError(Exception):
     """The job cannot be done; its text is for the user."""
 
 
-def download(job: dict[str, Any]) -> dict[str, Any]:
-    """Fetch a model into the hub cache."""
-    import huggingface_hub  # type: ignore[import-not-found]  # only in the toolchain
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError  # type: ignore[import-not-found]
-
-    try:
-        folder = huggingface_hub.snapshot_download(job["id"], allow_patterns=list(DOWNLOADED))
-    except LocalEntryNotFoundError as error:
-        raise JobError("the hub cannot be reached from here") from error
-    except HfHubHTTPError as error:
-        raise JobError(f"the hub refused it: {str(error).splitlines()[0]}") from error
-    except OSError as error:
-        raise JobError(f"the download failed: {str(error).splitlines()[0]}") from error
-    return {"folder": str(folder)}
-
-
-def merge(job: dict[str, Any]) -> dict[str, Any]:
+def merge(job: dict[str, Any]) -> None:
     """Write the base model with the adapter's changes in it; one weight file at a time."""
     from safetensors import safe_open  # type: ignore[import-not-found]
     from safetensors.torch import load_file, save_file  # type: ignore[import-not-found]
@@ -53,7 +36,6 @@ def merge(job: dict[str, Any]) -> dict[str, Any]:
         save_file(tensors, target / file.name, metadata={"format": "pt"})
     if changes:
         raise JobError(f"the adapter changes {sorted(changes)[0]}, which its base model does not have")
-    return {}
 
 
 def copy_settings(folder: Path, target: Path) -> None:
@@ -112,9 +94,9 @@ def changed(name: str, tensor: Any, changes: dict[str, Any]) -> Any:
 
 def main(job_file: str, result_file: str) -> None:
     """Do the job; what stands in its way is a result too."""
-    job = json.loads(Path(job_file).read_text(encoding="utf-8"))
+    result: dict[str, Any] = {}
     try:
-        result = {"download": download, "merge": merge}[job["op"]](job)
+        merge(json.loads(Path(job_file).read_text(encoding="utf-8")))
     except JobError as error:
         result = {"error": {"what": str(error), "where": None, "next_step": None}}
     Path(result_file).write_text(json.dumps(result), encoding="utf-8")
