@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -147,7 +148,8 @@ def test_a_native_leak_of_64_bytes_per_request(gate, copy, tmp_path):
     subprocess.run([compiler, "-shared", "-fPIC", "-o", site / "leak.so", site / "leak.c"], check=True)
     env = {"PYTHONPATH": str(site), "PLANT_LEAK": str(site / "leak.so")}
     result = gate(adopted(copy()), "quality/test_memory_leaks.py", options=["-k", "genai"], env=env)
-    assert_red(result, "int8: leak_bytes_per_request = 75.0 B", "sitecustomize.py")  # 80 with malloc's header, 15 in 16
+    assert_red(result, "sitecustomize.py")
+    assert re.search(r"int8: leak_bytes_per_request = 7\d\.\d B", result[1])  # 80 with malloc's header, 15 in 16
 
 
 def test_answers_that_degrade_beyond_600_tokens(gate, copy):

@@ -265,7 +265,7 @@ class TestStubbedChild:
         stub_session(f"ctypes.CDLL({str(leaky_library)!r}).keep_a_page()")
         result = self.measure(tmp_path)
         assert result.leak_bytes_per_request <= result.limit_bytes_per_request
-        assert result.anonymous_bytes_per_request == 4096
+        assert 0.9 * 4096 <= result.anonymous_bytes_per_request <= 1.1 * 4096  # the kernel may take a page back
         assert result.is_leaking
 
     @needs_glibc
