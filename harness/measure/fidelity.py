@@ -1,13 +1,14 @@
 """Whether a converted graph computes what its source model does, told apart from what quantisation costs.
 
 The witness is the same model converted without quantisation. Its logits must be the source's, at short and at long
-positions; a variant must then share the witness's rotary tables, and what is left between them is rounding.
+positions; a variant must then share the witness's rotary tables, and what is left between them is rounding. And an
+answer that is made token by token must be what the same graph says of its tokens in one prefill.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from harness.errors import GateError, MeasureError
 from harness.measure.divergence import diverge
 from harness.model.artifact import Artifact
 from harness.model.convert import convert
-from harness.model.evidence import Evidence
+from harness.model.evidence import ANSWER_TOKENS, Evidence
 from harness.model.facts import precision_of
 from harness.model.likeness import Likeness, compare_with_witness
 from harness.model.probe import prove, runtime_version
@@ -28,7 +29,6 @@ from harness.model.recipe import Backend, Recipe, load_recipe
 from harness.model.source import Source
 from harness.model.toolchain import Toolchain, ToolchainProvider
 from harness.runtime.genai import GenaiSession
-from harness.runtime.session import ScoringSession
 from harness.store import build_once, digest_of
 
 EXACT_NATS = 1e-6
@@ -43,7 +43,10 @@ ADOPTED_BACKEND: Backend = "olive"
 _TABLE_TOLERANCE = 2e-3
 """Half precision keeps cosines to 5e-4; another theta differs by more than 1."""
 
-_FORMAT = 2
+CONTINUED_NATS = 1e-3
+"""Most that token by token and one prefill may differ where quantisation does not cost more; seen were 6e-5."""
+
+_FORMAT = 3
 _LIKENESS_FORMAT = 1
 """Both count up when what was kept must be measured again."""
 
@@ -92,8 +95,14 @@ class Fidelity:
     long_kld_nats: float
     """The same over the last positions of a long sequence."""
 
+    continued_kld_nats: float
+    """Mean D_KL(one prefill || token by token) of the candidate and itself, over the end of an answer.
+
+    Where a model changes to another rotary table, or a sliding window begins to slide, that is right behind it.
+    """
+
     sequence_tokens: int
-    """Length of that sequence."""
+    """Length of the long sequence."""
 
     base_kld_nats: float | None
     """Mean D_KL(base || candidate) over all of these positions; None without a base model."""
@@ -137,7 +146,7 @@ def measure_graph(
     """
 
     def measure(one: Artifact) -> Fidelity:
-        def open_session() -> ScoringSession:
+        def open_session() -> GenaiSession:
             notify(f"{one.variant}: measuring its divergence from the source")
             return GenaiSession(one.path, name=one.variant)
 
@@ -171,7 +180,7 @@ def _required(result: Artifact | GateError) -> Artifact:
 
 
 def measure_fidelity(
-    open_session: Callable[[], ScoringSession], artifact: Artifact, evidence: Evidence, *, cache: Path
+    open_session: Callable[[], GenaiSession], artifact: Artifact, evidence: Evidence, *, cache: Path
 ) -> Fidelity:
     """The fidelity of an artifact, from the cache or measured with the session that `open_session` gives."""
     key = digest_of([_FORMAT, artifact.digest, evidence.digest, runtime_version()])
@@ -218,8 +227,8 @@ def measure_likeness(
     return Likeness(**{**kept, "differences": tuple(kept["differences"])})
 
 
-def compare_with_evidence(session: ScoringSession, evidence: Evidence) -> Fidelity:
-    """A short and a long prefill, held against the source's and the base's logits.
+def compare_with_evidence(session: GenaiSession, evidence: Evidence) -> Fidelity:
+    """A short and a long prefill, held against the source's and the base's logits, and an answer against itself.
 
     Raises:
         MeasureError: there is no evidence, or a logit is NaN or infinite.
@@ -235,10 +244,21 @@ def compare_with_evidence(session: ScoringSession, evidence: Evidence) -> Fideli
         first_kld_nats=float(kld[0]),
         short_kld_nats=float(kld[:cut].mean()),
         long_kld_nats=float(kld[cut:].mean()),
+        continued_kld_nats=_continued_kld(session, evidence.sequence[: evidence.answer_start]),
         sequence_tokens=len(evidence.sequence),
         base_kld_nats=None if base is None else float(_kld(base, ours).mean()),
         base_from_source_nats=None if base is None else float(_kld(source, base).mean()),
     )
+
+
+def _continued_kld(session: GenaiSession, prompt: Sequence[int]) -> float:
+    tokens, stepwise = session.continued(prompt, ANSWER_TOKENS)
+    behind = ANSWER_TOKENS // 2
+    whole = session.logits([*prompt, *tokens[:-1]])[-behind:].copy()
+    stepwise = stepwise[-behind:]
+    barred = stepwise == np.finfo(np.float32).min
+    whole[barred] = stepwise[barred]
+    return float(_kld(whole, stepwise).mean())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,6 +293,7 @@ class GraphFidelity:
         """
         if precision_of(self.artifact.facts) == "fp32":
             require_same_function(self.found, str(self.artifact.path))
+        require_continuity(self.found, str(self.artifact.path), max(CONTINUED_NATS, self.found.kld_nats))
         if self.witness is not None:
             require_same_function(self.witness.found, str(self.witness.path))
             self._require_likeness(self.witness.likeness)
@@ -311,7 +332,7 @@ def require_same_function(witness: Fidelity, where: str) -> None:
         MeasureError: with the reason that the positions hint at.
     """
     if witness.short_kld_nats <= EXACT_NATS and witness.long_kld_nats <= EXACT_NATS:
-        return
+        return require_continuity(witness, where, EXACT_NATS)
     is_exact_alone = witness.first_kld_nats <= EXACT_NATS
     positions = "positions are encoded otherwise (rope theta or scaling), or attention is (its window or scale)"
     hint = positions if is_exact_alone else "the graph is another one"
@@ -321,6 +342,22 @@ def require_same_function(witness: Fidelity, where: str) -> None:
         where=where,
         next_step="this toolchain does not convert this architecture rightly: see docs/conversion.md",
     )
+
+
+def require_continuity(found: Fidelity, where: str, limit_nats: float) -> None:
+    """Refuse a graph whose answers depend on whether their tokens come one by one.
+
+    Raises:
+        MeasureError: with what is known to do this.
+    """
+    if not found.continued_kld_nats <= limit_nats:
+        raise MeasureError(
+            f"an answer made token by token is {found.continued_kld_nats:.1e} nats from what the same graph says of "
+            f"its tokens at once, where {limit_nats:.0e} is the most: its key-value cache is not carried on rightly",
+            where=where,
+            next_step="for a model with longrope scaling see docs/conversion.md, Stretched contexts; "
+            "else this graph needs another runtime or converter",
+        )
 
 
 def require_fine_tune(found: Fidelity, artifact: Artifact) -> None:

@@ -46,6 +46,9 @@ other ids than in transformers, whatever the conversion does.
 _MOST_CONTROL_TOKENS = 32
 _LONGEST = 1024
 _POSITIONS_EACH = 48
+
+ANSWER_TOKENS = 12
+"""Length of the answer that is given token by token."""
 _FORMAT = 2
 
 
@@ -88,6 +91,7 @@ class Evidence:
         self.sequence, self.positions = _sequence(vocabulary_size, min([wanted, *(size - 1 for size in contexts)]))
         # Asked of a sequence that ends with them: some models encode positions otherwise in long ones.
         self.short_count = int(np.searchsorted(self.positions, len(self.sequence) // 2))
+        self.answer_start = self._answer_start((_original_context(source), _attention_window(source)))
         self._root = cache / "evidence"
         self._logs = cache / "logs"
         question = {
@@ -107,7 +111,13 @@ class Evidence:
     @property
     def digest(self) -> str:
         """Changes with everything that can change an answer."""
-        return digest_of([part.key for part in self._parts.values()])
+        return digest_of([self.answer_start, *(part.key for part in self._parts.values())])
+
+    def _answer_start(self, changes: Sequence[int]) -> int:
+        """Where an answer begins whose second half comes right after the farthest change that is reached."""
+        last = len(self.sequence) - ANSWER_TOKENS
+        starts = [change + 1 - ANSWER_TOKENS // 2 for change in changes]
+        return max(1, *(start for start in (min(self.short_count, last), *starts) if start <= last))
 
     def tokens_file(self) -> Path:
         """JSON with `texts` and their `ids`; after `ensure`."""
@@ -224,3 +234,9 @@ def _original_context(source: Source) -> int:
         return 0
     own = config.get("original_max_position_embeddings")  # where a config states both, transformers takes this one
     return int(own or table.get("original_max_position_embeddings") or 0)
+
+
+def _attention_window(source: Source) -> int:
+    """Tokens behind which a layer sees no further back; 0 where all of them see everything."""
+    config = read_json(source.path / "config.json")
+    return int(config.get("sliding_window") or 0) if config.get("use_sliding_window", True) else 0

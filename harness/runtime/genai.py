@@ -80,6 +80,21 @@ class GenaiSession:
         generator.append_tokens(np.asarray(token_ids, dtype=np.int32))
         return np.asarray(generator.get_output("logits")[0], dtype=np.float32)
 
+    def continued(self, token_ids: Sequence[int], count: int) -> tuple[list[int], npt.NDArray[np.float32]]:
+        """Answer greedily with exactly `count` tokens: these, and the logits that each was chosen from.
+
+        Shape [count, vocabulary], float32; what must not be chosen (end-of-sequence) has the lowest number there is.
+        """
+        total = len(token_ids) + count
+        generator = self._generator(len(token_ids), total + 1, min_length=total)
+        generator.append_tokens(np.asarray(token_ids, dtype=np.int32))
+        tokens, rows = [], []
+        for _ in range(count):
+            generator.generate_next_token()
+            tokens.append(int(generator.get_next_tokens()[0]))
+            rows.append(np.array(generator.get_output("logits")[0, -1], dtype=np.float32))
+        return tokens, np.stack(rows)
+
     def close(self) -> None:
         """Drop the model; onnxruntime-genai frees it with its last reference."""
         self._tokenizer = self._model = None

@@ -1,5 +1,6 @@
 """A wrong graph is told from quantisation, and a base model from its fine-tune."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,6 +28,7 @@ EXACT = Fidelity(
     first_kld_nats=1e-12,
     short_kld_nats=1e-12,
     long_kld_nats=2e-12,
+    continued_kld_nats=1e-12,
     sequence_tokens=511,
     base_kld_nats=None,
     base_from_source_nats=None,
@@ -68,6 +70,24 @@ def test_a_wrong_graph_is_refused_although_nothing_is_quantised(first, short, lo
 
 def test_the_limit_itself_passes():
     require_same_function(replace(EXACT, short_kld_nats=1e-6, long_kld_nats=1e-6), "here")
+
+
+@pytest.mark.parametrize(
+    ("own", "continued", "is_healthy"),
+    [(1e-4, 1e-3, True), (1e-4, 2e-3, False), (0.1, 0.09, True), (0.1, 0.2, False), (0.1, float("nan"), False)],
+)
+def test_token_by_token_may_differ_from_one_prefill_by_what_quantisation_costs(own, continued, is_healthy):
+    found = replace(EXACT, short_kld_nats=own, long_kld_nats=own, continued_kld_nats=continued)
+    measured = GraphFidelity(artifact=artifact(), found=found, witness=WITNESS)
+    refused = pytest.raises(MeasureError, match="key-value cache is not carried on")
+    with nullcontext() if is_healthy else refused:
+        measured.require()
+
+
+def test_an_unquantised_graph_must_continue_exactly():
+    require_same_function(replace(EXACT, continued_kld_nats=1e-6), "here")
+    with pytest.raises(MeasureError, match=r"token by token is 2\.0e-06 nats"):
+        require_same_function(replace(EXACT, continued_kld_nats=2e-6), "here")
 
 
 @pytest.mark.parametrize(
@@ -185,31 +205,60 @@ def test_each_back_end_has_a_witness_that_may_be_what_was_asked_for(monkeypatch,
     assert asked["recipes"] == {}
 
 
+def even(tokens):
+    """Logits of a model of two tokens that has no preference."""
+    return np.zeros((len(tokens), 2), np.float32)
+
+
 def test_positions_are_compared_where_they_belong():
     """Worked by hand: two equal rows and one that says 3/4 against 1/2: 0.75 ln 1.5 + 0.25 ln 0.5 = 0.1308 nats."""
     source = np.log(np.array([[0.5, 0.5], [0.5, 0.5], [0.75, 0.25]], np.float32))
     rows = {None: source, "base": np.zeros((3, 2), np.float32)}
     evidence = SimpleNamespace(
-        sequence=(0,) * 5, positions=(0, 1, 4), short_count=2, logits=lambda name=None: rows[name]
+        sequence=(0,) * 5, positions=(0, 1, 4), short_count=2, answer_start=2, logits=lambda name=None: rows[name]
     )
-    session = SimpleNamespace(name="int4", logits=lambda tokens: np.zeros((len(tokens), 2), np.float32))
+    session = SimpleNamespace(
+        name="int4", logits=even, continued=lambda tokens, count: ([0] * count, even([0] * count))
+    )
     found = compare_with_evidence(session, evidence)
     assert found.first_kld_nats == found.short_kld_nats == 0
     assert found.long_kld_nats == pytest.approx(0.1308, abs=1e-4)
     assert found.base_kld_nats == 0
     assert found.base_from_source_nats == pytest.approx(0.1308 / 3, abs=1e-4)
+    assert found.continued_kld_nats == 0
 
 
-def test_the_first_positions_are_asked_without_what_follows():
+def test_the_first_positions_are_asked_without_what_follows(monkeypatch):
     """Worked by hand: a model that says 3/4 against 1/2 whenever it is given more than two tokens."""
-    even, odd = np.log([0.5, 0.5]), np.log([0.75, 0.25])
-    source = np.array([even, even, odd], np.float32)
+    monkeypatch.setattr(module, "_continued_kld", lambda *_: 0.0)
+    same, odd = np.log([0.5, 0.5]), np.log([0.75, 0.25])
+    source = np.array([same, same, odd], np.float32)
     evidence = SimpleNamespace(
-        sequence=(0,) * 5, positions=(0, 1, 4), short_count=2, logits=lambda name=None: {None: source}.get(name)
+        sequence=(0,) * 5,
+        positions=(0, 1, 4),
+        short_count=2,
+        answer_start=2,
+        logits=lambda name=None: {None: source}.get(name),
     )
     session = SimpleNamespace(
-        name="int4", logits=lambda tokens: np.array([odd if len(tokens) > 2 else even] * len(tokens), np.float32)
+        name="int4", logits=lambda tokens: np.array([odd if len(tokens) > 2 else same] * len(tokens), np.float32)
     )
     found = compare_with_evidence(session, evidence)
     assert found.short_kld_nats == 0
     assert found.long_kld_nats == 0
+
+
+def test_an_answer_is_held_against_one_prefill_of_its_tokens_behind_its_first_half():
+    """Worked by hand: 1/2 in one prefill against 3/4 is 0.5 ln (2/3) + 0.5 ln 2 = 0.1438 nats; barred tokens count not."""
+    lowest = np.finfo(np.float32).min
+    rows = np.tile(np.log(np.array([0.75, 0.25, 1e-9], np.float32)), (12, 1))
+    rows[:, 2] = lowest
+
+    def prefilled(tokens):
+        assert list(tokens) == [7, 8, *range(11)]
+        return np.tile(np.array([0, 0, 50], np.float32), (13, 1))
+
+    session = SimpleNamespace(name="int4", logits=prefilled, continued=lambda tokens, count: (list(range(count)), rows))
+    assert module._continued_kld(session, (7, 8)) == pytest.approx(0.1438, abs=1e-4)
+    rows[:6] = 99  # before the change
+    assert module._continued_kld(session, (7, 8)) == pytest.approx(0.1438, abs=1e-4)

@@ -31,7 +31,7 @@ SCALED = (
     "llama-llama3", "llama-linear", "llama-dynamic", "qwen2-yarn", "qwen3-yarn", "gemma3-linear", "phi3-longrope",
     "phi3-longrope-half",
 )  # fmt: skip
-EVERY = (*WHOLE, *SCALED, "phi", "llama-longrope")
+EVERY = (*WHOLE, *SCALED, "phi", "llama-longrope", "phi3-longrope-128")
 PRECISIONS = ("fp32", "fp16", "int8", "int4")
 MOST_NATS = {"fp16": 1e-3, "int8": 0.05, "int4": 1.0}
 """Far above what is measured (1e-5, 4e-3, 0.3: random weights exaggerate), far below what a wrong graph has."""
@@ -110,6 +110,15 @@ def test_longrope_is_refused_where_the_builder_has_one_table(outcome, backend):
     results, _ = outcome("llama-longrope", ("fp32",), backend)
     assert isinstance(results["fp32"], ConversionError)
     assert "longrope scaling of this architecture is not currently supported" in results["fp32"].what
+
+
+def test_longrope_is_refused_where_the_runtime_goes_on_with_the_cache_of_the_other_table(outcome):
+    """It makes its cache anew at 4,096 tokens, whatever the model's original context."""
+    _, found = outcome("phi3-longrope-128", ("fp32", "int8"))
+    assert found["fp32"].found.kld_nats < 1e-6
+    for one in found.values():
+        with pytest.raises(MeasureError, match="its key-value cache is not carried on rightly"):
+            one.require()
 
 
 def test_phi_has_every_precision_but_int8_for_which_another_way_is_named_and_works(outcome):

@@ -136,6 +136,19 @@ def test_a_norm_that_int4_hides_is_told(run, converted, tiny_source, tmp_path):
     assert "changed is not its source rounded: model.layers.1.input_layernorm.weight is not the source's" in told
 
 
+def test_crossed_caches_that_no_prefill_shows_are_told(run, converted, tiny_source, tmp_path):
+    """Two layers read each other's past: nothing is wrong until a second token is made."""
+    folder = Path(shutil.copytree(converted["int8"].path, tmp_path / "crossed"))
+    model = onnx.load(str(folder / "model.onnx"), load_external_data=False)
+    other = {"past_key_values.0.key": "past_key_values.1.key", "past_key_values.1.key": "past_key_values.0.key"}
+    for node in model.graph.node:
+        node.input[:] = [other.get(name, name) for name in node.input]
+    onnx.save(model, str(folder / "model.onnx"))
+    status, _, told = run(folder, "--source", tiny_source.path, "--transformed")
+    assert status == 1
+    assert "its key-value cache is not carried on rightly" in told
+
+
 def rewrite_weights(source, folder, change):
     """A copy of the source; `change` takes its header, and returns bytes to append."""
     shutil.copytree(source, folder)

@@ -126,6 +126,24 @@ def test_a_second_rotary_table_is_reached(make, toy_source, settings, length):
     assert len(make().sequence) == length
 
 
+@pytest.mark.parametrize(
+    ("settings", "start"),
+    [
+        ({}, 48),
+        ({"sliding_window": 512}, 507),
+        ({"sliding_window": 512, "use_sliding_window": False}, 48),
+        ({"sliding_window": 4096}, 48),  # beyond what is asked
+        ({"rope_parameters": {"rope_type": "longrope", "original_max_position_embeddings": 4096}}, 4091),
+        ({"max_position_embeddings": 30}, 14),
+        ({"max_position_embeddings": 8}, 1),
+    ],
+)
+def test_an_answer_begins_where_its_second_half_is_behind_a_change(make, toy_source, settings, start):
+    config = toy_source / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "max_position_embeddings": 32768, **settings}))
+    assert make().answer_start == start
+
+
 def test_the_corpus_has_every_kind_of_text_and_the_sources_control_tokens(make, toy_source, tmp_path):
     tokens = {"model": {"vocab": {"a": 0}}, "added_tokens": [{"id": 1, "content": "<|end|>"}]}
     (toy_source / "tokenizer.json").write_text(json.dumps(tokens))

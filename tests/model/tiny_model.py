@@ -74,6 +74,7 @@ def scaled(name, rope_type, *, original=None, table=(), **peculiar):
 FACTORS = {"short_factor": [1 + 0.1 * pair for pair in range(8)], "long_factor": [2.0 + pair for pair in range(8)]}
 LLAMA3 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 HALF = {**FACTORS, "partial_rotary_factor": 0.5}
+PHI3 = {"max_position_embeddings": 8192, "sliding_window": None}
 SCALED = {
     "llama-llama3": scaled("llama", "llama3", original=128, table=LLAMA3),
     "llama-linear": scaled("llama", "linear", table={"factor": 4.0}),
@@ -81,8 +82,9 @@ SCALED = {
     "llama-longrope": scaled("llama", "longrope", original=128, table={"factor": 4.0, **FACTORS}),
     "qwen2-yarn": scaled("qwen2", "yarn", original=128, table={"factor": 4.0}),
     "qwen3-yarn": scaled("qwen3", "yarn", original=256, table={"factor": 2.0}),
-    "phi3-longrope": scaled("phi3", "longrope", original=128, table=FACTORS),
-    "phi3-longrope-half": scaled("phi3", "longrope", original=128, table=HALF, num_attention_heads=2),
+    "phi3-longrope": scaled("phi3", "longrope", original=4096, table=FACTORS, **PHI3),
+    "phi3-longrope-half": scaled("phi3", "longrope", original=4096, table=HALF, num_attention_heads=2, **PHI3),
+    "phi3-longrope-128": scaled("phi3", "longrope", original=128, table=FACTORS),
     "gemma3-linear": (
         "Gemma3",
         {

@@ -18,6 +18,7 @@ FOUND = Fidelity(
     first_kld_nats=0.25,
     short_kld_nats=0.25,
     long_kld_nats=0.005,
+    continued_kld_nats=1e-12,
     sequence_tokens=511,
     base_kld_nats=None,
     base_from_source_nats=None,
