@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import re
 import sys
 import tempfile
@@ -54,10 +53,9 @@ def run_output(run: Path) -> str:
 def convert_output() -> str:
     """What `slm-gate convert` ends with on the demo model, indented as code; its progress is left out."""
     arguments = ["convert", str(ROOT / "fixtures/data/demo/model"), "--out", "converted"]
-    toolchain = os.environ.get("SLM_GATE_TOOLCHAIN")
     shown = io.StringIO()
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder), contextlib.redirect_stdout(shown):
-        status = cli.main([*arguments, *(["--toolchain", toolchain] if toolchain else [])])
+        status = cli.main(arguments)
     if status != 0:
         sys.exit("the demo model is not converted")
     return as_code("\n".join(line for line in shown.getvalue().splitlines() if not line.startswith("  … ")))

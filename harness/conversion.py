@@ -9,7 +9,7 @@ from typing import TypedDict
 
 from harness.child import Notify, silent
 from harness.delivery import deliver, require_place
-from harness.errors import ArtifactError, ConfigError, ConversionError, GateError
+from harness.errors import ArtifactError, ConfigError, GateError
 from harness.measure.fidelity import convert_with_witnesses, measure_graph
 from harness.model.artifact import Artifact
 from harness.model.convert import adopt, convert
@@ -22,6 +22,7 @@ from harness.model.recipe import PRECISIONS, Recipe, load_recipe
 from harness.model.source import Source, locate
 from harness.model.toolchain import ToolchainOnDemand
 from harness.report.conversion import Outcome
+from harness.store import require_cache
 from harness.variants import parse_variants
 
 DEFAULT_VARIANTS = "int4,int8,fp16"
@@ -111,20 +112,14 @@ def run_request(request: Request, *, cache: Path, notify: Notify = silent) -> Co
 
     Raises:
         GateError: the request cannot be tried: a wrong option, a source that cannot be used, no place for the result.
+        OSError: a file that is needed for all of it cannot be read or written.
     """
     if not request.is_converted:
         locate(request.model)
     _refuse_idle_options(request)
     toolchain = ToolchainOnDemand(cache=cache, python=request.python, notify=notify)
-    job = _Job(request=request, cache=cache, toolchain=toolchain, notify=notify)
-    try:
-        return job.adopt() if request.is_converted else job.make()
-    except OSError as error:
-        raise ConversionError(
-            f"a file cannot be read or written: {error.strerror or error}",
-            where=str(error.filename or cache),
-            next_step="if it is in the cache, remove it, free some space, or set SLM_GATE_CACHE to another folder",
-        ) from error
+    job = _Job(request=request, cache=require_cache(cache), toolchain=toolchain, notify=notify)
+    return job.adopt() if request.is_converted else job.make()
 
 
 class _Places(TypedDict):

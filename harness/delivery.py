@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from harness.errors import ConfigError, ConversionError
 from harness.model.artifact import Artifact
-from harness.store import MANIFEST, publish
+from harness.store import MANIFEST, publish, require_writable
 
 _ELSEWHERE = "remove or move it, or name another folder with --out"
 
@@ -26,13 +25,7 @@ def require_place(out: Path, names: Iterable[str], title: str) -> None:
     """
     if out.is_file():
         raise ConfigError("--out is a file", where=str(out), next_step="name a folder; it is made if need be")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=out).close()
-    except OSError as error:
-        raise ConfigError(
-            f"--out cannot be written: {error.strerror or error}", where=str(out), next_step="name another folder"
-        ) from error
+    require_writable(out, "--out", "name another folder")
     for name in names:
         reason = _not_ours(out / name, title)
         if reason:

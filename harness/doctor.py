@@ -15,7 +15,8 @@ import psutil
 from harness.deploy.foundry import FoundryHost
 from harness.deploy.registration import Finding
 from harness.errors import GateError
-from harness.model.toolchain import PINS, is_ready, toolchain_key, venv_python, verify_toolchain
+from harness.model.toolchain import PINS, is_ready, own_python, toolchain_key, venv_python, verify_toolchain
+from harness.store import require_cache
 from harness.units import format_bytes
 
 _SERVING = ("onnxruntime", "onnxruntime-genai", "onnxruntime-genai-core", "foundry-local-sdk")
@@ -31,6 +32,7 @@ def examine(cache: Path, toolchain_python: Path | None = None) -> Iterator[Findi
     yield _runtime()
     yield _foundry()
     yield _toolchain(cache, toolchain_python)
+    yield _tried("cache", lambda: str(require_cache(cache)), "set SLM_GATE_CACHE to a folder of your own")
     yield _space("disk for the cache", shutil.disk_usage(_existing(cache)).free, f"free some space in {cache}")
     yield _space("memory", psutil.virtual_memory().available, "close other programs, or convert a smaller model")
     yield _memray()
@@ -91,7 +93,7 @@ def _tried(what: str, attempt: Callable[[], str], remedy: str) -> Finding:
 
 
 def _toolchain(cache: Path, python: Path | None) -> Finding:
-    folder = cache / "toolchains" / toolchain_key()
+    folder, python = cache / "toolchains" / toolchain_key(), own_python(python)
     if python is None and not is_ready(folder):
         pins = ", ".join(f"{name} {version}" for name, version in PINS.items())
         return Finding(what="toolchain", is_well=True, found=f"not made yet; the first conversion makes it ({pins})")

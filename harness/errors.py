@@ -1,6 +1,7 @@
 """Everything that the gate reports as the user's to mend.
 
 GateError
+├── FileError            a file or folder cannot be read or written
 ├── ConfigError          gate.toml or the command line
 ├── PackError            the domain pack
 ├── SourceError          the model that is to be gated
@@ -15,6 +16,12 @@ GateError
 """
 
 from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_BARRED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class GateError(Exception):
@@ -40,6 +47,22 @@ class GateError(Exception):
 
 def _rebuild(kind: type[GateError], what: str, where: str | None, next_step: str | None) -> GateError:
     return kind(what, where=where, next_step=next_step)
+
+
+class FileError(GateError):
+    """A file or folder cannot be read or written."""
+
+    @classmethod
+    def of(cls, error: OSError, place: Path | None = None) -> FileError:
+        """What the system refused, in words; `place` is where, if the error does not say."""
+        what, next_step = "a file cannot be read or written", "see what is there"
+        if error.errno in _FULL:
+            what = "the disk is full, or a limit is reached"
+            next_step = "free some space, lift the limit, or use another folder"
+        elif error.errno in _BARRED:
+            next_step = "see whose it is and who may use it, or use another folder"
+        where = str(error.filename or place or "") or None
+        return cls(f"{what}: {error.strerror or error}", where=where, next_step=next_step)
 
 
 class ConfigError(GateError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -14,12 +15,39 @@ from typing import Any
 import platformdirs
 from filelock import FileLock
 
+from harness.errors import ConfigError
+
 MANIFEST = "manifest.json"
 
 
 def default_cache() -> Path:
     """The user's cache folder for slm-gate, or `$SLM_GATE_CACHE`."""
-    return Path(os.environ.get("SLM_GATE_CACHE") or platformdirs.user_cache_path("slm-gate"))
+    return Path(os.environ.get("SLM_GATE_CACHE") or platformdirs.user_cache_path("slm-gate")).expanduser().absolute()
+
+
+def require_writable(folder: Path, what: str, next_step: str) -> None:
+    """Refuse a folder before anything is computed for it; it is made if need be. `what` names it to the user.
+
+    Raises:
+        ConfigError: nothing can be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ConfigError(
+            f"{what} cannot be written: {error.strerror or error}", where=str(folder), next_step=next_step
+        ) from error
+
+
+def require_cache(cache: Path) -> Path:
+    """The cache folder, if it can be used.
+
+    Raises:
+        ConfigError: nothing can be written there.
+    """
+    require_writable(cache, "the cache", "set SLM_GATE_CACHE to a folder of your own")
+    return cache
 
 
 def sha256_of(file: Path) -> str:
@@ -34,9 +62,16 @@ def digest_of(value: Any) -> str:
 
 
 def lock_for(folder: Path) -> FileLock:
-    """The lock between processes that build the same folder; it stands beside the folder."""
+    """The lock between processes that build the same folder; it stands beside it, for whoever may write there."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder.with_name(f"{folder.name}.lock"))
+    return FileLock(folder.with_name(f"{folder.name}.lock"), mode=folder.parent.stat().st_mode & 0o666)
+
+
+def aside_of(folder: Path) -> Path:
+    """A new empty folder beside the one that it will become, open to whom the umask allows."""
+    aside = folder.with_name(f".{folder.name[:32]}-{secrets.token_hex(4)}")
+    aside.mkdir(parents=True)
+    return aside
 
 
 def publish(aside: Path, folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,7 +95,11 @@ def publish(aside: Path, folder: Path, facts: Mapping[str, Any]) -> dict[str, An
 
 
 def read_proved(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a whole folder; None when it is missing, or any file is missing, changed or not listed."""
+    """The manifest of a whole folder; None when it is missing, or any file is missing, changed or not listed.
+
+    Raises:
+        PermissionError: it may not be read, which says nothing against it.
+    """
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         listed = manifest["files"]
@@ -71,6 +110,8 @@ def read_proved(folder: Path) -> dict[str, Any] | None:
             file = folder / name
             if file.stat().st_size != entry["size_bytes"] or sha256_of(file) != entry["sha256"]:
                 return None
+    except PermissionError:
+        raise
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return manifest
@@ -91,7 +132,7 @@ def build_once(
         if folder.exists():
             on_damaged()
             shutil.rmtree(folder)
-        aside = Path(tempfile.mkdtemp(prefix=f".{folder.name[:16]}-", dir=folder.parent))
+        aside = aside_of(folder)
         try:
             publish(aside, folder, build(aside))
         finally:

@@ -1,7 +1,9 @@
 """What several test folders share: a small domain pack, and one real conversion of the demo model."""
 
 import json
-import os
+import shutil
+import subprocess
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -82,8 +84,7 @@ def pack_folder(tmp_path):
 @pytest.fixture(scope="session")
 def toolchain(notify):
     """The conversion environment: `$SLM_GATE_TOOLCHAIN`, or the one in the user's cache, made on first need."""
-    given = os.environ.get("SLM_GATE_TOOLCHAIN")
-    return ToolchainOnDemand(cache=default_cache(), python=Path(given) if given else None, notify=notify)
+    return ToolchainOnDemand(cache=default_cache(), notify=notify)
 
 
 @pytest.fixture(scope="session")
@@ -108,3 +109,20 @@ def demo_artifacts(toolchain, notify):
 def demo_artifact(demo_artifacts):
     """Folder of the demo model in int4; never to be written to."""
     return demo_artifacts["int4"].path
+
+
+@pytest.fixture
+def build_library(tmp_path):
+    """Compiles C source into a shared object; skips where there is no compiler."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("something native is planted, and there is no `cc` to compile it")
+
+    def build(source):
+        file, library = tmp_path / "planted.c", tmp_path / "planted.so"
+        file.write_text(textwrap.dedent(source), encoding="utf-8")
+        command = [compiler, "-shared", "-fPIC", "-g", "-O0", "-o", library, file]
+        subprocess.run(command, check=True, capture_output=True)
+        return library
+
+    return build

@@ -1,10 +1,14 @@
+import errno
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from harness import cli, doctor
+from harness.child import REPOSITORY
 from harness.conversion import Conversion
 from harness.errors import ConversionError, ToolchainError
 from harness.report.conversion import Outcome
@@ -29,6 +33,43 @@ def test_a_stored_run_is_shown_again(run_folder, capsys):
     shown = capsys.readouterr().out
     assert "recommended: int8" in shown
     assert "int4: exact_match_rate = 50.0 %" in shown
+
+
+@pytest.fixture
+def refuse(monkeypatch):
+    """Has the system refuse to read whatever the command reads."""
+
+    def read(place):
+        raise PermissionError(errno.EACCES, "Permission denied", str(place))
+
+    monkeypatch.setattr(cli, "inspect_artifact", read)
+
+
+def test_what_the_system_refuses_is_one_clear_message(refuse, tmp_path, capsys):
+    assert cli.main(["inspect", str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"slm-gate: a file cannot be read or written: Permission denied\n  where: {tmp_path}\n")
+    assert "who may use it" in told
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(run_folder):
+    command = [sys.executable, "-m", "harness.cli", "report", str(run_folder)]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        child.stdout.close()
+        told = child.stderr.read()
+    assert (child.returncode, told) == (1, "")
+
+
+def test_a_cache_that_cannot_be_written_is_told_before_anything_is_done(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SLM_GATE_CACHE", str(tmp_path / "file"))
+    assert cli.main(["convert", str(DEMO_MODEL), "--out", str(tmp_path / "out")]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"slm-gate: the cache cannot be written: File exists\n  where: {tmp_path / 'file'}\n")
+    assert not (tmp_path / "out").exists()
+    findings = {one.what: one for one in doctor.examine(tmp_path / "file")}
+    assert not findings["cache"].is_well
+    assert "SLM_GATE_CACHE" in findings["cache"].remedy
 
 
 def test_latest_may_be_a_file_with_the_runs_name(run_folder, capsys):
@@ -109,16 +150,6 @@ def test_what_is_not_so_is_not_shown_as_so(tmp_path, capsys):
     assert cli.main(["inspect", str(write_artifact(tmp_path / "made", symmetric=False))]) == 0
     rows = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line[:1].strip())
     assert (rows["symmetries"], rows["has_shared_embeddings"]) == ("no", "no")
-
-
-def test_a_cache_that_is_no_folder_is_one_clear_message(tmp_path, monkeypatch, capsys):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("SLM_GATE_CACHE", str(tmp_path / "file"))
-    out = tmp_path / "out"
-    assert cli.main(["convert", str(DEMO_MODEL), "--variants", "int8", "--out", str(out)]) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("slm-gate: a file cannot be read or written: ")
-    assert str(tmp_path / "file") in told
 
 
 def test_a_narrow_terminal_gets_other_characters_instead_of_a_traceback(monkeypatch):

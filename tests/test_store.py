@@ -1,10 +1,15 @@
+import errno
 import json
 import multiprocessing
 import os
+import sys
+from pathlib import Path
 
 import pytest
 
-from harness.store import MANIFEST, build_once, read_proved, write_atomically
+from harness import store as module
+from harness.errors import ConfigError
+from harness.store import MANIFEST, build_once, default_cache, read_proved, require_cache, write_atomically
 
 
 def build(folder):
@@ -93,6 +98,43 @@ def test_two_builders_build_once(tmp_path):
     for worker in workers:
         worker.join()
     assert (tmp_path / "log").read_text() == "built\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no umask")
+def test_what_is_built_is_open_to_whom_the_umask_allows(tmp_path):
+    before = os.umask(0o002)
+    try:
+        build_once(tmp_path / "kind" / "entry", build)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "kind" / "entry").stat().st_mode & 0o777 == 0o775
+    assert (tmp_path / "kind" / "entry.lock").stat().st_mode & 0o777 == 0o664
+
+
+def test_what_may_not_be_read_is_not_taken_for_damaged(tmp_path, monkeypatch):
+    build_once(tmp_path / "entry", build)
+
+    def refuse(file):
+        raise PermissionError(errno.EACCES, "Permission denied", str(file))
+
+    monkeypatch.setattr(module, "sha256_of", refuse)
+    with pytest.raises(PermissionError):
+        build_once(tmp_path / "entry", build)
+    monkeypatch.undo()
+    assert build_once(tmp_path / "entry", build)[1]
+
+
+def test_a_cache_is_an_absolute_folder_that_can_be_written(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLM_GATE_CACHE", "~/mine")
+    assert default_cache() == Path.home() / "mine"
+    monkeypatch.setenv("SLM_GATE_CACHE", "here")
+    monkeypatch.chdir(tmp_path)
+    assert default_cache() == tmp_path / "here"
+    assert require_cache(default_cache()).is_dir()
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="the cache cannot be written: File exists") as caught:
+        require_cache(tmp_path / "file")
+    assert "SLM_GATE_CACHE" in caught.value.next_step
 
 
 def test_write_atomically_replaces_and_leaves_no_other_file(tmp_path):

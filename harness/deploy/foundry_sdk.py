@@ -1,7 +1,8 @@
 """The only module that imports `foundry_local_sdk`, and what the gate has to know about it.
 
-Its errors begin with the C++ source line and signature they came from; its cache of process telemetry goes to the
-user's own cache folder unless it is told otherwise while it starts. Both are dealt with here.
+Its errors begin with the C++ source line and signature they came from. Even with telemetry switched off it keeps a
+cache of it in the user's own cache folder, and reports the process to Microsoft, unless it is told otherwise while it
+starts. All of that is dealt with here.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def start(folder: Path, logs: Path, catalog_url: str) -> tuple[Any, Any]:
             "Foundry Local already runs in this process, started by other code",
             next_step="close it, or deploy from a process of its own",
         )
-    with raising(_could_not_start), _cache_home(folder / "cache-home"):
+    with raising(_could_not_start), _surroundings(folder / "cache-home"):
         sdk.FoundryLocalManager.initialize(
             sdk.Configuration(
                 "slm-gate",
@@ -114,18 +115,22 @@ def _without_signature(text: str) -> str:
 
 
 @contextmanager
-def _cache_home(folder: Path) -> Iterator[None]:
-    """While Foundry starts, let it take `folder` for the user's cache; on Linux it looks only once."""
-    if sys.platform != "linux":
-        yield
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    before = os.environ.get("XDG_CACHE_HOME")
-    os.environ["XDG_CACHE_HOME"] = str(folder)
+def _surroundings(cache_home: Path) -> Iterator[None]:
+    """While Foundry starts: no telemetry at all, as in CI, and on Linux a folder that it takes for the user's cache.
+
+    It looks only once. `disable_nonessential_telemetry` alone still has it look up and call its telemetry's host.
+    """
+    wanted = {"CI": "1"}
+    if sys.platform == "linux":
+        cache_home.mkdir(parents=True, exist_ok=True)
+        wanted["XDG_CACHE_HOME"] = str(cache_home)
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["XDG_CACHE_HOME"]
-        else:
-            os.environ["XDG_CACHE_HOME"] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from harness.model.facts import ArtifactFacts, precision_of
 from harness.model.probe import runtime_version
 from harness.model.recipe import Recipe
 from harness.model.source import Source, digest_of_files, digests_of
-from harness.store import digest_of, publish, read_proved
+from harness.store import aside_of, digest_of, publish, read_proved
 
 FORMAT = 4
 """Counts up when older entries of the store must no longer be used."""
@@ -151,7 +150,7 @@ class ArtifactStore:
     def workspace(self, key: str) -> Path:
         """A new empty folder to build in, on the same file system; what a killed build left is removed."""
         self.clear_workspaces(key)
-        return Path(tempfile.mkdtemp(prefix=f".{key}-", dir=self.root))
+        return aside_of(self.folder(key))
 
     def clear_workspaces(self, key: str) -> None:
         """Remove what builds of a key left; its lock must be held."""

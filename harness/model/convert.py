@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -17,7 +16,7 @@ from threading import Lock
 from filelock import Timeout
 
 from harness.child import Notify, silent
-from harness.errors import ArtifactError, ChildError, ConversionError, GateError
+from harness.errors import ArtifactError, ChildError, ConversionError, FileError, GateError
 from harness.model.artifact import (
     Artifact,
     ArtifactStore,
@@ -155,7 +154,7 @@ def _make_missing(
     timeout_s: float,
 ) -> dict[str, Artifact | GateError]:
     try:
-        _require_space(evidence.source, len(wanted), store.root)
+        _require_space(evidence.source, wanted, store.root)
         ready = toolchain()
     except GateError as error:
         return dict.fromkeys(wanted, error)
@@ -176,7 +175,7 @@ def _make_missing(
             finish = partial(_finish, evidence=evidence, store=store, toolchain=ready, cache=cache, notify=tell)
             made = _make_and_finish(orders, evidence, ready, tell, timeout_s, partial(prover.submit, finish))
     except OSError as error:
-        return dict.fromkeys(wanted, _unwritable(error, cache))
+        return dict.fromkeys(wanted, FileError.of(error, cache))
     finally:
         for key in orders:
             store.clear_workspaces(key)
@@ -285,26 +284,17 @@ def _template_problems(folder: Path, source: Source) -> list[str]:
     ]
 
 
-def _require_space(source: Source, variants: int, folder: Path) -> None:
+def _require_space(source: Source, variants: Collection[str], folder: Path) -> None:
     parameters = source.parameter_count or source.size_bytes // 2
-    needed_bytes = int(parameters * _BYTES_PER_PARAMETER * variants)
+    needed_bytes = int(parameters * _BYTES_PER_PARAMETER * len(variants))
     free_bytes = shutil.disk_usage(folder).free
     if free_bytes < needed_bytes:
         raise ConversionError(
-            f"converting {variants} variants needs about {format_bytes(needed_bytes)} of disk, "
+            f"converting {', '.join(variants)} needs about {format_bytes(needed_bytes)} of disk, "
             f"{format_bytes(free_bytes)} are free",
             where=str(folder),
             next_step="free some space, or use another cache folder",
         )
-
-
-def _unwritable(error: OSError, cache: Path) -> ConversionError:
-    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return ConversionError(
-        "the disk is full" if is_full else f"the cache cannot be written: {error.strerror or error}",
-        where=str(error.filename or cache),
-        next_step="free some space, or use another cache folder",
-    )
 
 
 def _renamed(made: Artifact | GateError, variant: str) -> Artifact | GateError:

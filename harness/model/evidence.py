@@ -16,7 +16,7 @@ from harness.child import Notify, run_job, silent
 from harness.errors import ChildError, SourceError
 from harness.model.source import Source, read_json
 from harness.model.toolchain import Toolchain, quiet_environment
-from harness.store import digest_of, lock_for, publish, read_proved
+from harness.store import aside_of, digest_of, lock_for, publish, read_proved
 
 WORKER = Path(__file__).with_name("evidence_worker.py")
 CORPUS = (
@@ -197,7 +197,7 @@ class Evidence:
         with lock_for(folder):
             if read_proved(folder) is not None:
                 return
-            aside = Path(tempfile.mkdtemp(prefix=f".{folder.name[:16]}-", dir=folder.parent))
+            aside = aside_of(folder)
             try:
                 shutil.move(answer, aside / answer.name)
                 publish(aside, folder, {"source": self.source.spec})

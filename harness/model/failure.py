@@ -12,7 +12,9 @@ _EXCEPTION = re.compile(r"^((?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit)\b.*)
 _NO_MEMORY = re.compile(
     r"MemoryError|bad_alloc|DefaultCPUAllocator|[Nn]ot enough memory|Cannot allocate memory|SIGKILL"
 )
-_NO_SPACE = re.compile(r"No space left on device|ENOSPC|not enough space on the disk", re.IGNORECASE)
+_NO_SPACE = re.compile(
+    r"No space left on device|ENOSPC|not enough space on the disk|File too large|Disk quota exceeded", re.IGNORECASE
+)
 _UNKNOWN_LAYER = re.compile(r"KeyError: '(?:model|transformer)\.[\w.]+'")
 _BLOCK = re.compile(r"in_features \(?(\d+)\)? must be divisible by group_size \(?(\d+)\)?")
 
@@ -42,7 +44,10 @@ def cause_of(log_text: str, error: str | None) -> Cause:
     exceptions = _EXCEPTION.findall(log_text)
     decisive = error or (exceptions[-1] if exceptions else None)
     if _NO_SPACE.search(everything):
-        return Cause(what="the disk is full", next_step="free some space, or use another cache folder")
+        return Cause(
+            what="the disk is full, or a limit on files is reached",
+            next_step="free some space, lift the limit (ulimit -f, quota), or use another cache folder",
+        )
     if _NO_MEMORY.search(everything):
         return Cause(
             what=f"out of memory ({decisive})", next_step="convert on a machine with more memory, or fewer variants"

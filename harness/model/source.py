@@ -157,13 +157,14 @@ def read_json(file: Path) -> dict[str, Any]:
     """The object in a JSON file of the model.
 
     Raises:
-        SourceError: missing, unreadable, or not an object.
+        SourceError: missing, not JSON, or not an object.
+        OSError: it cannot be read.
     """
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise SourceError(f"the model has no {file.name}", where=str(file.parent), next_step=_SAVE_AGAIN) from error
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise SourceError(f"{file.name} is not valid JSON: {error}", where=str(file), next_step=_SAVE_AGAIN) from error
     if not isinstance(content, dict):
         raise SourceError(f"{file.name} is not a JSON object", where=str(file), next_step=_SAVE_AGAIN)

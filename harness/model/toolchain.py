@@ -36,7 +36,7 @@ _ISOLATED = ("-E", "-s", "-P")
 """Nothing of PYTHON* variables, the user's site or the script's folder gets onto the import path."""
 
 _NEEDED_BYTES = 4 * 1024**3
-_OWN_TOOLCHAIN = "or point --toolchain at a Python that has them"
+_OWN_TOOLCHAIN = "or point --toolchain or SLM_GATE_TOOLCHAIN at a Python that has them"
 _QUERY = """
 import importlib.metadata, json, sys
 versions = {}
@@ -89,7 +89,7 @@ class ToolchainOnDemand:
     """The gate's cache folder."""
 
     python: Path | None = None
-    """The user's own interpreter; None to make one."""
+    """The interpreter that the user named; None where none was."""
 
     notify: Notify = silent
     """Hears about the making."""
@@ -99,7 +99,7 @@ class ToolchainOnDemand:
     @property
     def versions(self) -> Mapping[str, str]:
         """The pins; or what the user's own interpreter has, which is looked up at once."""
-        return PINS if self.python is None else self().versions
+        return PINS if own_python(self.python) is None else self().versions
 
     def __call__(self) -> Toolchain:
         """The verified toolchain; the same one every time."""
@@ -108,12 +108,19 @@ class ToolchainOnDemand:
         return self._ready
 
 
+def own_python(given: Path | None) -> Path | None:
+    """The interpreter that the user names, or `$SLM_GATE_TOOLCHAIN`; None where the gate makes its own."""
+    named = os.environ.get("SLM_GATE_TOOLCHAIN")
+    return given or (Path(named).expanduser() if named else None)
+
+
 def ensure_toolchain(*, cache: Path, python: Path | None = None, notify: Notify = silent) -> Toolchain:
-    """The toolchain at `python`, or the cached one of these pins; it is made where there is none yet.
+    """The toolchain at `own_python(python)`, or the cached one of these pins; it is made where there is none yet.
 
     Raises:
         ToolchainError: it cannot be made, a package is missing, or its packages are known not to work together.
     """
+    python = own_python(python)
     if python is not None:
         return verify_toolchain(python)
     folder = cache / "toolchains" / toolchain_key()

@@ -42,6 +42,14 @@ def model_without(tmp_path, *names, **config):
     return folder
 
 
+def test_a_cache_that_cannot_be_written(refused, tmp_path):
+    (tmp_path / "file").touch()
+    output = refused(env={"SLM_GATE_CACHE": str(tmp_path / "file")})
+    assert "the cache cannot be written" in output
+    assert "SLM_GATE_CACHE" in output
+    assert not (tmp_path / "results").exists()
+
+
 def test_no_such_model(refused):
     assert "no such folder" in refused("--model", "./nowhere")
 

@@ -33,8 +33,6 @@ def gate(tmp_path):
         config.write_text(f"{head}{variants}\n{limits}", encoding="utf-8")
         targets = [str(ROOT / "suites" / suite) for suite in suites or ("",)]
         command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), *targets]
-        if os.environ.get("SLM_GATE_TOOLCHAIN"):
-            command += ["--toolchain", os.environ["SLM_GATE_TOOLCHAIN"]]
         command += ["--config", str(config), "--results-dir", str(tmp_path / "results"), "-p", "no:cacheprovider"]
         done = subprocess.run(
             [*command, *options],
@@ -80,6 +78,15 @@ def test_a_healthy_copy_is_green(gate, copy):
     status, output = gate(adopted(copy()))
     assert status == 0, output[-6000:]
     assert "int8: PASS" in output
+
+
+def test_what_the_system_refuses_is_told_in_words(gate, tmp_path):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "artifacts").touch()
+    result = gate(
+        "[variants.int8]\nrecipe = 'int8'\n", "test_conversion.py", env={"SLM_GATE_CACHE": str(tmp_path / "cache")}
+    )
+    assert_red(result, "int8: ", "a file cannot be read or written: File exists", str(tmp_path / "cache" / "artifacts"))
 
 
 def test_olive_that_exits_0_without_a_model(gate, tmp_path):

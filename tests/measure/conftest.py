@@ -6,8 +6,6 @@ A child inherits PYTHONPATH, and Python imports a `sitecustomize` that it finds 
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -61,23 +59,6 @@ def stub_session(plant: Plant) -> PlantStub:
         plant(STUB_SOURCE.format(on_request=on_request or "pass", at_start=at_start))
 
     return write
-
-
-@pytest.fixture
-def build_library(tmp_path: Path) -> Callable[[str], Path]:
-    """Compiles C source into a shared object; skips where there is no compiler."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("a native leak needs a C compiler, and there is no `cc`")
-
-    def build(source: str) -> Path:
-        file, library = tmp_path / "planted.c", tmp_path / "planted.so"
-        file.write_text(textwrap.dedent(source), encoding="utf-8")
-        command = [compiler, "-shared", "-fPIC", "-g", "-O0", "-o", library, file]
-        subprocess.run(command, check=True, capture_output=True)
-        return library
-
-    return build
 
 
 @pytest.fixture

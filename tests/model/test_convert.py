@@ -371,7 +371,9 @@ def test_a_source_that_cannot_be_asked_keeps_nothing(bench, healthy):
     assert list((bench.cache / "artifacts").glob("*/manifest.json")) == []
 
 
-@pytest.mark.parametrize(("number", "told"), [(errno.ENOSPC, "the disk is full"), (errno.EROFS, "cannot be written")])
+@pytest.mark.parametrize(
+    ("number", "told"), [(errno.ENOSPC, "the disk is full"), (errno.EROFS, "cannot be read or written: Read-only")]
+)
 def test_a_disk_that_takes_no_more_is_told_and_nothing_is_kept(bench, healthy, monkeypatch, number, told):
     def refuse(*_):
         raise OSError(number, os.strerror(number))

@@ -29,6 +29,13 @@ from harness.model.venv import run_with_heartbeat
 GENAI = "onnxruntime-genai"
 
 
+@pytest.fixture(autouse=True)
+def nothing_named(request, monkeypatch):
+    """Whoever runs the tests may name a toolchain of their own."""
+    if "toolchain" not in request.keywords:
+        monkeypatch.delenv("SLM_GATE_TOOLCHAIN", raising=False)
+
+
 @pytest.mark.parametrize(
     ("olive", "genai", "told"),
     [
@@ -126,6 +133,15 @@ def test_too_little_disk_is_told_before_anything_is_made(tmp_path, fake_pip, mon
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage(10**9))
     with pytest.raises(ToolchainError, match=r"0\.9 GiB are free"):
         ensure_toolchain(cache=tmp_path)
+    assert fake_pip == []
+
+
+def test_the_users_own_is_the_one_that_is_named_or_stands_in_the_environment(tmp_path, fake_pip, monkeypatch):
+    monkeypatch.setattr(module, "query_versions", lambda python: {**PINS, "torch": "9"})
+    monkeypatch.setenv("SLM_GATE_TOOLCHAIN", "~/tools/python")
+    assert ToolchainOnDemand(cache=tmp_path).versions["torch"] == "9"
+    assert ensure_toolchain(cache=tmp_path).python == Path.home() / "tools/python"
+    assert ensure_toolchain(cache=tmp_path, python=tmp_path / "python").python == tmp_path / "python"
     assert fake_pip == []
 
 
