@@ -172,6 +172,8 @@ def _convert(given: argparse.Namespace) -> int:
         print(f"\n{failure}", file=sys.stderr)
     for folder in done.stale:
         print(f"\n{folder} is still what an earlier run delivered", file=sys.stderr)
+    if done.lacked_toolchain:
+        return 2
     return 1 if done.failures else 0
 
 

@@ -9,7 +9,7 @@ from typing import TypedDict
 
 from harness.child import Notify, silent
 from harness.delivery import deliver, require_place
-from harness.errors import ArtifactError, ConfigError, GateError
+from harness.errors import ArtifactError, ConfigError, GateError, ToolchainError
 from harness.measure.fidelity import convert_with_witnesses, measure_graph
 from harness.model.artifact import Artifact
 from harness.model.convert import adopt, convert
@@ -91,6 +91,12 @@ class Conversion:
         """What an earlier delivery left of variants that failed now."""
         failed = [name for name, one in self.outcomes.items() if isinstance(one.result, GateError)]
         return [self.out / name for name in failed if (self.out / name).exists()] if self.out else []
+
+    @property
+    def lacked_toolchain(self) -> bool:
+        """Whether nothing could be tried, because there was nothing to convert with."""
+        results = [one.result for one in self.outcomes.values()]
+        return bool(results) and all(isinstance(result, ToolchainError) for result in results)
 
     @property
     def artifacts(self) -> list[Artifact]:

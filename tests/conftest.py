@@ -1,8 +1,10 @@
 """What several test folders share: a small domain pack, and one real conversion of the demo model."""
 
 import json
+import os
 import shutil
 import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
@@ -126,3 +128,36 @@ def build_library(tmp_path):
         return library
 
     return build
+
+
+SPY = """
+    #define _GNU_SOURCE
+    #include <dlfcn.h>
+    #include <netdb.h>
+    #include <stdio.h>
+    #include <stdlib.h>
+
+    typedef int look_up(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+
+    int getaddrinfo(const char *name, const char *service, const struct addrinfo *hints, struct addrinfo **found) {
+        FILE *log = name ? fopen(getenv("SPY_LOG"), "a") : NULL;
+        if (log) { fprintf(log, "%s\\n", name); fclose(log); }
+        return ((look_up *)dlsym(RTLD_NEXT, "getaddrinfo"))(name, service, hints, found);
+    }
+"""
+
+
+@pytest.fixture
+def looked_up(build_library, tmp_path):
+    """Runs a command, and returns the names of all hosts that it and its children asked the system for."""
+    if sys.platform != "linux":
+        pytest.skip("the spy is a Linux shared object")
+    log, library = tmp_path / "looked-up", build_library(SPY)
+
+    def run(command, **environment):
+        spied = {"LD_PRELOAD": str(library), "SPY_LOG": str(log), "PYTHONPATH": str(ROOT), **environment}
+        plain = {name: value for name, value in os.environ.items() if name != "CI"}  # which silences some
+        subprocess.run([str(part) for part in command], env={**plain, **spied}, check=True, stdout=subprocess.DEVNULL)
+        return set(log.read_text(encoding="utf-8").split()) if log.exists() else set()
+
+    return run

@@ -144,6 +144,8 @@ def test_a_reason_that_stands_in_every_variants_way_is_told_once(monkeypatch, ca
     assert shown.err.endswith(f"{tmp_path / 'int8'} is still what an earlier run delivered\n")
     assert shown.err.count("earlier run") == 1
     assert shown.err.count("fp16: no model") == shown.err.count("fp16") == 1
+    del outcomes["fp16"]
+    assert cli.main(["convert", "model", "--out", "out"]) == 2
 
 
 def test_what_is_not_so_is_not_shown_as_so(tmp_path, capsys):
@@ -169,7 +171,8 @@ def test_an_unknown_option_is_refused(capsys):
     assert "--nonsense" in capsys.readouterr().err
 
 
-def test_the_doctor_is_content_with_this_environment(tmp_path):
+def test_the_doctor_is_content_with_this_environment(tmp_path, monkeypatch):
+    monkeypatch.delenv("SLM_GATE_TOOLCHAIN", raising=False)
     findings = {finding.what: finding for finding in doctor.examine(tmp_path)}
     assert findings["Foundry Local runs"].is_well
     assert findings["onnxruntime-genai runs"].is_well

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from harness.child import REPOSITORY
 from harness.deploy.foundry_sdk import raising, reason
 from harness.errors import DeployError, GateError
 
@@ -48,21 +45,6 @@ def test_errors_are_turned_into_ours_and_ours_pass() -> None:
         1 / 0  # noqa: B018
 
 
-SPY = """
-    #define _GNU_SOURCE
-    #include <dlfcn.h>
-    #include <netdb.h>
-    #include <stdio.h>
-    #include <stdlib.h>
-
-    typedef int look_up(const char *, const char *, const struct addrinfo *, struct addrinfo **);
-
-    int getaddrinfo(const char *name, const char *service, const struct addrinfo *hints, struct addrinfo **found) {
-        FILE *log = name ? fopen(getenv("SPY_LOG"), "a") : NULL;
-        if (log) { fprintf(log, "%s\\n", name); fclose(log); }
-        return ((look_up *)dlsym(RTLD_NEXT, "getaddrinfo"))(name, service, hints, found);
-    }
-"""
 HOLD = """
 import contextlib, sys, time
 from pathlib import Path
@@ -75,16 +57,10 @@ with FoundryHost(Path(sys.argv[1])):
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the spy is a Linux shared object")
 @pytest.mark.parametrize("care", ["attended", "unattended"])
 def test_foundry_looks_nobody_up_and_left_alone_it_would(
-    build_library: Callable[[str], Path], tmp_path: Path, care: str
+    looked_up: Callable[..., set[str]], tmp_path: Path, care: str
 ) -> None:
-    log = tmp_path / "looked-up"
-    spied = {"LD_PRELOAD": str(build_library(SPY)), "SPY_LOG": str(log), "PYTHONPATH": str(REPOSITORY)}
-    environment = {name: value for name, value in os.environ.items() if name != "CI"} | spied
-    environment["XDG_CACHE_HOME"] = str(tmp_path / "cache")
-    subprocess.run([sys.executable, "-c", HOLD, tmp_path / "home", care], env=environment, check=True)
-    names = set(log.read_text().split()) if log.exists() else set()
+    names = looked_up([sys.executable, "-c", HOLD, tmp_path / "home", care], XDG_CACHE_HOME=str(tmp_path / "cache"))
     assert any(name.endswith("microsoft.com") for name in names) is (care == "unattended")
     assert care == "unattended" or names <= {"localhost", "127.0.0.1"}

@@ -327,3 +327,19 @@ def test_a_lora_adapter_is_merged_into_its_base(tiny_source, toolchain, make_ada
         raise AssertionError("nothing needs merging")
 
     assert obtain_source(str(adapter), cache=cache, toolchain=untouchable).digest == source.digest
+
+
+UNATTENDED = """
+import contextlib
+from olive.workflows import run
+with contextlib.suppress(Exception):
+    run({"input_model": {"type": "HfModel", "model_path": "/nowhere/at/all"}})
+"""
+
+
+def test_a_conversion_looks_nobody_up_and_olive_left_alone_would(looked_up, tiny_source, toolchain, tmp_path):
+    convert_it = [sys.executable, "-m", "harness.cli", "convert", tiny_source.path, "--variants", "int4,int8"]
+    options = ["--out", tmp_path / "out", "--toolchain", toolchain().python]
+    assert looked_up([*convert_it, *options], SLM_GATE_CACHE=str(tmp_path / "cache")) == set()
+    names = looked_up([toolchain().python, "-c", UNATTENDED], HOME=str(tmp_path))
+    assert any(name.endswith("microsoft.com") for name in names)
