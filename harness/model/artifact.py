@@ -13,25 +13,14 @@ from harness.errors import ArtifactError
 from harness.model.facts import ArtifactFacts, precision_of
 from harness.model.probe import runtime_version
 from harness.model.recipe import Recipe
-from harness.model.source import Source, digest_of_files, digests_of
+from harness.model.source import TOKENIZER_FILES, Source, digest_of_files, digests_of
 from harness.store import aside_of, digest_of, publish, read_proved
 
 FORMAT = 4
 """Counts up when older entries of the store must no longer be used."""
 
-_MODEL_FILES = (
-    "*.onnx",
-    "*.onnx.data",
-    "*.onnx_data",
-    "genai_config.json",
-    "tokenizer*",
-    "vocab.*",
-    "merges.txt",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template*",
-)
-_GRAPH_FILES = _MODEL_FILES[:3]
+_GRAPH_FILES = ("*.onnx", "*.onnx.data", "*.onnx_data")
+_MODEL_FILES = (*_GRAPH_FILES, "genai_config.json", *TOKENIZER_FILES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,16 +14,12 @@ from harness.model.hub import find_snapshot, is_hub_id, not_downloaded
 from harness.model.weights import Weights, find_weights, require_finite
 from harness.store import sha256_of
 
-_SMALL_FILES = (
-    "config.json",
-    "generation_config.json",
-    "tokenizer*",
-    "vocab.*",
-    "merges.txt",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template*",
-)
+TOKENIZER_FILES = (
+    "tokenizer*", "vocab.*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "chat_template*"
+)  # fmt: skip
+"""What a tokenizer and its chat template are made of, in the folders of source models and of artifacts."""
+
+_SMALL_FILES = ("config.json", "generation_config.json", *TOKENIZER_FILES)
 _SAVE_AGAIN = "save model and tokenizer again with save_pretrained(folder)"
 
 
