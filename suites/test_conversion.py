@@ -7,5 +7,5 @@ def test_artifact_is_complete_and_what_was_asked_for(judge, conversion):
 
 
 def test_graph_computes_what_its_source_does(graph_fidelity):
-    """Unquantised to 1e-6 nats, near and far; the variant keeps its positions, and is the fine-tune, not its base."""
+    """Unquantised to 1e-6 nats, near and far; the variant is that rounded, token by token too, and the fine-tune."""
     graph_fidelity.require()
