@@ -47,7 +47,7 @@ CONTINUED_NATS = 1e-3
 """Most that token by token and one prefill may differ where quantisation does not cost more; seen were 6e-5."""
 
 _FORMAT = 3
-_LIKENESS_FORMAT = 1
+_LIKENESS_FORMAT = 2
 """Both count up when what was kept must be measured again."""
 
 

@@ -16,6 +16,7 @@ from tests.measure.test_fidelity import EXACT, INT4
 
 WIDTH, ROWS, BLOCK, VOCABULARY, CONTEXT = 64, 32, 32, 16, 8
 LAYER = "/model/layers.0/attn"
+EMBEDDING = "model.embed_tokens.weight"
 QKV, BIAS, NORM = "model.layers.0.attn.qkv_proj", "model.layers.0.attn.qkv_proj.Add.bias", "model.layers.0.norm.weight"
 SETTINGS = {
     "model": {
@@ -35,7 +36,7 @@ TOKENIZER = {
 
 def quantised(matrix, bits, symmetric):
     """As MatMulNBits stores a [K, N] matrix: packed, scales, zero points."""
-    blocks = matrix.T.reshape(ROWS, -1, BLOCK)
+    blocks = matrix.T.reshape(matrix.shape[1], -1, BLOCK)
     low, high = blocks.min(-1, keepdims=True), blocks.max(-1, keepdims=True)
     steps = 2**bits - 1
     if symmetric:
@@ -64,7 +65,7 @@ class Model:
         self.settings, self.tokenizer = json.loads(json.dumps(SETTINGS)), json.loads(json.dumps(TOKENIZER))
         number = np.float16 if bits == 16 else np.float32
         self.tensors = {
-            "model.embed_tokens.weight": random.normal(size=(VOCABULARY, WIDTH)).astype(number),
+            EMBEDDING: random.normal(size=(VOCABULARY, WIDTH)).astype(number),
             NORM: random.normal(size=WIDTH).astype(number),
             BIAS: random.normal(size=ROWS).astype(number),
             "cos_cache": np.ones((CONTEXT, 4), number),
@@ -80,7 +81,7 @@ class Model:
             self.tensors[f"{QKV}.weight"] = matrix.astype(number)
         cache = ["past.0.key", "past.0.value"]
         self.nodes = {
-            "embed": helper.make_node("Gather", ["model.embed_tokens.weight", "input_ids"], ["embedded"]),
+            "/model/embed_tokens/Gather": helper.make_node("Gather", [EMBEDDING, "input_ids"], ["embedded"]),
             f"{layer}/norm": helper.make_node("LayerNorm", ["embedded", NORM], ["normed"], epsilon=1e-6),
             f"{layer}/qkv_proj/{kind}": helper.make_node(kind, inputs, ["product"], **options),
             f"{layer}/qkv_proj/Add": helper.make_node("Add", ["product", BIAS], ["qkv"]),
@@ -140,6 +141,43 @@ def crossed_cache(model):
     node.input[1], node.input[2] = node.input[2], node.input[1]
 
 
+def one_zero_point_off(points):
+    points = points.copy()
+    points.flat[5] ^= 0x01
+    return points
+
+
+def two_swapped(rows):
+    return rows[[1, 0, *range(2, len(rows))]]
+
+
+def last_rows_of_zero(rows):
+    rows = rows.copy()
+    rows[-2:] = 0
+    return rows
+
+
+def columns_in_another_order(model):
+    model.tensors["order"] = np.arange(WIDTH, dtype=np.int32)[::-1] // BLOCK
+    model.nodes[f"{LAYER}/qkv_proj/MatMulNBits"].input.append("order")
+
+
+def with_quantised_embedding(model, bits=8):
+    parts = quantised(model.tensors.pop(EMBEDDING).astype(np.float32).T, bits, symmetric=False)
+    names = [f"{EMBEDDING}.{name}" for name in ("weight", "scales", "zeros")]
+    model.tensors |= dict(zip(names, parts, strict=True))
+    options = {"bits": bits, "block_size": BLOCK, "gather_axis": 0, "quantize_axis": 1}
+    inputs = [names[0], "input_ids", *names[1:]]
+    node = helper.make_node("GatherBlockQuantized", inputs, ["embedded"], "/model/embed_tokens/Gather", **options)
+    del model.nodes["/model/embed_tokens/Gather"]
+    model.nodes[node.name] = node
+
+
+def with_a_wrong_quantised_embedding(model):
+    with_quantised_embedding(model)
+    model.tensors[f"{EMBEDDING}.weight"] = two_swapped(model.tensors[f"{EMBEDDING}.weight"])
+
+
 def set_to(*keys, value):
     def plant(model):
         place = model.settings
@@ -161,11 +199,16 @@ def attribute(node, key, value):
 FAULTS = {
     "a scale of 0": (changed(f"{QKV}.scales", np.zeros_like), "off by inf steps"),
     "larger scales": (changed(f"{QKV}.scales", lambda values: values * 1.05), "times as large"),
-    "zero points off by one": (changed(f"{QKV}.zeros", lambda values: values ^ 0x11), "off by 1 steps"),
+    "zero points off by one": (changed(f"{QKV}.zeros", lambda values: values ^ 0x11), "off by 1.1 steps"),
+    "one zero point off by one": (changed(f"{QKV}.zeros", one_zero_point_off), "a block is off by"),
     "heads in another order": (changed(f"{QKV}.weight", lambda values: values[::-1]), "steps of quantisation"),
+    "two rows swapped": (changed(f"{QKV}.weight", two_swapped), "steps of quantisation"),
+    "the last rows lost": (changed(f"{QKV}.weight", last_rows_of_zero), "steps of quantisation"),
+    "columns in another order": (columns_in_another_order, "another order (g_idx)"),
+    "two tokens' embeddings swapped": (with_a_wrong_quantised_embedding, "the weights of /model/embed_tokens are not"),
     "no bias": (without_bias, "qkv_proj/Add is missing"),
     "a bias of 0": (changed(BIAS, np.zeros_like), "32 of 32 values, 0 for"),
-    "NaN in a rare row": (changed("model.embed_tokens.weight", lambda values: values * np.nan), "nan for"),
+    "NaN in a rare row": (changed(EMBEDDING, lambda values: values * np.nan), "nan for"),
     "another norm": (changed(NORM, lambda values: values + 0.01), "is not the source's"),
     "short tables": (changed("cos_cache", lambda values: values[:5]), "ends after 5 positions, the context has 8"),
     "another epsilon": (attribute(f"{LAYER}/norm", "epsilon", 1e-5), "epsilon 1e-05, the source gives 1e-06"),
@@ -193,6 +236,13 @@ def test_what_is_not_rounding_is_told(tmp_path, witness, fault):
     plant(model)
     made = model.save(tmp_path / "made")
     assert told in "; ".join(compare_with_witness(made, witness, witness.path).differences)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_a_quantised_embedding_is_compared_too(tmp_path, witness, bits):
+    model = Model(4)
+    with_quantised_embedding(model, bits)
+    assert compare_with_witness(model.save(tmp_path / "made"), witness, witness.path).differences == ()
 
 
 def test_a_tokenizer_may_be_the_sources_own_file(tmp_path, witness):
