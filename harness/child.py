@@ -71,7 +71,7 @@ def harness_module(module: str) -> list[str]:
         f"import sys, runpy; sys.path.insert(0, {str(REPOSITORY)!r}); "
         f"runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
     )
-    return [sys.executable, "-P", "-c", bootstrap]  # -P: nothing of the working directory
+    return [sys.executable, "-P", "-X", "utf8", "-c", bootstrap]  # -P: nothing of the working directory
 
 
 def serve_job(work: Callable[[dict[str, Any]], dict[str, Any]], arguments: Sequence[str]) -> None:

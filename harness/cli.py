@@ -17,7 +17,7 @@ from harness.child import REPOSITORY
 from harness.conversion import DEFAULT_VARIANTS, Request, run_request
 from harness.deploy.registration import Finding, examine_folder
 from harness.doctor import examine
-from harness.errors import FileError, GateError
+from harness.errors import GateError, told_to_users
 from harness.model.facts import ArtifactFacts, precision_of
 from harness.model.inspect import inspect_artifact
 from harness.model.toolchain import ensure_toolchain
@@ -49,13 +49,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # who read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (GateError, OSError) as error:
-        told = FileError.of(error) if isinstance(error, OSError) else error
-        print(f"slm-gate: {told}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("slm-gate: interrupted; what was finished is kept", file=sys.stderr)
         return 130
+    except Exception as error:
+        told = told_to_users(error)
+        if told is None:
+            raise
+        print(f"slm-gate: {told}", file=sys.stderr)
+        return 2
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -101,6 +101,8 @@ class VariantSettings(Settings):
             raise ValueError("give exactly one of recipe and artifact")
         if self.precision is None and self.artifact is not None:
             raise ValueError("give precision: it does not follow from an artifact")
+        if self.artifact is not None and self.backend != "olive":
+            raise ValueError("backend is for what is converted here, not for artifacts")
         if self.transformed and self.artifact is None:
             raise ValueError("transformed is for artifacts: what is converted here is only rounded")
         return self

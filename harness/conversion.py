@@ -257,6 +257,7 @@ def _refuse_idle_options(request: Request) -> None:
         ("--transformed", request.is_transformed or None, request.source is None, to_folder),
         ("--adapter", request.adapter, request.source_spec is None, to_source),
         ("--base", request.base, request.source_spec is None, to_source),
+        ("--transformed", request.is_transformed or None, not request.with_fidelity, "leave out --no-fidelity"),
         ("--base", request.base, not request.with_fidelity, "leave out --no-fidelity: the base is told by divergence"),
     ]
     for option, value, is_idle, next_step in idle:

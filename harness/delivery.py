@@ -41,7 +41,7 @@ def deliver(artifact: Artifact, out: Path, manifest: Mapping[str, Any]) -> Path:
     folder, aside = out / artifact.variant, out / f".{artifact.variant}.incomplete"
     try:
         shutil.rmtree(aside, ignore_errors=True)
-        shutil.copytree(artifact.path, aside)
+        shutil.copytree(artifact.path, aside, copy_function=shutil.copyfile)  # they may be read-only there
         publish(aside, folder, manifest)
     except OSError as error:
         shutil.rmtree(aside, ignore_errors=True)

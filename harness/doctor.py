@@ -14,7 +14,7 @@ import psutil
 
 from harness.deploy.foundry import FoundryHost
 from harness.deploy.registration import Finding
-from harness.errors import GateError
+from harness.errors import GateError, first_line
 from harness.model.toolchain import PINS, is_ready, own_python, toolchain_key, venv_python, verify_toolchain
 from harness.store import require_cache
 from harness.units import format_bytes
@@ -89,7 +89,7 @@ def _tried(what: str, attempt: Callable[[], str], remedy: str) -> Finding:
     try:
         return Finding(what=what, is_well=True, found=attempt())
     except (GateError, ImportError, OSError, RuntimeError) as error:
-        return Finding(what=what, is_well=False, found=str(error).splitlines()[0], remedy=remedy)
+        return Finding(what=what, is_well=False, found=first_line(error), remedy=remedy)
 
 
 def _toolchain(cache: Path, python: Path | None) -> Finding:

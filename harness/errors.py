@@ -7,12 +7,14 @@ GateError
 ├── SourceError          the model that is to be gated
 ├── ToolchainError       the conversion environment
 ├── ConversionError      Olive gave no model, or not the one asked for
+│   └── UnexplainedError     and nothing is known of the reason but what it said
 ├── ArtifactError        a variant's folder is incomplete or is not what it claims
 ├── DeployError          Foundry Local did not take the model
 ├── SessionError         a runtime could not load or answer
 │   └── InvalidPromptError   the runtime refused this prompt and lives on
 ├── ChildError           a child process died, hung or broke its contract
-└── MeasureError         a measurement could not be made
+├── MeasureError         a measurement could not be made
+└── CheckFailed          a measured number is beyond its limit, or missing
 """
 
 from __future__ import annotations
@@ -49,6 +51,22 @@ def _rebuild(kind: type[GateError], what: str, where: str | None, next_step: str
     return kind(what, where=where, next_step=next_step)
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says first, or its type where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def told_to_users(error: BaseException) -> GateError | None:
+    """The error as one for the user: it is one, or the system refused a file; None for any other, a fault of ours."""
+    if isinstance(error, GateError):
+        return error
+    is_of_files = isinstance(error, OSError) and error.errno is not None
+    if not is_of_files or isinstance(error, ConnectionError | TimeoutError):
+        return None
+    assert isinstance(error, OSError)
+    return FileError.of(error)
+
+
 class FileError(GateError):
     """A file or folder cannot be read or written."""
 
@@ -83,6 +101,10 @@ class ToolchainError(GateError):
 
 class ConversionError(GateError):
     """Olive gave no model, whatever its exit code said."""
+
+
+class UnexplainedError(ConversionError):
+    """Olive gave no model, and what it said points to no known cause."""
 
 
 class ArtifactError(GateError):

@@ -68,10 +68,17 @@ def lock_for(folder: Path) -> FileLock:
 
 
 def aside_of(folder: Path) -> Path:
-    """A new empty folder beside the one that it will become, open to whom the umask allows."""
+    """A new empty folder beside the one that it will become, open to whom the umask allows; its lock must be held."""
+    clear_asides(folder)
     aside = folder.with_name(f".{folder.name[:32]}-{secrets.token_hex(4)}")
     aside.mkdir(parents=True)
     return aside
+
+
+def clear_asides(folder: Path) -> None:
+    """Remove what killed builds of a folder left; its lock must be held."""
+    for left in folder.parent.glob(f".{folder.name[:32]}-*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def publish(aside: Path, folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,7 +89,7 @@ def publish(aside: Path, folder: Path, facts: Mapping[str, Any]) -> dict[str, An
     files = {
         file.relative_to(aside).as_posix(): {"size_bytes": file.stat().st_size, "sha256": sha256_of(file)}
         for file in sorted(aside.rglob("*"))
-        if file.is_file()
+        if file.is_file() and file != aside / MANIFEST
     }
     manifest = {**facts, "files": files}
     (aside / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")

@@ -95,7 +95,7 @@ def test_a_place_that_is_a_file_is_refused(tmp_path):
 def test_a_full_disk_is_told_and_leaves_nothing(artifact, out, monkeypatch):
     require_place(out, ["int4"], "mine")
 
-    def full(_source, target):
+    def full(_source, target, **_options):
         target.mkdir()
         (target / "half").write_text("")
         raise shutil.Error([("from", "to", "[Errno 28] No space left on device")])

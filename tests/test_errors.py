@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import FileError
+from harness.errors import FileError, SourceError, told_to_users
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,16 @@ def test_what_the_system_refused_is_told_with_the_way_out(number, what, next_ste
 def test_the_place_is_told_where_the_error_does_not():
     assert FileError.of(OSError(errno.EIO, "Input/output error"), Path("cache")).where == "cache"
     assert FileError.of(OSError("odd")).where is None
+
+
+def test_only_what_is_the_users_to_mend_is_told_without_a_traceback():
+    ours = SourceError("no model")
+    assert told_to_users(ours) is ours
+    assert isinstance(told_to_users(PermissionError(errno.EACCES, "Permission denied", "x")), FileError)
+    others = (
+        ConnectionRefusedError(errno.ECONNREFUSED, "refused"),
+        TimeoutError("late"),
+        OSError("odd"),
+        KeyError("x"),
+    )
+    assert [told_to_users(error) for error in others] == [None] * len(others)

@@ -90,6 +90,13 @@ def test_a_killed_builder_leaves_nothing_that_is_trusted(tmp_path):
     assert not build_once(tmp_path / "entry", build)[1]
 
 
+def test_what_a_killed_builder_left_is_removed(tmp_path):
+    (tmp_path / ".entry-0123abcd").mkdir()
+    (tmp_path / ".entry-0123abcd" / "half").touch()
+    build_once(tmp_path / "entry", build)
+    assert not (tmp_path / ".entry-0123abcd").exists()
+
+
 def test_two_builders_build_once(tmp_path):
     context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=count_builds, args=(tmp_path / "entry", tmp_path / "log")) for _ in range(3)]

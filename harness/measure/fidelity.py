@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.child import Notify, silent
-from harness.errors import GateError, MeasureError
+from harness.errors import GateError, MeasureError, SessionError
 from harness.measure.divergence import diverge
 from harness.model.artifact import Artifact
 from harness.model.convert import convert
@@ -156,21 +156,29 @@ def measure_graph(
     if artifact.is_adopted:
         notify(f"{artifact.variant}: comparing its token ids with the source's")
         prove(artifact.path, log=log, tokens=evidence.tokens_file())
-    found = measure(artifact)
+    witness, no_witness = None, None
     try:
         made = _required(artifacts[witness_name(artifact.recipe.backend)])
         witness_found = measure(made)
         if artifact.is_adopted:
             require_same_function(witness_found, str(made.path))
+        likeness = measure_likeness(
+            artifact, made, evidence.source, cache=cache, notify=notify, is_transformed=is_transformed
+        )
+        witness = Witness(path=made.path, found=witness_found, likeness=likeness)
     except GateError as error:
         if not artifact.is_adopted:
             raise
-        return GraphFidelity(artifact=artifact, found=found, witness=None, no_witness=error.what)
-    likeness = measure_likeness(
-        artifact, made, evidence.source, cache=cache, notify=notify, is_transformed=is_transformed
+        no_witness = error.what
+    try:
+        found = measure(artifact)
+    except SessionError:
+        if witness is not None:
+            require_likeness(artifact, witness.likeness)  # which may be why
+        raise
+    return GraphFidelity(
+        artifact=artifact, found=found, witness=witness, no_witness=no_witness, is_transformed=is_transformed
     )
-    witness = Witness(path=made.path, found=witness_found, likeness=likeness)
-    return GraphFidelity(artifact=artifact, found=found, witness=witness, is_transformed=is_transformed)
 
 
 def _required(result: Artifact | GateError) -> Artifact:
@@ -296,33 +304,39 @@ class GraphFidelity:
         require_continuity(self.found, str(self.artifact.path), max(CONTINUED_NATS, self.found.kld_nats))
         if self.witness is not None:
             require_same_function(self.witness.found, str(self.witness.path))
-            self._require_likeness(self.witness.likeness)
+            require_likeness(self.artifact, self.witness.likeness)
         require_fine_tune(self.found, self.artifact)
 
-    def _require_likeness(self, likeness: Likeness) -> None:
-        """The variant has the witness's positions, weights and settings: divergence hides what int4 costs."""
-        difference = likeness.rotary_difference
-        if difference is not None and not difference <= _TABLE_TOLERANCE:
-            raise MeasureError(
-                f"{self.artifact.variant} encodes positions otherwise than its source: its rotary tables differ by up "
-                f"to {difference:.2g} (another rope theta or scaling)",
-                where=str(self.artifact.path),
-                next_step="convert it again from the source as it is now",
-            )
-        if likeness.differences:
-            raise MeasureError(
-                f"{self.artifact.variant} is not its source rounded: {'; '.join(likeness.differences)}",
-                where=str(self.artifact.path),
-                next_step=self._way_out(),
-            )
 
-    def _way_out(self) -> str:
-        if self.artifact.is_adopted:
-            return (
-                "convert it again from the source as it is now; if its weights were rescaled or trained on while they "
-                "were quantised (AWQ, QAT), say so: transformed = true in gate.toml, --transformed here"
-            )
-        return "remove this folder and convert again; if it stays so, the recipe does not suit the model"
+def require_likeness(artifact: Artifact, likeness: Likeness) -> None:
+    """Refuse an artifact that has not its witness's positions, weights and settings: divergence hides what int4 costs.
+
+    Raises:
+        MeasureError: with what differs.
+    """
+    difference = likeness.rotary_difference
+    if difference is not None and not difference <= _TABLE_TOLERANCE:
+        raise MeasureError(
+            f"{artifact.variant} encodes positions otherwise than its source: its rotary tables differ by up "
+            f"to {difference:.2g} (another rope theta or scaling)",
+            where=str(artifact.path),
+            next_step="convert it again from the source as it is now",
+        )
+    if likeness.differences:
+        raise MeasureError(
+            f"{artifact.variant} is not its source rounded: {'; '.join(likeness.differences)}",
+            where=str(artifact.path),
+            next_step=_way_out(artifact),
+        )
+
+
+def _way_out(artifact: Artifact) -> str:
+    if artifact.is_adopted:
+        return (
+            "convert it again from the source as it is now; if its weights were rescaled or trained on while they "
+            "were quantised (AWQ, QAT), say so: transformed = true in gate.toml, --transformed here"
+        )
+    return "remove this folder and convert again; if it stays so, the recipe does not suit the model"
 
 
 def require_same_function(witness: Fidelity, where: str) -> None:

@@ -14,7 +14,7 @@ from harness.model.facts import ArtifactFacts, precision_of
 from harness.model.probe import runtime_version
 from harness.model.recipe import Recipe
 from harness.model.source import TOKENIZER_FILES, Source, digest_of_files, digests_of
-from harness.store import aside_of, digest_of, publish, read_proved
+from harness.store import aside_of, clear_asides, digest_of, publish, read_proved
 
 FORMAT = 4
 """Counts up when older entries of the store must no longer be used."""
@@ -138,13 +138,11 @@ class ArtifactStore:
 
     def workspace(self, key: str) -> Path:
         """A new empty folder to build in, on the same file system; what a killed build left is removed."""
-        self.clear_workspaces(key)
         return aside_of(self.folder(key))
 
     def clear_workspaces(self, key: str) -> None:
         """Remove what builds of a key left; its lock must be held."""
-        for left in self.root.glob(f".{key}-*"):
-            shutil.rmtree(left, ignore_errors=True)
+        clear_asides(self.folder(key))
 
     def publish(self, key: str, aside: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
         """Make a finished folder visible, all at once; returns its manifest with every file."""

@@ -16,7 +16,7 @@ from threading import Lock
 from filelock import Timeout
 
 from harness.child import Notify, silent
-from harness.errors import ArtifactError, ChildError, ConversionError, FileError, GateError
+from harness.errors import ArtifactError, ChildError, ConversionError, FileError, GateError, UnexplainedError
 from harness.model.artifact import (
     Artifact,
     ArtifactStore,
@@ -183,8 +183,8 @@ def _make_missing(
 
 
 def _root_cause(made: Artifact | GateError, evidence: Evidence) -> Artifact | GateError:
-    """A model that not even transformers can run is the reason for whatever a converter says of it."""
-    return evidence.problem or made if isinstance(made, ConversionError) else made
+    """A model that not even transformers can run is the reason for what a converter stumbles over."""
+    return evidence.problem or made if isinstance(made, UnexplainedError) else made
 
 
 def _make_and_finish(

@@ -18,7 +18,7 @@ def ask_tokens(part: dict[str, Any]) -> None:
 
     tokenizer = transformers.AutoTokenizer.from_pretrained(part["model"], trust_remote_code=part["trust"])
     ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in part["texts"]]
-    save(part, lambda file: file.write_text(json.dumps({"texts": part["texts"], "ids": ids}), encoding="utf-8"))
+    save(part["file"], lambda file: file.write_text(json.dumps({"texts": part["texts"], "ids": ids}), encoding="utf-8"))
 
 
 def ask_logits(part: dict[str, Any]) -> None:
@@ -46,12 +46,11 @@ def ask_logits(part: dict[str, Any]) -> None:
         with file.open("wb") as stream:
             np.save(stream, rows)
 
-    save(part, write)
+    save(part["file"], write)
 
 
-def save(part: dict[str, Any], write: Any) -> None:
+def save(file: str, write: Any) -> None:
     """Write a result so that nobody sees half of it."""
-    file = Path(part["file"])
     aside = Path(f"{file}.part")
     write(aside)
     aside.replace(file)
@@ -64,7 +63,8 @@ def collect(parts: list[dict[str, Any]]) -> None:
             {"tokens": ask_tokens, "logits": ask_logits}[part["kind"]](part)
         except Exception as error:  # noqa: BLE001  # told to the parent, which decides
             traceback.print_exc()
-            Path(f"{part['file']}.error").write_text(f"{type(error).__name__}: {error}", encoding="utf-8")
+            told = f"{type(error).__name__}: {error}"
+            save(f"{part['file']}.error", lambda file, told=told: file.write_text(told, encoding="utf-8"))
 
 
 def main(job_file: str, result_file: str) -> None:

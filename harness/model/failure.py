@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from harness.errors import ConversionError
+from harness.errors import ConversionError, UnexplainedError
 
 _IGNORED_KEYS = re.compile(r"Keys \{([^}]*)\} are not part of (\w+)\. Ignoring them")
 _EXCEPTION = re.compile(r"^((?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit)\b.*)$", re.MULTILINE)
@@ -28,6 +28,9 @@ class Cause:
 
     next_step: str
     """One instruction."""
+
+    is_known: bool = True
+    """Whether there is more to say than what the converter said last."""
 
 
 def ignored_keys(log_text: str) -> list[str]:
@@ -73,7 +76,8 @@ def no_model_error(
     cause = cause_of(log_text, error)
     ignored = ignored_keys(log_text)
     aside = f"; it also ignored {', '.join(ignored)}" if ignored else ""
-    return ConversionError(
+    kind = ConversionError if cause.is_known else UnexplainedError
+    return kind(
         f"{variant}: {maker} wrote no model: {cause.what}{aside}", where=f"log: {log}", next_step=cause.next_step
     )
 
@@ -104,11 +108,13 @@ def _pruned_or_swallowed(log_text: str, decisive: str | None, *, was_caught: boo
     if decisive:
         verb = "it failed with" if was_caught else "it swallowed"
         return Cause(
-            what=f"{verb} {decisive}", next_step="read the log; the architecture may not be supported by ModelBuilder"
+            what=f"{verb} {decisive}",
+            next_step="read the log; the architecture may not be supported by ModelBuilder",
+            is_known=False,
         )
     if "pruned" in log_text:
         pruned = next(line for line in log_text.splitlines() if "pruned" in line)
         return Cause(
             what=f"it pruned the workflow: {pruned.split('] ')[-1]}", next_step="mend that pass in the Olive file"
         )
-    return Cause(what="its log does not say why", next_step="read the log")
+    return Cause(what="its log does not say why", next_step="read the log", is_known=False)

@@ -8,6 +8,7 @@ from pathlib import Path
 from harness.child import Notify, harness_module, run_job, silent
 from harness.errors import ChildError, SourceError
 from harness.model.toolchain import quiet_environment
+from harness.model.weights import find_weights
 
 FILES = ("*.json", "*.jinja", "*.txt", "*.model", "model*.safetensors", "adapter_model.safetensors", "*.py")
 """What is wanted of a repository; pickles are never fetched."""
@@ -27,17 +28,31 @@ def find_snapshot(hub_id: str) -> Path | None:
         SourceError: the hub has no such ids.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError, IncompleteSnapshotError, LocalEntryNotFoundError
 
     try:
         folder = Path(snapshot_download(hub_id, allow_patterns=list(FILES), local_files_only=True))
+    except IncompleteSnapshotError as error:  # of something that may not be needed
+        folder = Path(error.snapshot_path)
     except LocalEntryNotFoundError:
         return None
     except HFValidationError as error:
         raise SourceError(
             "there is no such folder, and no hub id can be like this", where=hub_id, next_step="see its page for its id"
         ) from error
-    return folder if any(folder.glob("*.safetensors")) else None  # tools that read only settings fetch only these
+    return folder if _is_whole(folder) else None
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether nothing that is needed is missing: the hub's cache does not know, and other tools fetch only settings."""
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        return (folder / "adapter_model.safetensors").is_file()
+    try:
+        find_weights(folder, allow_pickle=True)
+    except SourceError:
+        return False
+    tokenizers = ("tokenizer.json", "tokenizer.model")
+    return (folder / "config.json").is_file() and any((folder / name).is_file() for name in tokenizers)
 
 
 def download(hub_id: str, *, logs: Path, notify: Notify = silent) -> Path:

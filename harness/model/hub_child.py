@@ -11,7 +11,7 @@ from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNot
 from tqdm.asyncio import tqdm_asyncio
 
 from harness.child import serve_job, tell_progress
-from harness.errors import SourceError
+from harness.errors import SourceError, first_line
 from harness.units import format_bytes
 
 _SECONDS_BETWEEN = 2.0
@@ -40,14 +40,10 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
     except LocalEntryNotFoundError as error:
         raise SourceError("the hub cannot be reached from here") from error
     except HfHubHTTPError as error:
-        raise SourceError(f"the hub refused it: {_first_line(error)}") from error
+        raise SourceError(f"the hub refused it: {first_line(error)}") from error
     except (OSError, httpx2.HTTPError) as error:
-        raise SourceError(f"the download failed: {_first_line(error)}") from error
+        raise SourceError(f"the download failed: {first_line(error)}") from error
     return {"folder": str(folder)}
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 if __name__ == "__main__":

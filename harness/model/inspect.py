@@ -272,6 +272,10 @@ def _quantized_matrix(node: onnx.NodeProto, tensors: Mapping[str, onnx.TensorPro
 
     values = {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
     parts = [tensors[name] for name in node.input[1:4] if name in tensors]
+    if not all(values.get(name) for name in ("block_size", "K", "N")):
+        raise ArtifactError(
+            f"{node.name} lacks block_size, K or N, so its weights cannot be read", next_step="convert it again"
+        )
     block_size = int(values["block_size"])
     blocks_per_row = math.ceil(int(values["K"]) / block_size)
     return _Matrix(

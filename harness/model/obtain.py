@@ -16,6 +16,9 @@ from harness.model.weights import read_shapes
 from harness.store import build_once, digest_of
 
 WORKER = Path(__file__).with_name("merge_worker.py")
+_OF_ADAPTERS = (".json", ".jinja", ".txt", ".model", ".py", ".safetensors")
+"""What a merge takes from an adapter's folder."""
+
 _UNSUPPORTED = ("use_dora", "fan_in_fan_out", "rank_pattern", "alpha_pattern", "lora_bias", "target_parameters")
 
 
@@ -124,7 +127,7 @@ def _merged(adapter: Path, base: Source, cache: Path, toolchain: Callable[[], To
     if not weights.is_file():
         raise SourceError("the adapter has no adapter_model.safetensors", where=str(adapter))
     read_shapes(weights)
-    own = [file for file in adapter.iterdir() if file.is_file() and file.suffix in (".json", ".jinja", ".safetensors")]
+    own = [file for file in adapter.iterdir() if file.is_file() and file.suffix in _OF_ADAPTERS]
     key = digest_of(["merged-2", base.digest, digest_files(adapter, own)])[:32]
     folder = cache / "merged" / key
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from harness.child import harness_module, run_job, serve_job
-from harness.errors import ArtifactError, ChildError
+from harness.errors import ArtifactError, ChildError, first_line
 from harness.model.toolchain import quiet_environment
 
 _MESSAGES = [{"role": "user", "content": "Hello"}]
@@ -43,10 +44,8 @@ def prove(folder: Path, *, log: Path, tokens: Path | None = None, timeout_s: flo
 
 
 def runtime_version() -> str:
-    """Version of onnxruntime-genai in this environment."""
-    from importlib.metadata import version
-
-    return version("onnxruntime-genai")
+    """Versions of onnxruntime-genai, and of onnxruntime, which has the kernels, in this environment."""
+    return f"{version('onnxruntime-genai')} on onnxruntime {version('onnxruntime')}"
 
 
 def _probe(job: dict[str, Any]) -> dict[str, Any]:
@@ -71,10 +70,9 @@ def _probe(job: dict[str, Any]) -> dict[str, Any]:
         stage = "one token"
         logits, token = _first_token(og, model, token_ids)
     except failures as error:
-        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ArtifactError(f"{stage} failed: {first_line}", where=job["path"]) from error
+        raise ArtifactError(f"{stage} failed: {first_line(error)}", where=job["path"]) from error
     _check_answer(logits, token, prompt, job["path"])
-    return {"runtime": og.__version__, "load_s": load_s, "prompt_tokens": len(token_ids), "first_token": token}
+    return {"runtime": runtime_version(), "load_s": load_s, "prompt_tokens": len(token_ids), "first_token": token}
 
 
 def _check_tokenizer(tokenizer: Any, job: dict[str, Any]) -> None:

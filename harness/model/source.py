@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import SourceError
+from harness.model.chat_templates import chat_templates
 from harness.model.hub import find_snapshot, is_hub_id, not_downloaded
 from harness.model.weights import Weights, find_weights, require_finite
 from harness.store import sha256_of
@@ -271,10 +272,7 @@ def _check_tokenizer(folder: Path, vocabulary_size: int) -> None:
 
 
 def _check_chat_template(folder: Path) -> None:
-    if any((folder / name).is_file() for name in ("chat_template.jinja", "chat_template.json")):
-        return
-    settings = folder / "tokenizer_config.json"
-    if not settings.is_file() or not read_json(settings).get("chat_template"):
+    if not chat_templates(folder):
         raise SourceError(
             "the model has no chat template, so nobody can know how it wants to be asked",
             where=str(folder),

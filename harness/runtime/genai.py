@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.errors import InvalidPromptError, SessionError
+from harness.errors import InvalidPromptError, SessionError, first_line
 from harness.runtime.session import Answer, Message, TokenTimeline
 
 
@@ -37,7 +38,7 @@ class GenaiSession:
             settings = json.loads(Path(path, "genai_config.json").read_text(encoding="utf-8"))["model"]
         except (RuntimeError, OSError, ValueError, KeyError) as error:
             raise SessionError(
-                f"onnxruntime-genai {og.__version__} cannot load the model: {_first_line(error)}",
+                f"onnxruntime-genai {og.__version__} cannot load the model: {first_line(error)}",
                 where=str(path),
                 next_step="run `slm-gate inspect` on the folder; convert it again if its files are damaged",
             ) from error
@@ -56,7 +57,7 @@ class GenaiSession:
             return str(self._tokenizer.apply_chat_template(json.dumps(list(messages)), add_generation_prompt=True))
         except (RuntimeError, UnicodeError) as error:
             raise InvalidPromptError(
-                f"the chat template refused the conversation: {_first_line(error)}", where=self.name
+                f"the chat template refused the conversation: {first_line(error)}", where=self.name
             ) from error
 
     def encode(self, text: str) -> list[int]:
@@ -64,9 +65,7 @@ class GenaiSession:
         try:
             return [int(token) for token in self._tokenizer.encode(text)]
         except (RuntimeError, UnicodeError) as error:
-            raise InvalidPromptError(
-                f"the tokenizer refused the text: {_first_line(error)}", where=self.name
-            ) from error
+            raise InvalidPromptError(f"the tokenizer refused the text: {first_line(error)}", where=self.name) from error
 
     def answer(self, messages: Sequence[Message], *, max_new_tokens: int, min_new_tokens: int = 0) -> Answer:
         """Answer greedily; one `Generator` for this request, given back at its end."""
@@ -77,8 +76,9 @@ class GenaiSession:
     def logits(self, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """Logits of every position in one prefill, shape [len(token_ids), vocabulary], float32."""
         generator = self._generator(len(token_ids), len(token_ids) + 1)
-        generator.append_tokens(np.asarray(token_ids, dtype=np.int32))
-        return np.asarray(generator.get_output("logits")[0], dtype=np.float32)
+        with self._generating():
+            generator.append_tokens(np.asarray(token_ids, dtype=np.int32))
+            return np.asarray(generator.get_output("logits")[0], dtype=np.float32)
 
     def continued(self, token_ids: Sequence[int], count: int) -> tuple[list[int], npt.NDArray[np.float32]]:
         """Answer greedily with exactly `count` tokens: these, and the logits that each was chosen from.
@@ -87,12 +87,13 @@ class GenaiSession:
         """
         total = len(token_ids) + count
         generator = self._generator(len(token_ids), total + 1, min_length=total)
-        generator.append_tokens(np.asarray(token_ids, dtype=np.int32))
         tokens, rows = [], []
-        for _ in range(count):
-            generator.generate_next_token()
-            tokens.append(int(generator.get_next_tokens()[0]))
-            rows.append(np.array(generator.get_output("logits")[0, -1], dtype=np.float32))
+        with self._generating():
+            generator.append_tokens(np.asarray(token_ids, dtype=np.int32))
+            for _ in range(count):
+                generator.generate_next_token()
+                tokens.append(int(generator.get_next_tokens()[0]))
+                rows.append(np.array(generator.get_output("logits")[0, -1], dtype=np.float32))
         return tokens, np.stack(rows)
 
     def close(self) -> None:
@@ -106,7 +107,7 @@ class GenaiSession:
         tokens: list[int] = []
         token_s: list[float] = []
         pieces: list[str] = []
-        try:
+        with self._generating():
             generator.append_tokens(np.asarray(prompt, dtype=np.int32))
             while not generator.is_done():
                 generator.generate_next_token()
@@ -114,8 +115,6 @@ class GenaiSession:
                 if tokens[-1] not in self._end_ids:
                     pieces.append(stream.decode(tokens[-1]))
                 token_s.append(time.perf_counter())
-        except RuntimeError as error:
-            raise SessionError(f"generation failed: {_first_line(error)}", where=self.name) from error
         ended = bool(tokens) and tokens[-1] in self._end_ids
         return Answer(
             text="".join(pieces),
@@ -123,6 +122,13 @@ class GenaiSession:
             finish_reason="stop" if ended else "length",
             timeline=TokenTimeline(start_s=start_s, token_s=tuple(token_s), prompt_tokens=len(prompt)),
         )
+
+    @contextmanager
+    def _generating(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            raise SessionError(f"generation failed: {first_line(error)}", where=self.name) from error
 
     def _generator(self, prompt_tokens: int, max_length: int, *, min_length: int = 0) -> Any:
         if prompt_tokens == 0:
@@ -142,7 +148,3 @@ def _as_ids(eos: int | list[int] | None) -> frozenset[int]:
     if eos is None:
         return frozenset()
     return frozenset([eos] if isinstance(eos, int) else eos)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -46,7 +46,7 @@ def test_errors_are_turned_into_ours_and_ours_pass() -> None:
 
 
 HOLD = """
-import contextlib, sys, time
+import contextlib, os, sys, time
 from pathlib import Path
 from harness.deploy import foundry_sdk
 from harness.deploy.foundry import FoundryHost
@@ -54,6 +54,9 @@ if sys.argv[2] == "unattended":
     foundry_sdk._surroundings = lambda folder: contextlib.nullcontext()
 with FoundryHost(Path(sys.argv[1])):
     time.sleep(3)
+    end_s = time.monotonic() + 30
+    while sys.argv[2] == "unattended" and not os.path.exists(os.environ["SPY_LOG"]) and time.monotonic() < end_s:
+        time.sleep(0.1)
 """
 
 
@@ -62,5 +65,4 @@ def test_foundry_looks_nobody_up_and_left_alone_it_would(
     looked_up: Callable[..., set[str]], tmp_path: Path, care: str
 ) -> None:
     names = looked_up([sys.executable, "-c", HOLD, tmp_path / "home", care], XDG_CACHE_HOME=str(tmp_path / "cache"))
-    assert any(name.endswith("microsoft.com") for name in names) is (care == "unattended")
-    assert care == "unattended" or names <= {"localhost", "127.0.0.1"}
+    assert bool(names) is (care == "unattended")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import ArtifactError, ConversionError, ToolchainError
+from harness.errors import ArtifactError, ConversionError, ToolchainError, UnexplainedError
 from harness.model import artifact as artifact_module
 from harness.model import convert as module
 from harness.model import order
@@ -192,7 +192,7 @@ IGNORED = "Keys {'quantization_config'} are not part of ModelBuilderConfig. Igno
     ("deed", "kind", "told"),
     [
         ({"log": SWALLOWED}, ConversionError, "KeyError"),
-        ({"error": "ValueError: odd"}, ConversionError, "ValueError: odd"),
+        ({"error": "ValueError: odd"}, UnexplainedError, "ValueError: odd"),
         ({"log": IGNORED, "is_healthy": True}, ConversionError, "ignored quantization_config"),
         ({"other": {"block_size": 64}}, ArtifactError, "block_size: asked 32, the graph has 64"),
         ({"other": {"bits": 8}}, ArtifactError, "precision: asked int4, the graph's matrices are int8"),

@@ -12,6 +12,7 @@ import pytest
 from harness.errors import SourceError
 from harness.model.hub import download, find_snapshot, is_hub_id
 from harness.model.obtain import obtain_source
+from harness.model.weights import read_shapes
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 ENDS = {"acme/secret": (401, "RepoNotFound"), "acme/gated": (403, "GatedRepo")}
@@ -84,7 +85,10 @@ def hub(toy_source, tmp_path, monkeypatch):
     (toy_source / "README.md").write_text("words")
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     server = Hub(toy_source)
     monkeypatch.setenv("HF_ENDPOINT", server.address)
     Thread(target=server.serve_forever, daemon=True).start()
@@ -117,6 +121,22 @@ def test_the_rest_of_a_copy_that_has_only_settings_is_fetched(hub, tmp_path):
     assert find_snapshot("acme/widget") is None
     download("acme/widget", logs=tmp_path)
     assert find_snapshot("acme/widget") == snapshot
+
+
+def test_a_shard_that_is_missing_is_fetched_and_what_is_not_needed_is_not(hub, toy_source, tmp_path):
+    content = (toy_source / "model.safetensors").read_bytes()
+    names = read_shapes(toy_source / "model.safetensors")
+    (toy_source / "model.safetensors").rename(toy_source / "model-00001-of-00001.safetensors")
+    index = {"metadata": {}, "weight_map": dict.fromkeys(names, "model-00001-of-00001.safetensors")}
+    (toy_source / "model.safetensors.index.json").write_text(json.dumps(index))
+    (toy_source / "notes.json").write_text("{}")
+    snapshot = download("acme/widget", logs=tmp_path)
+    (snapshot / "notes.json").unlink()
+    assert find_snapshot("acme/widget") == snapshot
+    (snapshot / "model-00001-of-00001.safetensors").unlink()
+    assert find_snapshot("acme/widget") is None
+    download("acme/widget", logs=tmp_path)
+    assert (find_snapshot("acme/widget") / "model-00001-of-00001.safetensors").read_bytes() == content
 
 
 @pytest.mark.parametrize(

@@ -115,8 +115,14 @@ def test_a_failed_installation_leaves_no_mark(tmp_path, fake_pip, monkeypatch):
 
 
 def test_two_at_once_make_one(tmp_path, fake_pip, monkeypatch):
-    monkeypatch.setattr(module, "install", lambda *args, **kwargs: time.sleep(0.3))
     told = []
+
+    def install(*_args, **_options):
+        end_s = time.monotonic() + 20
+        while not any("another process" in line for line in told) and time.monotonic() < end_s:
+            time.sleep(0.01)
+
+    monkeypatch.setattr(module, "install", install)
     threads = [
         threading.Thread(target=ensure_toolchain, kwargs={"cache": tmp_path, "notify": told.append}) for _ in range(2)
     ]
@@ -156,7 +162,7 @@ def test_on_demand_knows_its_versions_without_being_made(tmp_path, fake_pip):
 def test_progress_goes_on_while_nothing_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(venv, "HEARTBEAT_S", 0.1)
     told = []
-    code = "import time; print('Collecting torch', flush=True); time.sleep(0.5)"
+    code = "import time; print('Collecting torch', flush=True); time.sleep(2)"
     run_with_heartbeat([sys.executable, "-c", code], log=tmp_path / "log", notify=told.append, what="pip")
     assert len(told) >= 3
     assert "Collecting torch" in told[-1]
