@@ -8,12 +8,13 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import platformdirs
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from harness.errors import ConfigError
 
@@ -65,6 +66,21 @@ def lock_for(folder: Path) -> FileLock:
     """The lock between processes that build the same folder; it stands beside it, for whoever may write there."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     return FileLock(folder.with_name(f"{folder.name}.lock"), mode=folder.parent.stat().st_mode & 0o666)
+
+
+@contextmanager
+def held(folder: Path, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Hold a folder's lock; `on_wait` is called before waiting for another process."""
+    lock = lock_for(folder)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        on_wait()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def aside_of(folder: Path) -> Path:
@@ -147,6 +163,17 @@ def build_once(
         manifest = read_proved(folder)
         assert manifest is not None, f"{folder} changed while it was written"
         return manifest, False
+
+
+def kept_json(folder: Path, compute: Callable[[], Any]) -> Any:
+    """A JSON value from the disk, where there is one, or else what `compute` gives, kept from then on."""
+
+    def build(aside: Path) -> Mapping[str, Any]:
+        (aside / "value.json").write_text(json.dumps(compute()), encoding="utf-8")
+        return {}
+
+    build_once(folder, build)
+    return json.loads((folder / "value.json").read_text(encoding="utf-8"))
 
 
 def write_atomically(file: Path, text: str) -> None:

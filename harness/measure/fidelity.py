@@ -7,7 +7,6 @@ answer that is made token by token must be what the same graph says of its token
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ from harness.model.recipe import Backend, Recipe, load_recipe
 from harness.model.source import Source
 from harness.model.toolchain import Toolchain, ToolchainProvider
 from harness.runtime.genai import GenaiSession
-from harness.store import build_once, digest_of
+from harness.store import digest_of, kept_json
 
 EXACT_NATS = 1e-6
 """Most that an unquantised graph may diverge, on average; healthy ones stay below a millionth of it."""
@@ -46,8 +45,8 @@ _TABLE_TOLERANCE = 2e-3
 CONTINUED_NATS = 1e-3
 """Most that token by token and one prefill may differ where quantisation does not cost more; seen were 6e-5."""
 
-_FORMAT = 3
-_LIKENESS_FORMAT = 2
+_FORMAT = 4
+_LIKENESS_FORMAT = 3
 """Both count up when what was kept must be measured again."""
 
 
@@ -192,19 +191,15 @@ def measure_fidelity(
 ) -> Fidelity:
     """The fidelity of an artifact, from the cache or measured with the session that `open_session` gives."""
     key = digest_of([_FORMAT, artifact.digest, evidence.digest, runtime_version()])
-    folder = cache / "fidelity" / key
 
-    def build(aside: Path) -> dict[str, str]:
+    def measure() -> dict[str, Any]:
         session = open_session()
         try:
-            found = compare_with_evidence(session, evidence)
+            return asdict(compare_with_evidence(session, evidence))
         finally:
             session.close()
-        (aside / "fidelity.json").write_text(json.dumps(asdict(found)), encoding="utf-8")
-        return {"variant": artifact.variant}
 
-    build_once(folder, build)
-    return Fidelity(**json.loads((folder / "fidelity.json").read_text(encoding="utf-8")))
+    return Fidelity(**kept_json(cache / "fidelity" / key, measure))
 
 
 def measure_likeness(
@@ -222,16 +217,14 @@ def measure_likeness(
     """
     is_bound = artifact.recipe.olive_config is None
     key = digest_of([_LIKENESS_FORMAT, artifact.digest, witness.digest, source.digest, is_transformed, is_bound])
-    folder = cache / "likeness" / key
 
-    def build(aside: Path) -> dict[str, str]:
+    def compare() -> dict[str, Any]:
         notify(f"{artifact.variant}: comparing its weights with the source's")
-        found = compare_with_witness(artifact, witness, source.path, is_transformed=is_transformed, is_bound=is_bound)
-        (aside / "likeness.json").write_text(json.dumps(asdict(found)), encoding="utf-8")
-        return {"variant": artifact.variant}
+        return asdict(
+            compare_with_witness(artifact, witness, source.path, is_transformed=is_transformed, is_bound=is_bound)
+        )
 
-    build_once(folder, build)
-    kept = json.loads((folder / "likeness.json").read_text(encoding="utf-8"))
+    kept = kept_json(cache / "likeness" / key, compare)
     return Likeness(**{**kept, "differences": tuple(kept["differences"])})
 
 

@@ -13,8 +13,6 @@ from itertools import zip_longest
 from pathlib import Path
 from threading import Lock
 
-from filelock import Timeout
-
 from harness.child import Notify, silent
 from harness.errors import ArtifactError, ChildError, ConversionError, FileError, GateError, UnexplainedError
 from harness.model.artifact import (
@@ -35,7 +33,7 @@ from harness.model.probe import prove, runtime_version
 from harness.model.recipe import Precision, Recipe
 from harness.model.source import Source
 from harness.model.toolchain import Toolchain, ToolchainProvider
-from harness.store import lock_for
+from harness.store import held
 from harness.units import format_bytes
 
 _WIDEST_FIRST: tuple[Precision, ...] = ("fp32", "fp16", "int8", "int4")
@@ -106,13 +104,8 @@ def _locks(store: ArtifactStore, keys: Mapping[str, str], notify: Notify) -> Ite
     """Hold the lock of every key; always in the same order, so that two gates cannot block each other."""
     with ExitStack() as stack:
         for key in sorted(set(keys.values())):
-            lock = lock_for(store.folder(key))
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                notify("another process is converting this model; waiting for it")
-                lock.acquire()
-            stack.callback(lock.release)
+            waiting = partial(notify, "another process is converting this model; waiting for it")
+            stack.enter_context(held(store.folder(key), waiting))
         yield
 
 

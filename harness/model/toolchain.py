@@ -9,18 +9,15 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from filelock import Timeout
-
 from harness.child import Notify, silent
 from harness.errors import ToolchainError
 from harness.model.venv import create_venv, install
-from harness.store import lock_for, write_atomically
+from harness.store import held, write_atomically
 
 PINS: Mapping[str, str] = {
     "torch": "2.13.0",
@@ -124,7 +121,7 @@ def ensure_toolchain(*, cache: Path, python: Path | None = None, notify: Notify 
     if python is not None:
         return verify_toolchain(python)
     folder = cache / "toolchains" / toolchain_key()
-    with _locked(folder, notify):
+    with held(folder, lambda: notify("another process is making the toolchain; waiting for it")):
         if is_ready(folder):
             return verify_toolchain(venv_python(folder))
         return _make(folder, notify)
@@ -244,17 +241,3 @@ def _make(folder: Path, notify: Notify) -> Toolchain:
     toolchain = verify_toolchain(venv_python(folder))
     write_atomically(folder / "ready.json", json.dumps({"versions": dict(toolchain.versions), "pins": dict(PINS)}))
     return toolchain
-
-
-@contextmanager
-def _locked(folder: Path, notify: Notify) -> Iterator[None]:
-    lock = lock_for(folder)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        notify("another process is making the toolchain; waiting for it")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()

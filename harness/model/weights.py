@@ -1,4 +1,4 @@
-"""Reads what safetensors files say about themselves, without reading the weights."""
+"""Reads what safetensors files say about themselves, and looks for NaN in the weights, without torch."""
 
 from __future__ import annotations
 
