@@ -8,9 +8,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from harness.errors import ConfigError, ConversionError
 from harness.model.artifact import Artifact
-from harness.store import MANIFEST, publish, require_writable
+from harness.store import MANIFEST, aside_of, publish, require_writable, sha256_of
+
+_LOCK = ".slm-gate.lock"
+"""Stays in the folder: removed, it would no longer keep those apart who wait for it."""
+
+_EDITED = 2**24
+"""Larger files are weights."""
 
 _ELSEWHERE = "remove or move it, or name another folder with --out"
 
@@ -35,21 +43,36 @@ def require_place(out: Path, names: Iterable[str], title: str) -> None:
 def deliver(artifact: Artifact, out: Path, manifest: Mapping[str, Any]) -> Path:
     """Copy an artifact and its manifest to a folder of its name below `out`, whole or not at all.
 
+    Another delivery to that folder is waited for; what it, or the user, has put there meanwhile is not replaced.
+
     Raises:
-        ConversionError: it cannot be written there.
+        ConversionError: it cannot be written there, or what stands there by now is not ours to replace.
     """
-    folder, aside = out / artifact.variant, out / f".{artifact.variant}.incomplete"
+    folder = out / artifact.variant
     try:
-        shutil.rmtree(aside, ignore_errors=True)
-        shutil.copytree(artifact.path, aside, copy_function=shutil.copyfile)  # they may be read-only there
-        publish(aside, folder, manifest)
+        with FileLock(out / _LOCK):
+            return _placed(artifact, folder, manifest)
     except OSError as error:
-        shutil.rmtree(aside, ignore_errors=True)
         raise ConversionError(
             f"it was converted, and cannot be written to --out: {_reason(error)}",
             where=str(folder),
             next_step="free some space or name another folder; what was converted is kept in the cache",
         ) from error
+
+
+def _placed(artifact: Artifact, folder: Path, manifest: Mapping[str, Any]) -> Path:
+    reason = _not_ours(folder, str(manifest["model"]))
+    if reason:
+        raise ConversionError(
+            f"it was converted, and cannot go there: {reason}", where=str(folder), next_step=_ELSEWHERE
+        )
+    aside = aside_of(folder)
+    try:
+        # Not their modes: they may be read-only there.
+        shutil.copytree(artifact.path, aside, copy_function=shutil.copyfile, dirs_exist_ok=True)
+        publish(aside, folder, manifest)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
     return folder
 
 
@@ -59,13 +82,23 @@ def _not_ours(folder: Path, title: str) -> str | None:
         return None
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        listed, held = set(manifest["files"]), str(manifest["model"])
+        listed, held = manifest["files"], str(manifest["model"])
+        changed = [name for name, entry in listed.items() if _is_changed(folder / name, entry)]
     except (OSError, ValueError, KeyError, TypeError):
         return "something that slm-gate did not write is there"
-    added = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()} - listed - {MANIFEST}
+    present = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+    added = present - set(listed) - {MANIFEST}
     if added:
         return f"{min(added)} was put there since it was delivered"
+    if changed:
+        return f"{changed[0]} was changed there since it was delivered"
     return None if held == title else f"it holds a variant of another model, {held}"
+
+
+def _is_changed(file: Path, entry: Mapping[str, Any]) -> bool:
+    """By its size, and if it is small, as what people edit is, by its content."""
+    size_bytes = file.stat().st_size
+    return bool(size_bytes != entry["size_bytes"] or (size_bytes < _EDITED and sha256_of(file) != entry["sha256"]))
 
 
 def _reason(error: OSError) -> str:

@@ -112,8 +112,12 @@ def publish(aside: Path, folder: Path, facts: Mapping[str, Any]) -> dict[str, An
     for name in (*files, MANIFEST):
         _sync(aside / name)
     if folder.exists():
-        shutil.rmtree(folder)
-    aside.rename(folder)
+        former = aside.with_name(f"{aside.name}-former")
+        folder.rename(former)  # one stands there at any moment, but for this one
+        aside.rename(folder)
+        shutil.rmtree(former)
+    else:
+        aside.rename(folder)
     return manifest
 
 

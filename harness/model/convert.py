@@ -226,6 +226,7 @@ def _finish(
         evidence.ensure(toolchain, notify, names=("tokens",))
         log = _log(cache, order.variant, order.key, "probe")
         proof = prove(aside / "model", log=log, tokens=evidence.tokens_file())
+        evidence.source.require_unchanged()
     except GateError as error:
         return error
     manifest = {

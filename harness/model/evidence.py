@@ -43,6 +43,7 @@ All in NFC: onnxruntime-genai 0.18.0 skips the normalizer that tokenizer.json as
 other ids than in transformers, whatever the conversion does.
 """
 
+_MEND = "mend config.json; save_pretrained(folder) writes it rightly"
 _MOST_CONTROL_TOKENS = 32
 _LONGEST = 1024
 _POSITIONS_EACH = 48
@@ -91,6 +92,7 @@ class Evidence:
         self.sequence, self.positions = _sequence(vocabulary_size, min([wanted, *(size - 1 for size in contexts)]))
         # Asked of a sequence that ends with them: some models encode positions otherwise in long ones.
         self.short_count = int(np.searchsorted(self.positions, len(self.sequence) // 2))
+        self.answer_tokens = max(2, min(ANSWER_TOKENS, len(self.sequence) - 1))
         self.answer_start = self._answer_start((_original_context(source), _attention_window(source)))
         self._root = cache / "evidence"
         self._logs = cache / "logs"
@@ -115,8 +117,8 @@ class Evidence:
 
     def _answer_start(self, changes: Sequence[int]) -> int:
         """Where an answer begins whose second half comes right after the farthest change that is reached."""
-        last = len(self.sequence) - ANSWER_TOKENS
-        starts = [change + 1 - ANSWER_TOKENS // 2 for change in changes]
+        last = len(self.sequence) - self.answer_tokens
+        starts = [change + 1 - self.answer_tokens // 2 for change in changes]
         return max(1, *(start for start in (min(self.short_count, last), *starts) if start <= last))
 
     def tokens_file(self) -> Path:
@@ -160,6 +162,7 @@ class Evidence:
                     next_step="load it with transformers yourself; if that works, read the conversion log",
                 )
             if (place / part.file_name).exists():
+                part.model.require_unchanged()
                 self._publish(place / part.file_name, self._root / part.key)
 
     def ensure(
@@ -230,13 +233,25 @@ def _original_context(source: Source) -> int:
     """Tokens after which a model changes over to its other rotary table; 0 for the many that have one."""
     config = read_json(source.path / "config.json")
     table = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    if not isinstance(table, dict):
+        raise SourceError(
+            "rope_parameters (or rope_scaling) is no object", where=str(source.path / "config.json"), next_step=_MEND
+        )
     if (table.get("rope_type") or table.get("type")) not in ("longrope", "su"):
         return 0
     own = config.get("original_max_position_embeddings")  # where a config states both, transformers takes this one
-    return int(own or table.get("original_max_position_embeddings") or 0)
+    return _whole_number(source, own or table.get("original_max_position_embeddings") or 0)
 
 
 def _attention_window(source: Source) -> int:
     """Tokens behind which a layer sees no further back; 0 where all of them see everything."""
     config = read_json(source.path / "config.json")
-    return int(config.get("sliding_window") or 0) if config.get("use_sliding_window", True) else 0
+    return _whole_number(source, config.get("sliding_window") or 0) if config.get("use_sliding_window", True) else 0
+
+
+def _whole_number(source: Source, value: object) -> int:
+    if isinstance(value, int):
+        return value
+    raise SourceError(
+        f"a length is {value!r}, which is no whole number", where=str(source.path / "config.json"), next_step=_MEND
+    )

@@ -22,7 +22,10 @@ def is_hub_id(spec: str) -> bool:
 
 
 def find_snapshot(hub_id: str) -> Path | None:
-    """The copy of a model that is on this machine; None where there is none, or only a part of it.
+    """The copy of a model that is on this machine; None where there is none, or it is not known to be whole.
+
+    Other programs fetch what they need, a tokenizer or the weights, and leave no list of what there is. `download`
+    asks the hub then, and takes such a copy as it is where the hub cannot be reached.
 
     Raises:
         SourceError: the hub has no such ids.
@@ -32,19 +35,20 @@ def find_snapshot(hub_id: str) -> Path | None:
 
     try:
         folder = Path(snapshot_download(hub_id, allow_patterns=list(FILES), local_files_only=True))
-    except IncompleteSnapshotError as error:  # of something that may not be needed
-        folder = Path(error.snapshot_path)
+        is_listed = (folder.parent.parent / "trees" / f"{folder.name}.json").is_file()
+    except IncompleteSnapshotError as error:  # it lacks something that may not be needed
+        folder, is_listed = Path(error.snapshot_path), True
     except LocalEntryNotFoundError:
         return None
     except HFValidationError as error:
         raise SourceError(
             "there is no such folder, and no hub id can be like this", where=hub_id, next_step="see its page for its id"
         ) from error
-    return folder if _is_whole(folder) else None
+    return folder if is_listed and _is_whole(folder) else None
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether nothing that is needed is missing: the hub's cache does not know, and other tools fetch only settings."""
+    """Whether nothing that is needed is missing."""
     if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
         return (folder / "adapter_model.safetensors").is_file()
     try:

@@ -26,11 +26,11 @@ def merge(job: dict[str, Any]) -> None:
     base, adapter, target = Path(job["base"]), Path(job["adapter"]), Path(job["target"])
     target.mkdir(parents=True)
     copy_settings(base, target)
-    copy_settings(adapter, target)
+    copy_settings(adapter, target, but="config.json")  # the base's is that of its weights
     settings = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
     scale = scale_of(settings)
     changes = read_changes(load_file(adapter / "adapter_model.safetensors"), scale, settings["r"])
-    for file in sorted(base.glob("model*.safetensors")):
+    for file in weight_files(base):
         with safe_open(file, "pt") as stream:
             tensors = {name: changed(name, stream.get_tensor(name), changes) for name in stream.keys()}  # noqa: SIM118
         save_file(tensors, target / file.name, metadata={"format": "pt"})
@@ -38,10 +38,19 @@ def merge(job: dict[str, Any]) -> None:
         raise JobError(f"the adapter changes {sorted(changes)[0]}, which its base model does not have")
 
 
-def copy_settings(folder: Path, target: Path) -> None:
-    """Copy config, tokenizer and chat template; what is there already is replaced."""
+def weight_files(folder: Path) -> list[Path]:
+    """What transformers reads: one file, or else the shards of the index."""
+    if (folder / "model.safetensors").is_file():
+        return [folder / "model.safetensors"]
+    index = json.loads((folder / "model.safetensors.index.json").read_text(encoding="utf-8"))
+    return [folder / name for name in sorted(set(index["weight_map"].values()))]
+
+
+def copy_settings(folder: Path, target: Path, but: str = "") -> None:
+    """Copy config, tokenizer and chat template, all but one; what is there already is replaced."""
     for file in folder.iterdir():
-        if file.suffix in (".json", ".jinja", ".txt", ".model", ".py") and not file.name.startswith("adapter_"):
+        is_setting = file.suffix in (".json", ".jinja", ".txt", ".model", ".py") and file.name != but
+        if is_setting and not file.name.startswith("adapter_"):
             shutil.copyfile(file, target / file.name)
 
 
@@ -72,7 +81,7 @@ def read_changes(tensors: dict[str, Any], scale: float, rank: int) -> dict[str, 
         elif ".lora_" in plain:
             raise JobError(f"the adapter's {name} cannot be merged here; merge it with peft")
         else:
-            changes[plain.replace(".modules_to_save.default", "")] = tensor
+            changes[plain.replace(".modules_to_save.default", "").replace(".base_layer.", ".")] = tensor
     return changes
 
 

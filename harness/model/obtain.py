@@ -19,7 +19,12 @@ WORKER = Path(__file__).with_name("merge_worker.py")
 _OF_ADAPTERS = (".json", ".jinja", ".txt", ".model", ".py", ".safetensors")
 """What a merge takes from an adapter's folder."""
 
-_UNSUPPORTED = ("use_dora", "fan_in_fan_out", "rank_pattern", "alpha_pattern", "lora_bias", "target_parameters")
+_UNSUPPORTED = (
+    "use_dora", "fan_in_fan_out", "rank_pattern", "alpha_pattern", "lora_bias", "target_parameters",
+    "layer_replication", "alora_invocation_tokens", "use_qalora", "corda_config", "eva_config", "loftq_config",
+)  # fmt: skip
+_HARMLESS_BEGINNINGS = ("true", "false", "none", "gaussian", "orthogonal", "eva")
+"""Of `init_lora_weights`: what training starts from without another base (peft's pissa, olora, corda and loftq do)."""
 
 
 def obtain_source(
@@ -45,9 +50,9 @@ def obtain_source(
         return resolve_source(place, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
 
     folder = _local(adapter or spec, cache, notify)
-    if not is_adapter(folder):
-        if adapter is not None:
-            raise SourceError("this is no LoRA adapter: it has no adapter_config.json", where=str(folder))
+    if adapter is not None and not (folder / "adapter_config.json").is_file():
+        raise SourceError("this is no LoRA adapter: it has no adapter_config.json", where=str(folder))
+    if adapter is None and not is_adapter(folder):
         return replace(resolve(str(folder)), spec=spec)
     named = _base_of(folder, is_named=adapter is None)
     source = obtain_source(
@@ -101,6 +106,10 @@ def _base_of(adapter: Path, *, is_named: bool) -> str | None:
             f"the adapter is of type {settings.get('peft_type')}; only LoRA can be merged here", where=where
         )
     odd = [name for name in _UNSUPPORTED if settings.get(name)]
+    if str(settings.get("init_lora_weights", True)).lower() not in _HARMLESS_BEGINNINGS:
+        odd.append(f"init_lora_weights = {settings['init_lora_weights']!r}, which changes the base")
+    if is_named and settings.get("revision") not in (None, "main"):
+        odd.append(f"revision = {settings['revision']!r} of its base")
     if odd:
         raise SourceError(
             f"the adapter uses {', '.join(odd)}, which is not merged here",
@@ -136,11 +145,13 @@ def _merged(adapter: Path, base: Source, cache: Path, toolchain: Callable[[], To
         job = {"base": str(base.path), "adapter": str(adapter), "target": str(aside / "model")}
         log = cache / "logs" / f"merge-{key[:12]}.log"
         try:
-            return run_job(
+            result = run_job(
                 toolchain().command(WORKER), job, log=log, timeout_s=7200, notify=notify, env=quiet_environment()
             )
         except ChildError as error:
             raise SourceError(error.what, where=error.where, next_step=error.next_step) from error
+        base.require_unchanged()
+        return result
 
     build_once(folder, build)
     return folder / "model"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,6 +68,9 @@ def read_olive_file(path: Path) -> dict[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"the Olive file cannot be read: {error}", where=str(path)) from error
+    wrong = _of_wrong_type(config) if isinstance(config, dict) else None
+    if wrong:
+        raise ConfigError(f"{wrong} in the Olive file is no object", where=str(path), next_step='write {"name": value}')
     if not isinstance(config, dict) or not isinstance(config.get("passes"), dict) or not config["passes"]:
         raise ConfigError(
             "the Olive file has no passes, so it would convert nothing",
@@ -74,6 +78,21 @@ def read_olive_file(path: Path) -> dict[str, Any]:
             next_step='write {"passes": {"build": {"type": "ModelBuilder", "precision": "int4"}}} or alike',
         )
     return config
+
+
+def _of_wrong_type(config: Mapping[str, Any]) -> str | None:
+    """The first of what must be objects that is something else."""
+    objects = {"input_model": config.get("input_model")}
+    passes = config.get("passes") if isinstance(config.get("passes"), dict) else {}
+    for name, entry in (passes or {}).items():
+        options = entry[0] if isinstance(entry, list) and entry else entry
+        if isinstance(options, dict):
+            nested = options.get("config")
+            objects[f"config of {name}"] = nested
+            inner = {**options, **nested} if isinstance(nested, dict) else options
+            objects[f"extra_options of {name}"] = inner.get("extra_options")
+            objects[f"quantization_config of {name}"] = inner.get("quantization_config")
+    return next((name for name, value in objects.items() if value is not None and not isinstance(value, dict)), None)
 
 
 def asked_in(path: Path) -> dict[str, Any]:
@@ -133,7 +152,15 @@ def _stated(options: Mapping[str, Any], names: Mapping[str, str], owner: str) ->
 
 
 def _check_known(config: Mapping[str, Any], path: Path) -> None:
-    if (config.get("input_model") or {}).get("adapter_path"):
+    stated = config.get("input_model") or {}
+    if "config" in stated or "engine" in config or re.search(r"[/\\]", str(config.get("workflow_id", ""))):
+        raise ConfigError(
+            "a nested `config` of input_model, `engine`, or a workflow_id that is a path cannot be: "
+            "the model and the folders are filled in here, and these would win",
+            where=str(path),
+            next_step="write the options of input_model beside its type, and leave out `engine`",
+        )
+    if stated.get("adapter_path"):
         raise ConfigError(
             "adapter_path in input_model cannot be: the adapter is merged before Olive sees the model",
             where=str(path),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,24 @@ class Source:
     digest: str
     """SHA-256 over every file that shapes the model's answers."""
 
+    state: Mapping[Path, tuple[int, ...]] = field(compare=False, repr=False)
+    """Size, time of change and number of each of these files when they were hashed."""
+
+    def require_unchanged(self) -> None:
+        """Refuse what was made of files that were written to meanwhile: it would be kept as made of the former ones.
+
+        Raises:
+            SourceError: a file is another one now.
+        """
+        now = _state(self.state)
+        changed = [file for file in self.state if now[file] != self.state[file]]
+        if changed:
+            raise SourceError(
+                "the model changed while it was read, so nothing that was made of it is kept",
+                where=str(changed[0]),
+                next_step="wait until it is written (is it still being trained?), and start again",
+            )
+
 
 def resolve_source(spec: str, *, allow_pickle: bool = False, trust_remote_code: bool = False) -> Source:
     """Check a folder, or the downloaded copy of a hub id, without torch or network.
@@ -86,6 +104,8 @@ def resolve_source(spec: str, *, allow_pickle: bool = False, trust_remote_code: 
     vocabulary_size = _vocabulary_size(folder, config, weights)
     _check_tokenizer(folder, vocabulary_size)
     _check_chat_template(folder)
+    relevant = _relevant(folder, weights, trust_remote_code)
+    state = _state(relevant)
     return Source(
         spec=spec,
         path=folder,
@@ -99,7 +119,8 @@ def resolve_source(spec: str, *, allow_pickle: bool = False, trust_remote_code: 
         input_widths=weights.input_widths,
         size_bytes=weights.size_bytes,
         trust_remote_code=trust_remote_code,
-        digest=digest_files(folder, _relevant(folder, weights, trust_remote_code)),
+        digest=digest_files(folder, relevant),
+        state=state,
     )
 
 
@@ -161,7 +182,7 @@ def read_json(file: Path) -> dict[str, Any]:
         content = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise SourceError(f"the model has no {file.name}", where=str(file.parent), next_step=_SAVE_AGAIN) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SourceError(f"{file.name} is not valid JSON: {error}", where=str(file), next_step=_SAVE_AGAIN) from error
     if not isinstance(content, dict):
         raise SourceError(f"{file.name} is not a JSON object", where=str(file), next_step=_SAVE_AGAIN)
@@ -259,7 +280,8 @@ def _check_tokenizer(folder: Path, vocabulary_size: int) -> None:
         )
     content = read_json(file)
     ids = [entry.get("id", -1) for entry in content.get("added_tokens") or [] if isinstance(entry, dict)]
-    vocabulary = (content.get("model") or {}).get("vocab")
+    model = content.get("model")
+    vocabulary = model.get("vocab") if isinstance(model, dict) else None
     if isinstance(vocabulary, dict):
         ids.extend(vocabulary.values())
     largest = max((i for i in ids if isinstance(i, int)), default=-1)
@@ -284,6 +306,18 @@ def _relevant(folder: Path, weights: Weights, trust_remote_code: bool) -> list[P
     patterns = (*_SMALL_FILES, "*.py") if trust_remote_code else _SMALL_FILES
     small = [file for pattern in patterns for file in folder.glob(pattern) if file.is_file()]
     return [*small, *weights.files]
+
+
+def _state(files: Iterable[Path]) -> dict[Path, tuple[int, ...]]:
+    return {file: _state_of(file) for file in files}
+
+
+def _state_of(file: Path) -> tuple[int, ...]:
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        return ()
+    return (found.st_size, found.st_mtime_ns, found.st_ino)
 
 
 def _positive(value: object) -> int | None:

@@ -48,7 +48,9 @@ class Weights:
     @property
     def input_widths(self) -> tuple[int, ...]:
         """The different input sizes of the matrices, sorted; quantisation groups must divide them."""
-        return tuple(sorted({shape[1] for shape in self.shapes.values() if len(shape) == 2}))
+        return tuple(
+            sorted({shape[1] for name, shape in self.shapes.items() if len(shape) == 2 and name.endswith(".weight")})
+        )
 
 
 def find_weights(folder: Path, *, allow_pickle: bool = False) -> Weights:
@@ -60,10 +62,10 @@ def find_weights(folder: Path, *, allow_pickle: bool = False) -> Weights:
     """
     index = folder / "model.safetensors.index.json"
     single = folder / "model.safetensors"
+    if single.is_file():  # which transformers prefers, where both are there
+        return Weights(files=(single,), shapes=read_shapes(single), size_bytes=single.stat().st_size)
     if index.is_file():
         return _sharded(folder, index)
-    if single.is_file():
-        return Weights(files=(single,), shapes=read_shapes(single), size_bytes=single.stat().st_size)
     return _pickled(folder, allow_pickle)
 
 

@@ -371,6 +371,21 @@ def test_a_source_that_cannot_be_asked_keeps_nothing(bench, healthy):
     assert list((bench.cache / "artifacts").glob("*/manifest.json")) == []
 
 
+def test_a_source_that_is_written_to_meanwhile_keeps_nothing(bench, healthy, monkeypatch):
+    """It would be found again under the digest of what it was before."""
+    weights = bench.source.path / "model.safetensors"
+
+    def prove(_folder, **_options):
+        os.utime(weights, ns=(0, 0))
+        return {"runtime": module.runtime_version()}
+
+    monkeypatch.setattr(module, "prove", prove)
+    results = bench.run(healthy)
+    assert "the model changed while it was read" in results["int4"].what
+    assert results["int4"].where == str(weights)
+    assert list((bench.cache / "artifacts").glob("*/manifest.json")) == []
+
+
 @pytest.mark.parametrize(
     ("number", "told"), [(errno.ENOSPC, "the disk is full"), (errno.EROFS, "cannot be read or written: Read-only")]
 )

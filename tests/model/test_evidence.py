@@ -136,12 +136,28 @@ def test_a_second_rotary_table_is_reached(make, toy_source, settings, length):
         ({"rope_parameters": {"rope_type": "longrope", "original_max_position_embeddings": 4096}}, 4091),
         ({"max_position_embeddings": 30}, 14),
         ({"max_position_embeddings": 8}, 1),
+        ({"max_position_embeddings": 3}, 1),
     ],
 )
 def test_an_answer_begins_where_its_second_half_is_behind_a_change(make, toy_source, settings, start):
     config = toy_source / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "max_position_embeddings": 32768, **settings}))
     assert make().answer_start == start
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"rope_scaling": "yarn"},
+        {"rope_parameters": {"rope_type": "longrope", "original_max_position_embeddings": "abc"}},
+        {"sliding_window": "4k"},
+    ],
+)
+def test_lengths_and_tables_that_are_none_are_told(make, toy_source, settings):
+    config = toy_source / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), **settings}))
+    with pytest.raises(SourceError, match=r"is no object|is no whole number"):
+        make()
 
 
 def test_the_corpus_has_every_kind_of_text_and_the_sources_control_tokens(make, toy_source, tmp_path):

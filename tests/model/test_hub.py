@@ -139,6 +139,33 @@ def test_a_shard_that_is_missing_is_fetched_and_what_is_not_needed_is_not(hub, t
     assert (find_snapshot("acme/widget") / "model-00001-of-00001.safetensors").read_bytes() == content
 
 
+def left_by_another_program(snapshot):
+    """What `from_pretrained` fetches: not every setting, and no list of what there is."""
+    shutil.rmtree(snapshot.parent.parent / "trees")
+    (snapshot / "chat_template.jinja").unlink()
+
+
+def test_what_another_program_fetched_is_completed(hub, tmp_path):
+    snapshot = download("acme/widget", logs=tmp_path)
+    left_by_another_program(snapshot)
+    assert find_snapshot("acme/widget") is None
+    obtain_source("acme/widget", cache=tmp_path / "cache", toolchain=untouchable)
+    assert (snapshot / "chat_template.jinja").is_file()
+
+
+def test_what_another_program_fetched_is_taken_as_it_is_where_there_is_no_hub(hub, tmp_path):
+    snapshot = download("acme/widget", logs=tmp_path)
+    shutil.rmtree(snapshot.parent.parent / "trees")
+    hub.shutdown()
+    hub.server_close()
+    source = obtain_source("acme/widget", cache=tmp_path / "cache", toolchain=untouchable)
+    assert source.path == snapshot
+    left_by = snapshot / "chat_template.jinja"
+    left_by.unlink()
+    with pytest.raises(SourceError, match="no chat template"):
+        obtain_source("acme/widget", cache=tmp_path / "cache", toolchain=untouchable)
+
+
 @pytest.mark.parametrize(
     ("model", "told"),
     [

@@ -81,6 +81,9 @@ def test_an_adapter_is_merged_into_the_base_that_the_user_names(adapter, toy_sou
     source = obtain_source(str(toy_source), adapter=str(adapter), cache=cache, toolchain=TOOLCHAIN)
     assert worker.jobs[0][0]["base"] == str(toy_source)
     assert source.spec == f"{toy_source} + {adapter}"
+    (adapter / "config.json").write_text("{}")
+    again = obtain_source(str(toy_source), adapter=str(adapter), cache=cache, toolchain=TOOLCHAIN)
+    assert again.digest == source.digest
     with pytest.raises(SourceError, match="no LoRA adapter"):
         obtain_source(str(toy_source), adapter=str(toy_source), cache=cache, toolchain=TOOLCHAIN)
 
@@ -103,6 +106,10 @@ def test_the_base_is_what_is_named_or_what_an_adapter_goes_into(adapter, toy_sou
     [
         ({"peft_type": "IA3"}, "IA3"),
         ({"use_dora": True}, "use_dora"),
+        ({"init_lora_weights": "pissa_niter_4"}, "pissa_niter_4', which changes the base"),
+        ({"init_lora_weights": "olora"}, "olora"),
+        ({"layer_replication": [[0, 2]]}, "layer_replication"),
+        ({"revision": "v2"}, "revision = 'v2'"),
         ({"rank_pattern": {"q": 2}}, "rank_pattern"),
         ({"base_model_name_or_path": None}, "does not name its base"),
         ({"base_model_name_or_path": "/no/such/base"}, "no such folder"),
@@ -144,6 +151,7 @@ def test_what_an_adapter_changes():
         {f"{prefix}l.q.lora_A.weight": down, f"{prefix}l.q.lora_B.weight": up, f"{prefix}lm_head.weight": "H"}, 2.0, 4
     )
     assert changes == {"l.q.weight": (down, up, 2.0), "lm_head.weight": "H"}
+    assert read_changes({f"{prefix}l.q.base_layer.bias": "B"}, 2.0, 4) == {"l.q.bias": "B"}
     with pytest.raises(JobError, match="the adapter was trained on another base"):
         changed("l.q.weight", np.zeros((6, 9)), changes)
 

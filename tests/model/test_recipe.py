@@ -183,6 +183,32 @@ def test_an_adapter_that_olive_would_not_merge_is_refused(olive_file):
         load_recipe(olive_file(content))
 
 
+@pytest.mark.parametrize(
+    "stated",
+    [
+        {"input_model": {"type": "HfModel", "config": {"model_path": "another"}}},
+        {"engine": {"output_dir": "elsewhere"}},
+        {"workflow_id": "../../elsewhere"},
+    ],
+)
+def test_what_would_win_over_the_model_and_the_folders_is_refused(olive_file, stated):
+    with pytest.raises(ConfigError, match="the model and the folders are filled in here"):
+        load_recipe(olive_file({**stated, "passes": {"b": {"type": "ModelBuilder", "precision": "int4"}}}))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ({"input_model": "x", "passes": {"b": {"type": "ModelBuilder"}}}, "input_model in the Olive file is no object"),
+        ({"passes": {"b": {"type": "ModelBuilder", "extra_options": []}}}, "extra_options of b"),
+        ({"passes": {"b": [{"type": "ModelBuilder", "config": []}]}}, "config of b"),
+    ],
+)
+def test_what_must_be_an_object_is_told(olive_file, content, told):
+    with pytest.raises(ConfigError, match=told):
+        load_recipe(olive_file(content))
+
+
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"passes": {}}'])
 def test_a_useless_file_is_refused(olive_file, content):
     with pytest.raises(ConfigError, match="Olive file"):

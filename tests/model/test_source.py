@@ -6,6 +6,7 @@ import pytest
 
 from harness.errors import SourceError
 from harness.model.source import must_be_obtained, resolve_source
+from harness.model.weights import read_shapes
 from tests.model.conftest import write_safetensors
 
 SHARDS = {"a.weight": "model-00001-of-00002.safetensors", "b.weight": "model-00002-of-00002.safetensors"}
@@ -103,11 +104,12 @@ FAULTS = {
     "a shard missing": (lambda folder: shard(folder, [SHARDS["a.weight"]]), "model-00002"),
     "a tensor missing": (lambda folder: shard(folder, held=["c.weight"]), "a.weight"),
     "index without metadata": (lambda folder: shard(folder, weight_map=SHARDS), "no `metadata`"),
-    "broken index": (write("model.safetensors.index.json", b"{}"), "index"),
+    "broken index": (lambda folder: shard(folder, metadata={}), "index"),
     "shard elsewhere": (
-        write("model.safetensors.index.json", b'{"metadata": {}, "weight_map": {"a": "../model.safetensors"}}'),
+        lambda folder: shard(folder, metadata={}, weight_map={"a.weight": "../model-00001-of-00002.safetensors"}),
         "incomplete",
     ),
+    "deep config": (write("config.json", b"[" * 100_000), "not valid JSON"),
     "no tokenizer": (remove("tokenizer.json"), "no tokenizer"),
     "too many tokens": (edit_json("tokenizer.json", added_tokens=[{"id": 8}]), "token id 8"),
     "no template": (remove("chat_template.jinja"), "chat template"),
@@ -120,6 +122,19 @@ def test_a_planted_fault_is_named(toy_source, plant, told):
     with pytest.raises(SourceError, match=told) as caught:
         resolve_source(str(toy_source))
     assert str(toy_source) in caught.value.where
+
+
+def test_one_file_counts_beside_an_index_as_for_transformers(toy_source):
+    before = resolve_source(str(toy_source))
+    (toy_source / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": SHARDS}))
+    assert resolve_source(str(toy_source)).digest == before.digest
+
+
+def test_only_matrices_shape_the_blocks(toy_source):
+    before = resolve_source(str(toy_source)).input_widths
+    tensors = dict(read_shapes(toy_source / "model.safetensors"))
+    write_safetensors(toy_source / "model.safetensors", {**tensors, "foo.adapter": (5, 7)})
+    assert resolve_source(str(toy_source)).input_widths == before
 
 
 @pytest.mark.parametrize(
@@ -157,18 +172,12 @@ def test_a_file_is_no_model(toy_source):
         resolve_source(str(toy_source / "config.json"))
 
 
-def test_a_hub_id_is_found_in_the_local_cache_or_refused_in_one_sentence(toy_source, tmp_path, monkeypatch):
+def test_a_hub_id_that_is_not_in_the_local_cache_is_refused_in_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     assert must_be_obtained("acme/widget")
     with pytest.raises(SourceError, match="hub id") as caught:
         resolve_source("acme/widget")
     assert "give the folder" in caught.value.next_step
-    repository = tmp_path / "hub" / "models--acme--widget"
-    (repository / "refs").mkdir(parents=True)
-    (repository / "refs" / "main").write_text("abc")
-    (repository / "snapshots").mkdir()
-    toy_source.rename(repository / "snapshots" / "abc")
-    assert resolve_source("acme/widget").spec == "acme/widget"
 
 
 def test_other_kinds_of_folder_are_told_apart(tmp_path):
