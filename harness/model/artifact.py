@@ -13,12 +13,13 @@ from harness.errors import ArtifactError
 from harness.model.facts import ArtifactFacts, precision_of
 from harness.model.probe import runtime_version
 from harness.model.recipe import Recipe
-from harness.model.source import TOKENIZER_FILES, Source, digest_of_files, digests_of
+from harness.model.source import TOKENIZER_FILES, Source, digest_of_files, digests_of, read_json
 from harness.store import aside_of, clear_asides, digest_of, publish, read_proved
 
-FORMAT = 4
+FORMAT = 5
 """Counts up when older entries of the store must no longer be used."""
 
+_PENALTIES = ("repetition_penalty", "no_repeat_ngram_size", "min_length")
 _GRAPH_FILES = ("*.onnx", "*.onnx.data", "*.onnx_data")
 _MODEL_FILES = (*_GRAPH_FILES, "genai_config.json", *TOKENIZER_FILES)
 
@@ -113,6 +114,17 @@ def serve_on_cpu(folder: Path) -> None:
     file = folder / "genai_config.json"
     settings = json.loads(file.read_text(encoding="utf-8"))
     settings["model"]["decoder"]["session_options"]["provider_options"] = []
+    file.write_text(json.dumps(settings, indent=4), encoding="utf-8")
+
+
+def keep_penalties(folder: Path, source: Source) -> None:
+    """Have the config say what the source's generation config says of repetition, which ModelBuilder leaves out."""
+    stated = source.path / "generation_config.json"
+    asked = read_json(stated) if stated.is_file() else {}
+    file = folder / "genai_config.json"
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    search = settings.setdefault("search", {})
+    search |= {name: asked[name] for name in _PENALTIES if isinstance(asked.get(name), int | float)}
     file.write_text(json.dumps(settings, indent=4), encoding="utf-8")
 
 

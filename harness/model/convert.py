@@ -21,6 +21,7 @@ from harness.model.artifact import (
     artifact_key,
     collect_model,
     describe,
+    keep_penalties,
     refuse_twins,
     serve_on_cpu,
 )
@@ -147,6 +148,7 @@ def _make_missing(
     timeout_s: float,
 ) -> dict[str, Artifact | GateError]:
     try:
+        evidence.source.require_stated_type()
         _require_space(evidence.source, wanted, store.root)
         ready = toolchain()
     except GateError as error:
@@ -220,6 +222,8 @@ def _finish(
         collect_model(Path(outcome["folders"][0]), aside / "model")
         if order.recipe.precision == "fp16" and order.recipe.olive_config is None:
             serve_on_cpu(aside / "model")
+        if order.recipe.olive_config is None:
+            keep_penalties(aside / "model", evidence.source)
         facts = inspect_artifact(aside / "model")
         _require_obedience(aside / "model", order.variant, facts, order.recipe, source=evidence.source, log=order.log)
         notify(f"{order.variant}: proving that it answers")

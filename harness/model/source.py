@@ -12,7 +12,7 @@ from typing import Any
 from harness.errors import SourceError
 from harness.model.chat_templates import chat_templates
 from harness.model.hub import find_snapshot, is_hub_id, not_downloaded
-from harness.model.weights import Weights, find_weights, require_finite
+from harness.model.weights import Weights, find_weights, require_finite, stored_types
 from harness.store import sha256_of
 
 TOKENIZER_FILES = (
@@ -21,6 +21,7 @@ TOKENIZER_FILES = (
 """What a tokenizer and its chat template are made of, in the folders of source models and of artifacts."""
 
 _SMALL_FILES = ("config.json", "generation_config.json", *TOKENIZER_FILES)
+_HALF = ("bfloat16", "float16")
 _SAVE_AGAIN = "save model and tokenizer again with save_pretrained(folder)"
 
 
@@ -69,6 +70,22 @@ class Source:
 
     state: Mapping[Path, tuple[int, ...]] = field(compare=False, repr=False)
     """Size, time of change and number of each of these files when they were hashed."""
+
+    def require_stated_type(self) -> None:
+        """Refuse weights that transformers, and with it every converter, would round when it reads them.
+
+        Raises:
+            SourceError: the config states a smaller type than that in which the weights are stored.
+        """
+        config = read_json(self.path / "config.json")
+        stated = str(config.get("dtype") or config.get("torch_dtype"))
+        counts = stored_types(find_weights(self.path, allow_pickle=True))
+        if stated in _HALF and counts["F32"] + counts["F64"] > counts.total() / 2:
+            raise SourceError(
+                f"config.json says dtype {stated}, and the weights are stored in float32: they would be rounded first",
+                where=str(self.path / "config.json"),
+                next_step='write "dtype": "float32" there, or save the model in the type that is meant',
+            )
 
     def require_unchanged(self) -> None:
         """Refuse what was made of files that were written to meanwhile: it would be kept as made of the former ones.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import struct
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,6 +107,18 @@ def _end_of(file: Path, places: Mapping[str, tuple[int, int]]) -> int:
             raise _damaged(file, f"its header places {name} at {start}, where {end} is next")
         end = stop
     return end
+
+
+def stored_types(weights: Weights) -> Counter[str]:
+    """How many weights are stored in each type, as safetensors calls them; empty for pickled ones."""
+    counts: Counter[str] = Counter()
+    for file in weights.files:
+        if file.suffix == ".safetensors":
+            header, _ = _read_header(file)
+            for name, entry in header.items():
+                if name != "__metadata__":
+                    counts[entry["dtype"]] += math.prod(entry["shape"])
+    return counts
 
 
 def require_finite(weights: Weights) -> None:

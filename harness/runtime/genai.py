@@ -86,7 +86,8 @@ class GenaiSession:
         Shape [count, vocabulary], float32; what must not be chosen (end-of-sequence) has the lowest number there is.
         """
         total = len(token_ids) + count
-        generator = self._generator(len(token_ids), total + 1, min_length=total)
+        # A penalty would be put upon the logits themselves.
+        generator = self._generator(len(token_ids), total + 1, min_length=total, repetition_penalty=1.0)
         tokens, rows = [], []
         with self._generating():
             generator.append_tokens(np.asarray(token_ids, dtype=np.int32))
@@ -130,7 +131,7 @@ class GenaiSession:
         except RuntimeError as error:
             raise SessionError(f"generation failed: {first_line(error)}", where=self.name) from error
 
-    def _generator(self, prompt_tokens: int, max_length: int, *, min_length: int = 0) -> Any:
+    def _generator(self, prompt_tokens: int, max_length: int, *, min_length: int = 0, **penalties: float) -> Any:
         if prompt_tokens == 0:
             raise InvalidPromptError("the prompt has no tokens", where=self.name)
         if prompt_tokens >= self.context_length:
@@ -140,7 +141,9 @@ class GenaiSession:
                 next_step="shorten the prompt",
             )
         params = self._og.GeneratorParams(self._model)
-        params.set_search_options(do_sample=False, max_length=max_length, min_length=min_length, batch_size=1)
+        params.set_search_options(
+            do_sample=False, num_beams=1, max_length=max_length, min_length=min_length, batch_size=1, **penalties
+        )
         return self._og.Generator(self._model, params)
 
 

@@ -29,11 +29,11 @@ CONFIG = {
 TENSORS = {"model.embed_tokens.weight": (8, 32), "model.layers.0.mlp.up_proj.weight": (64, 32)}
 
 
-def write_safetensors(file, shapes=TENSORS):
+def write_safetensors(file, shapes=TENSORS, kind="F16"):
     header, offset = {}, 0
     for name, shape in shapes.items():
-        size = 2 * int(np.prod(shape))
-        header[name] = {"dtype": "F16", "shape": list(shape), "data_offsets": [offset, offset + size]}
+        size = {"F16": 2, "F32": 4}[kind] * int(np.prod(shape))
+        header[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [offset, offset + size]}
         offset += size
     raw = json.dumps(header).encode()
     file.write_bytes(struct.pack("<Q", len(raw)) + raw + bytes(offset))

@@ -20,7 +20,9 @@ from harness.model.convert import adopt, convert
 from harness.model.recipe import load_recipe
 from harness.model.source import digest_files, resolve_source
 from harness.model.toolchain import PINS, Toolchain
+from harness.model.weights import read_shapes
 from harness.store import publish
+from tests.model.conftest import write_safetensors
 
 INT8 = {"bits": 8, "symmetric": False}
 
@@ -369,6 +371,22 @@ def test_a_source_that_cannot_be_asked_keeps_nothing(bench, healthy):
     results = bench.run({name: healthy[name] for name in ("int4", "int8", "evidence")}, int4=load_recipe("int4"))
     assert "no tokenizer here" in results["int4"].what
     assert list((bench.cache / "artifacts").glob("*/manifest.json")) == []
+
+
+@pytest.mark.parametrize(("stored", "stated", "is_refused"), [
+    ("F32", "bfloat16", True), ("F32", "float16", True), ("F32", "float32", False), ("F16", "float16", False),
+    ("F16", None, False),
+])  # fmt: skip
+def test_weights_that_would_be_rounded_when_they_are_read_are_refused(bench, healthy, stored, stated, is_refused):
+    folder = bench.source.path
+    shapes = read_shapes(folder / "model.safetensors")
+    write_safetensors(folder / "model.safetensors", shapes, stored)
+    settings = {**json.loads((folder / "config.json").read_text()), "dtype": stated}
+    (folder / "config.json").write_text(json.dumps(settings))
+    bench.source = resolve_source(str(folder))
+    result = bench.run({"int4": healthy["int4"]})["int4"]
+    assert isinstance(result, Artifact) is not is_refused
+    assert not is_refused or f"config.json says dtype {stated}" in result.what
 
 
 def test_a_source_that_is_written_to_meanwhile_keeps_nothing(bench, healthy, monkeypatch):

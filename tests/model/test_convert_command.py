@@ -136,6 +136,25 @@ def test_a_norm_that_int4_hides_is_told(run, converted, tiny_source, tmp_path):
     assert "changed is not its source rounded: model.layers.1.input_layernorm.weight is not the source's" in told
 
 
+@pytest.mark.parametrize("backend", ["olive", "genai"])
+def test_the_sources_penalties_are_kept_and_missed_in_folders_without_them(run, tiny_source, tmp_path, backend):
+    """The builder of this toolchain leaves them out; the model would repeat itself."""
+    source = Path(shutil.copytree(tiny_source.path, tmp_path / "source"))
+    stated = json.loads((source / "generation_config.json").read_text())
+    penalties = {"repetition_penalty": 1.3, "no_repeat_ngram_size": 4}
+    (source / "generation_config.json").write_text(json.dumps({**stated, **penalties}))
+    status, _, told = run(source, "--variants", f"int8:backend={backend}", "--out", tmp_path / "out")
+    assert (status, told) == (0, "")
+    folder = tmp_path / "out" / f"int8-backend-{backend}"
+    settings = json.loads((folder / "genai_config.json").read_text())
+    assert settings["search"] | penalties == settings["search"]
+    settings["search"]["repetition_penalty"] = 1.0
+    (folder / "genai_config.json").write_text(json.dumps(settings))
+    status, _, told = run(folder, "--source", source)
+    assert status == 1
+    assert "repetition_penalty 1.0, the source gives 1.3" in told
+
+
 def test_crossed_caches_that_no_prefill_shows_are_told(run, converted, tiny_source, tmp_path):
     """Two layers read each other's past: nothing is wrong until a second token is made."""
     folder = Path(shutil.copytree(converted["int8"].path, tmp_path / "crossed"))
