@@ -113,8 +113,12 @@ def publish(aside: Path, folder: Path, facts: Mapping[str, Any]) -> dict[str, An
         _sync(aside / name)
     if folder.exists():
         former = aside.with_name(f"{aside.name}-former")
-        folder.rename(former)  # one stands there at any moment, but for this one
-        aside.rename(folder)
+        folder.rename(former)  # quick, and undone where the new one cannot follow
+        try:
+            aside.rename(folder)
+        except OSError:
+            former.rename(folder)
+            raise
         shutil.rmtree(former)
     else:
         aside.rename(folder)

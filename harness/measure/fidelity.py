@@ -161,14 +161,15 @@ def measure_graph(
         witness_found = measure(made)
         if artifact.is_adopted:
             require_same_function(witness_found, str(made.path))
-        likeness = measure_likeness(
-            artifact, made, evidence.source, cache=cache, notify=notify, is_transformed=is_transformed
-        )
-        witness = Witness(path=made.path, found=witness_found, likeness=likeness)
     except GateError as error:
         if not artifact.is_adopted:
             raise
         no_witness = error.what
+    else:
+        likeness = measure_likeness(
+            artifact, made, evidence.source, cache=cache, notify=notify, is_transformed=is_transformed
+        )
+        witness = Witness(path=made.path, found=witness_found, likeness=likeness)
     try:
         found = measure(artifact)
     except SessionError:

@@ -11,6 +11,7 @@ import pytest
 
 from harness.errors import SourceError
 from harness.model.hub import download, find_snapshot, is_hub_id
+from harness.model.hub_child import Telling
 from harness.model.obtain import obtain_source
 from harness.model.weights import read_shapes
 
@@ -214,3 +215,14 @@ def test_the_shape_of_hub_ids(spec, is_one):
 def test_what_the_hub_does_not_take_as_an_id_is_told(spec):
     with pytest.raises(SourceError, match="no hub id can be like this"):
         find_snapshot(spec)
+
+
+def test_a_download_tells_how_far_it_is(capsys):
+    bar = Telling(total=4096, unit="B", desc="weights")
+    bar.update(1024)
+    bar.display()
+    assert "@progress downloading: 1.0 KiB of 4.0 KiB\n" in capsys.readouterr().out
+    files = Telling(total=3, unit="it")
+    files.update(1)
+    files.display()
+    assert capsys.readouterr().out == ""
