@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import json
 import os
@@ -53,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("slm-gate: interrupted; what was finished is kept", file=sys.stderr)
         return 130
     except Exception as error:
+        if sys.platform == "win32" and isinstance(error, OSError) and error.errno == errno.EINVAL:
+            return 1  # a closed pipe again, as Windows says it
         told = told_to_users(error)
         if told is None:
             raise

@@ -19,7 +19,7 @@ from harness.model.inspect import inspect_artifact
 from harness.model.obtain import obtain_base, obtain_source
 from harness.model.probe import prove, runtime_version
 from harness.model.recipe import PRECISIONS, Recipe, load_recipe
-from harness.model.source import Source, locate
+from harness.model.source import Source, locate, named_folder
 from harness.model.toolchain import ToolchainOnDemand
 from harness.report.conversion import Outcome
 from harness.store import require_cache
@@ -62,7 +62,7 @@ class Request:
     @property
     def is_converted(self) -> bool:
         """Whether the model is a folder for onnxruntime-genai, so that nothing is converted."""
-        return (Path(self.model).expanduser() / "genai_config.json").is_file()
+        return (named_folder(self.model) / "genai_config.json").is_file()
 
     @property
     def source_spec(self) -> str | None:
@@ -163,7 +163,7 @@ class _Job:
 
     def adopt(self) -> Conversion:
         """Hold a folder that is converted already against itself and, where it is known, against its source."""
-        folder = Path(self.request.model).expanduser().resolve()
+        folder = named_folder(self.request.model).resolve()
         if self.request.out is not None:
             self._require_place(folder.name)
         source, base = self._source() if self.request.source is not None else (None, None)
@@ -278,5 +278,5 @@ def _recipe_of(folder: Path) -> Recipe:
 
 
 def _in_full(spec: str) -> str:
-    folder = Path(spec).expanduser()
+    folder = named_folder(spec)
     return str(folder.resolve()) if folder.is_dir() else spec

@@ -78,6 +78,8 @@ def _placed(artifact: Artifact, folder: Path, manifest: Mapping[str, Any]) -> Pa
 
 def _not_ours(folder: Path, title: str) -> str | None:
     """Why a folder must not be replaced; None where nothing is lost."""
+    if folder.is_symlink():
+        return "a link is there"
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return None
     try:

@@ -65,6 +65,11 @@ def an_edited_file(folder):
     settings.write_text(settings.read_text().replace("64", "32"))
 
 
+def a_link(folder):
+    folder.rename(folder.with_name("elsewhere"))
+    folder.symlink_to(folder.with_name("elsewhere"))
+
+
 def no_manifest(folder):
     (folder / "manifest.json").unlink()
 
@@ -84,6 +89,7 @@ def a_file_in_its_place(folder):
         (another_model, "holds a variant of another model, theirs"),
         (a_file_of_the_users, "inference_model.json was put there since"),
         (an_edited_file, "genai_config.json was changed there since"),
+        (a_link, "a link is there"),
         (no_manifest, "something that slm-gate did not write"),
         (a_foreign_manifest, "something that slm-gate did not write"),
         (a_file_in_its_place, "something that slm-gate did not write"),

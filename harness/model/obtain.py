@@ -10,7 +10,7 @@ from typing import Any
 from harness.child import Notify, run_job, silent
 from harness.errors import ChildError, SourceError
 from harness.model.hub import download
-from harness.model.source import Source, digest_files, is_adapter, locate, read_json, resolve_source
+from harness.model.source import Source, digest_files, is_adapter, locate, named_folder, read_json, resolve_source
 from harness.model.toolchain import Toolchain, quiet_environment
 from harness.model.weights import read_shapes
 from harness.store import build_once, digest_of
@@ -121,7 +121,7 @@ def _base_of(adapter: Path, *, is_named: bool) -> str | None:
     base = settings.get("base_model_name_or_path")
     if not isinstance(base, str) or not base:
         raise SourceError("the adapter does not name its base model", where=where)
-    if Path(base).expanduser().resolve() == adapter.resolve():
+    if named_folder(base).resolve() == adapter.resolve():
         raise SourceError(
             "the adapter names itself as its base model",
             where=where,

@@ -147,7 +147,7 @@ def locate(spec: str) -> Path | None:
     Raises:
         SourceError: `spec` is neither a folder nor shaped like a hub id.
     """
-    folder = Path(spec).expanduser()
+    folder = named_folder(spec)
     if folder.is_dir():
         return folder.resolve()
     if folder.is_file():
@@ -159,6 +159,14 @@ def locate(spec: str) -> Path | None:
             next_step="give the folder that save_pretrained wrote",
         )
     return find_snapshot(spec)
+
+
+def named_folder(spec: str) -> Path:
+    """The path that `spec` names if it names one; `~` stands for a home folder where there is such a user."""
+    try:
+        return Path(spec).expanduser()
+    except RuntimeError:
+        return Path(spec)
 
 
 def must_be_obtained(spec: str) -> bool:

@@ -160,7 +160,13 @@ def test_pickles_and_own_code_need_the_users_word(toy_source):
 
 
 @pytest.mark.parametrize(
-    ("spec", "told"), [("/no/such/folder", "no such folder"), ("words with blanks", "hub id"), ("a/b/c", "hub id")]
+    ("spec", "told"),
+    [
+        ("/no/such/folder", "no such folder"),
+        ("~nobody-of-this-name/x", "no such folder"),
+        ("words with blanks", "hub id"),
+        ("a/b/c", "hub id"),
+    ],
 )
 def test_what_is_no_folder_is_named(spec, told):
     with pytest.raises(SourceError, match=told):
