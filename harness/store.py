@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -19,6 +21,8 @@ from filelock import FileLock, Timeout
 from harness.errors import ConfigError
 
 MANIFEST = "manifest.json"
+_FORMER = "-former"
+"""Ends the name of what stood in a folder's place, while it is being replaced."""
 
 
 def default_cache() -> Path:
@@ -92,9 +96,15 @@ def aside_of(folder: Path) -> Path:
 
 
 def clear_asides(folder: Path) -> None:
-    """Remove what killed builds of a folder left; its lock must be held."""
-    for left in folder.parent.glob(f".{folder.name[:32]}-*"):
-        shutil.rmtree(left, ignore_errors=True)
+    """Remove what killed builds of a folder left, and nothing else that is hidden there; its lock must be held.
+
+    What stood in its place before stays as long as nothing stands there again.
+    """
+    name = re.compile(rf"\.{re.escape(folder.name[:32])}-[0-9a-f]{{8}}({_FORMER})?")
+    for left in folder.parent.glob(f".{glob.escape(folder.name[:32])}-*"):
+        found = name.fullmatch(left.name)
+        if found and (found[1] is None or folder.exists()):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def publish(aside: Path, folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,7 +122,7 @@ def publish(aside: Path, folder: Path, facts: Mapping[str, Any]) -> dict[str, An
     for name in (*files, MANIFEST):
         _sync(aside / name)
     if folder.exists():
-        former = aside.with_name(f"{aside.name}-former")
+        former = aside.with_name(f"{aside.name}{_FORMER}")
         folder.rename(former)  # quick, and undone where the new one cannot follow
         try:
             aside.rename(folder)

@@ -9,7 +9,15 @@ import pytest
 
 from harness import store as module
 from harness.errors import ConfigError
-from harness.store import MANIFEST, build_once, default_cache, read_proved, require_cache, write_atomically
+from harness.store import (
+    MANIFEST,
+    build_once,
+    clear_asides,
+    default_cache,
+    read_proved,
+    require_cache,
+    write_atomically,
+)
 
 
 def build(folder):
@@ -95,6 +103,28 @@ def test_what_a_killed_builder_left_is_removed(tmp_path):
     (tmp_path / ".entry-0123abcd" / "half").touch()
     build_once(tmp_path / "entry", build)
     assert not (tmp_path / ".entry-0123abcd").exists()
+
+
+def test_nothing_else_that_is_hidden_there_is_removed(tmp_path):
+    others = [".entry-notes", ".entry-0123abcd-mine", ".entry-other-0123abcd", ".entry"]
+    for name in others:
+        (tmp_path / name).mkdir()
+    build_once(tmp_path / "entry", build)
+    assert all((tmp_path / name).is_dir() for name in others)
+
+
+def test_what_stood_there_stays_until_something_stands_there_again(tmp_path):
+    (tmp_path / ".entry-0123abcd-former").mkdir()
+
+    def fail(aside):
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        build_once(tmp_path / "entry", fail)
+    assert (tmp_path / ".entry-0123abcd-former").is_dir()
+    build_once(tmp_path / "entry", build)
+    clear_asides(tmp_path / "entry")
+    assert not (tmp_path / ".entry-0123abcd-former").exists()
 
 
 def test_two_builders_build_once(tmp_path):

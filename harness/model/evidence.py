@@ -16,7 +16,7 @@ from harness.child import Notify, run_job, silent
 from harness.errors import ChildError, SourceError
 from harness.model.source import Source, read_json
 from harness.model.toolchain import Toolchain, quiet_environment
-from harness.store import aside_of, digest_of, lock_for, publish, read_proved
+from harness.store import build_once, digest_of, read_proved
 
 WORKER = Path(__file__).with_name("evidence_worker.py")
 CORPUS = (
@@ -197,15 +197,11 @@ class Evidence:
             self.keep(Path(folder))
 
     def _publish(self, answer: Path, folder: Path) -> None:
-        with lock_for(folder):
-            if read_proved(folder) is not None:
-                return
-            aside = aside_of(folder)
-            try:
-                shutil.move(answer, aside / answer.name)
-                publish(aside, folder, {"source": self.source.spec})
-            finally:
-                shutil.rmtree(aside, ignore_errors=True)
+        def build(aside: Path) -> Mapping[str, Any]:
+            shutil.move(answer, aside / answer.name)
+            return {"source": self.source.spec}
+
+        build_once(folder, build)
 
 
 def _part(kind: str, model: Source, question: dict[str, Any], versions: Mapping[str, str]) -> _Part:

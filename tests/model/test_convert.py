@@ -227,7 +227,7 @@ def test_a_model_that_does_not_answer_is_not_kept(bench, healthy, monkeypatch):
 def test_what_a_killed_gate_left_is_never_seen_and_goes_away(bench, healthy):
     first = bench.run(healthy)["int4"]
     key = first.path.parent.name
-    half = bench.cache / "artifacts" / f".{key}-abc"
+    half = bench.cache / "artifacts" / f".{key}-0123abcd"
     (half / "aside" / "model").mkdir(parents=True)
     (half / "aside" / "model" / "model.onnx").write_bytes(b"half")
     damage_weights(first.path)
