@@ -26,13 +26,13 @@ from tabulate import tabulate
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from harness.convert.convert import convert  # noqa: E402
 from harness.errors import GateError  # noqa: E402  # the script runs without an installation
-from harness.model.convert import convert  # noqa: E402
-from harness.model.recipe import load_recipe, olive_run_config  # noqa: E402
-from harness.model.source import Source, resolve_source  # noqa: E402
-from harness.model.toolchain import Toolchain, ensure_toolchain, quiet_environment  # noqa: E402
-from harness.store import default_cache  # noqa: E402
-from harness.units import format_bytes, format_seconds  # noqa: E402
+from harness.metrics.units import format_bytes, format_seconds  # noqa: E402
+from harness.recipes.recipe import load_recipe, olive_run_config  # noqa: E402
+from harness.source.source import Source, resolve_source  # noqa: E402
+from harness.system.store import default_cache  # noqa: E402
+from harness.toolchain.toolchain import Toolchain, ensure_toolchain, quiet_environment  # noqa: E402
 
 VARIANTS = ("int4", "int8", "fp16")
 FP16_FOR_CPU = {

@@ -14,12 +14,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from harness import cli
-from harness.config import Limit, load_config
-from harness.metrics import METRICS
+from harness.cli import main as cli
+from harness.config.settings import Limit, load_config
+from harness.metrics.catalogue import METRICS
+from harness.metrics.units import format_metric
 from harness.report.record import load_record
 from harness.report.table import comparison_table, recommendation
-from harness.units import format_metric
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"

@@ -56,7 +56,7 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def told_to_users(error: BaseException) -> GateError | None:
+def as_user_error(error: BaseException) -> GateError | None:
     """The error as one for the user: it is one, or the system refused a file; None for any other, a fault of ours."""
     if isinstance(error, GateError):
         return error

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from harness.convert.convert import convert
 from harness.errors import GateError
-from harness.model.convert import convert
-from harness.model.recipe import Recipe, load_recipe
-from harness.model.source import resolve_source
-from harness.model.toolchain import ToolchainOnDemand
-from harness.store import default_cache
+from harness.recipes.recipe import Recipe, load_recipe
+from harness.source.source import resolve_source
+from harness.system.store import default_cache
+from harness.toolchain.toolchain import ToolchainOnDemand
 
 ROOT = Path(__file__).resolve().parent.parent
 SCHEMA = {

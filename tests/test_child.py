@@ -4,8 +4,8 @@ import textwrap
 
 import pytest
 
-from harness.child import harness_module, run_job
 from harness.errors import ChildError
+from harness.system.child import harness_module, run_job
 
 
 @pytest.fixture
@@ -69,6 +69,6 @@ def test_a_reported_error_is_raised_as_it_was_said(run):
 def test_a_harness_module_runs_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ChildError, match="status"):  # units has no job to do: it ends without a result
-        run_job(harness_module("harness.units"), {}, log=tmp_path / "log.txt", timeout_s=20)
+        run_job(harness_module("harness.metrics.units"), {}, log=tmp_path / "log.txt", timeout_s=20)
     assert "No module" not in (tmp_path / "log.txt").read_text()
-    assert json.dumps(harness_module("harness.units"))
+    assert json.dumps(harness_module("harness.metrics.units"))

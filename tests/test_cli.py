@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from harness import cli, doctor
-from harness.child import REPOSITORY
-from harness.conversion import Conversion
+from harness.cli import main as cli
 from harness.errors import ConversionError, ToolchainError
-from harness.report.conversion import Outcome
+from harness.foundry import doctor
+from harness.pipeline.conversion import Conversion
+from harness.pipeline.outcome import Outcome
 from harness.report.record import build_record, save_record
+from harness.system.child import REPOSITORY
 from tests.model.conftest import write_artifact
 from tests.report.test_record import REQUIRED, tell
 
@@ -53,7 +54,7 @@ def test_what_the_system_refuses_is_one_clear_message(refuse, tmp_path, capsys):
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(run_folder):
-    command = [sys.executable, "-m", "harness.cli", "report", str(run_folder)]
+    command = [sys.executable, "-m", "harness.cli.main", "report", str(run_folder)]
     with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         child.stdout.close()
         told = child.stderr.read()

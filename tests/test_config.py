@@ -1,6 +1,6 @@
 import pytest
 
-from harness.config import load_config, toml_line
+from harness.config.settings import load_config, toml_line
 from harness.errors import ConfigError
 
 KNOWN = frozenset({"ttft_p95_s", "exact_match_rate"})

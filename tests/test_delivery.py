@@ -8,13 +8,13 @@ import shutil
 
 import pytest
 
-from harness import delivery
-from harness.delivery import deliver, require_place
+from harness.artifact.artifact import describe
+from harness.artifact.inspect import inspect_artifact
 from harness.errors import ConfigError, ConversionError
-from harness.model.artifact import describe
-from harness.model.inspect import inspect_artifact
-from harness.model.recipe import load_recipe
-from harness.store import read_proved
+from harness.pipeline import delivery
+from harness.pipeline.delivery import deliver, require_place
+from harness.recipes.recipe import load_recipe
+from harness.system.store import read_verified
 from tests.model.conftest import write_artifact
 
 
@@ -37,7 +37,7 @@ def test_a_folder_holds_the_model_and_what_is_known_of_it(artifact, out):
     require_place(out, ["int4"], "mine")
     folder = deliver(artifact, out, {"model": "mine", "fidelity": None})
     assert folder == out / "int4"
-    manifest = read_proved(folder)
+    manifest = read_verified(folder)
     assert (manifest["model"], manifest["fidelity"]) == ("mine", None)
     assert set(manifest["files"]) == {file.name for file in artifact.path.iterdir()}
     assert visible(out) == ["int4"]
@@ -48,7 +48,7 @@ def test_the_same_model_may_be_delivered_again(artifact, out):
     deliver(artifact, out, {"model": "mine"})
     require_place(out, ["int4", "int8"], "mine")
     deliver(artifact, out, {"model": "mine", "conversion_s": 2.0})
-    assert read_proved(out / "int4")["conversion_s"] == 2.0
+    assert read_verified(out / "int4")["conversion_s"] == 2.0
 
 
 def another_model(folder):
@@ -127,7 +127,7 @@ def test_two_at_once_leave_one_whole_model(tmp_path, out):
         process.start()
     for process in both:
         process.join()
-    manifest = read_proved(out / "int4")
+    manifest = read_verified(out / "int4")
     assert json.loads((out / "int4" / "tokenizer.json").read_text())["title"] == manifest["model"]
 
 
@@ -162,5 +162,5 @@ def test_a_failed_manifest_keeps_the_older_delivery(artifact, out, monkeypatch):
     monkeypatch.setattr(delivery, "publish", full)
     with pytest.raises(ConversionError, match="No space left on device"):
         deliver(artifact, out, {"model": "mine", "conversion_s": 2.0})
-    assert read_proved(out / "int4")["conversion_s"] == 1.0
+    assert read_verified(out / "int4")["conversion_s"] == 1.0
     assert visible(out) == ["int4"]

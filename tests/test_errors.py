@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import FileError, SourceError, told_to_users
+from harness.errors import FileError, SourceError, as_user_error
 
 
 @pytest.mark.parametrize(
@@ -33,12 +33,12 @@ def test_the_place_is_told_where_the_error_does_not():
 
 def test_only_what_is_the_users_to_mend_is_told_without_a_traceback():
     ours = SourceError("no model")
-    assert told_to_users(ours) is ours
-    assert isinstance(told_to_users(PermissionError(errno.EACCES, "Permission denied", "x")), FileError)
+    assert as_user_error(ours) is ours
+    assert isinstance(as_user_error(PermissionError(errno.EACCES, "Permission denied", "x")), FileError)
     others = (
         ConnectionRefusedError(errno.ECONNREFUSED, "refused"),
         TimeoutError("late"),
         OSError("odd"),
         KeyError("x"),
     )
-    assert [told_to_users(error) for error in others] == [None] * len(others)
+    assert [as_user_error(error) for error in others] == [None] * len(others)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.model.source import resolve_source
-from harness.report.conversion import settings_table
+from harness.report.conversion_tables import settings_table
+from harness.source.source import resolve_source
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from harness import store as module
 from harness.errors import ConfigError
-from harness.store import (
+from harness.system import store as module
+from harness.system.store import (
     MANIFEST,
     build_once,
-    clear_asides,
+    clear_staging_dirs,
     default_cache,
-    read_proved,
+    read_verified,
     require_cache,
     write_atomically,
 )
@@ -57,12 +57,12 @@ def test_a_damaged_entry_is_never_trusted_but_rebuilt(tmp_path, spoil):
     folder = tmp_path / "entry"
     build_once(folder, build)
     spoil(folder)
-    assert read_proved(folder) is None
+    assert read_verified(folder) is None
     notices = []
     _, reused = build_once(folder, build, lambda: notices.append("damaged"))
     assert not reused
     assert notices == ["damaged"]
-    assert read_proved(folder) is not None
+    assert read_verified(folder) is not None
 
 
 def test_what_build_raises_leaves_nothing(tmp_path):
@@ -94,7 +94,7 @@ def test_a_killed_builder_leaves_nothing_that_is_trusted(tmp_path):
     process.start()
     process.join()
     assert process.exitcode == 9
-    assert read_proved(tmp_path / "entry") is None
+    assert read_verified(tmp_path / "entry") is None
     assert not build_once(tmp_path / "entry", build)[1]
 
 
@@ -123,7 +123,7 @@ def test_what_stood_there_stays_until_something_stands_there_again(tmp_path):
         build_once(tmp_path / "entry", fail)
     assert (tmp_path / ".entry-0123abcd-former").is_dir()
     build_once(tmp_path / "entry", build)
-    clear_asides(tmp_path / "entry")
+    clear_staging_dirs(tmp_path / "entry")
     assert not (tmp_path / ".entry-0123abcd-former").exists()
 
 

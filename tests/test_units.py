@@ -1,6 +1,6 @@
 import pytest
 
-from harness.units import format_bytes, format_metric, format_seconds
+from harness.metrics.units import format_bytes, format_metric, format_seconds
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,9 @@
 
 import pytest
 
+from harness.config.variants import parse_variants
 from harness.errors import ConfigError
-from harness.model.recipe import Recipe
-from harness.variants import parse_variants
+from harness.recipes.recipe import Recipe
 
 
 def given(settings):

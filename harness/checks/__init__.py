@@ -1,1 +1,1 @@
-"""From numbers and limits to verdicts: pass, fail, no evidence."""
+"""Limit and estimate in, verdict out: pass, fail, inconclusive, no data."""

@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from harness.config import Limit
-from harness.metrics import METRICS
-from harness.units import format_metric
+from harness.config.settings import Limit
+from harness.metrics.catalogue import METRICS
+from harness.metrics.units import format_metric
 
 
 class Outcome(StrEnum):
@@ -16,7 +16,7 @@ class Outcome(StrEnum):
 
     PASS = "pass"
     FAIL = "fail"
-    NO_EVIDENCE = "no evidence"
+    NO_DATA = "no evidence"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ class CheckResult:
     def outcome(self) -> Outcome:
         """Absent evidence never passes, nor does NaN."""
         if self.value is None or math.isnan(self.value):
-            return Outcome.NO_EVIDENCE
+            return Outcome.NO_DATA
         passes = (self.limit.min is None or self.value >= self.limit.min) and (
             self.limit.max is None or self.value <= self.limit.max
         )

@@ -13,7 +13,7 @@ class Verdict(StrEnum):
 
     PASS = "pass"
     FAIL = "fail"
-    NO_EVIDENCE = "no evidence"
+    NO_DATA = "no evidence"
     INCOMPLETE = "incomplete"
 
 
@@ -27,8 +27,8 @@ def verdict_of(outcomes: Mapping[str, Outcome], required: Collection[str], probl
     """
     if problems or Outcome.FAIL in outcomes.values():
         return Verdict.FAIL
-    if Outcome.NO_EVIDENCE in outcomes.values():
-        return Verdict.NO_EVIDENCE
+    if Outcome.NO_DATA in outcomes.values():
+        return Verdict.NO_DATA
     if not required or set(required) - set(outcomes):
         return Verdict.INCOMPLETE
     return Verdict.PASS

@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.errors import MeasureError
 from harness.measure.quality import cut_to_tokens
-from harness.pack import DomainPack, Turn
+from harness.pack.pack import DomainPack, Turn
 from harness.runtime.session import Answer, ScoringSession, TokenTimeline
 
 

@@ -1,8 +1,8 @@
 """Does memory grow with the number of requests? Measured in a fresh process that holds one model.
 
 After a warm-up the child answers a fixed round of requests again and again and reads its heap in use after every
-segment (`harness.measure.leak_child` says how); `harness.measure.growth` judges. On an alarm a second process runs
-under memray and names the call stacks that hold memory. memray's totals themselves are no verdict: a ring buffer
+segment (`harness.measure.children.leak_child` says how); `harness.measure.growth` judges. On an alarm a second process
+runs under memray and names the call stacks that hold memory. memray's totals themselves are no verdict: a ring buffer
 looks like a leak to it.
 """
 
@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from harness.child import REPOSITORY, Notify, harness_module, run_job, silent
 from harness.errors import ChildError, MeasureError
 from harness.measure.growth import LONG_STRIDE, SEGMENTS, LeakResult, LeakSample, judge_samples
+from harness.metrics.units import format_bytes
 from harness.runtime.session import Message
-from harness.units import format_bytes
+from harness.system.child import REPOSITORY, Notify, harness_module, run_job, silent
 
 __all__ = ["LeakResult", "LeakSample", "measure_leak"]
 
@@ -113,7 +113,7 @@ class _Child:
 
     def _run(self, changes: Mapping[str, Any]) -> dict[str, Any]:
         return run_job(
-            harness_module("harness.measure.leak_child"),
+            harness_module("harness.measure.children.leak_child"),
             {**self.job, **changes},
             log=self.log,
             timeout_s=self.timeout_s,
@@ -149,13 +149,15 @@ def render_stacks(found: Sequence[Mapping[str, Any]], *, requests: int, min_allo
     joined: dict[tuple[str, ...], tuple[int, int]] = {}
     for record in found:
         frames = tuple(_as_line(*frame) for frame in _telling(record["frames"])[:MAX_FRAMES])
-        held, count = joined.get(frames, (0, 0))
-        joined[frames] = (held + record["bytes"], count + record["allocations"])
-    often = [(held, count, frames) for frames, (held, count) in joined.items() if count >= min_allocations]
+        locked, count = joined.get(frames, (0, 0))
+        joined[frames] = (locked + record["bytes"], count + record["allocations"])
+    often = [(locked, count, frames) for frames, (locked, count) in joined.items() if count >= min_allocations]
     often.sort(key=lambda stack: stack[0], reverse=True)
     return tuple(
-        "\n  ".join((f"{format_bytes(held / requests)}/request, {count / requests:.2f} allocations/request", *frames))
-        for held, count, frames in often[:MAX_STACKS]
+        "\n  ".join(
+            (f"{format_bytes(kept_bytes / requests)}/request, {count / requests:.2f} allocations/request", *frames)
+        )
+        for kept_bytes, count, frames in often[:MAX_STACKS]
     )
 
 

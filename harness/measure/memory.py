@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.child import Notify, harness_module, run_job, silent
 from harness.errors import MeasureError
 from harness.runtime.session import Message
+from harness.system.child import Notify, harness_module, run_job, silent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +119,7 @@ def measure_resources(
         "max_new_tokens": max_new_tokens,
     }
     result = run_job(
-        harness_module("harness.measure.resource_child"),
+        harness_module("harness.measure.children.resource_child"),
         job,
         log=log,
         timeout_s=timeout_s,

@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema
 
 from harness.errors import GateError, InvalidPromptError, MeasureError
-from harness.pack import OUT_OF_SCOPE, Case, DomainPack, EdgeCase
+from harness.pack.pack import OUT_OF_SCOPE, Case, DomainPack, EdgeCase
 from harness.runtime.session import BatchSession, Message, ScoringSession, Session, Step, no_step
 
 

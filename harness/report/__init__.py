@@ -1,1 +1,1 @@
-"""From verdicts, numbers and the environment to records, tables and a summary."""
+"""From events to the record, its readers and its tables."""

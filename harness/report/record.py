@@ -11,10 +11,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from harness.checks.check import Outcome
 from harness.checks.verdict import Verdict, recommend, verdict_of
-from harness.config import Limit
+from harness.config.settings import Limit
 from harness.errors import GateError
 from harness.report.events import read_events
-from harness.store import write_atomically
+from harness.system.store import write_atomically
 
 SCHEMA_VERSION = 1
 """1: first version."""

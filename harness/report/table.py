@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from tabulate import tabulate
 
+from harness.metrics.units import format_metric
 from harness.report.record import ProblemRecord, RunRecord, VariantRecord
-from harness.units import format_metric
 
 ROWS: dict[str, tuple[str, ...]] = {
     "quality": (

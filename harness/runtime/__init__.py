@@ -1,1 +1,1 @@
-"""From an artifact or a registered model to a session that answers prompts."""
+"""The `Session` protocol, onnxruntime-genai behind it, and its fake."""

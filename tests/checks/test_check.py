@@ -4,7 +4,7 @@ import pytest
 
 from harness.checks.check import CheckResult, Outcome
 from harness.checks.verdict import Verdict, recommend, verdict_of
-from harness.config import Limit
+from harness.config.settings import Limit
 
 AT_MOST = Limit(max=1.0, reason="because it must")
 AT_LEAST = Limit(min=0.9, reason="because it must")
@@ -21,9 +21,9 @@ def check(value, limit, metric="ttft_p95_s"):
         (1.01, AT_MOST, Outcome.FAIL),
         (0.9, AT_LEAST, Outcome.PASS),
         (0.89, AT_LEAST, Outcome.FAIL),
-        (None, AT_MOST, Outcome.NO_EVIDENCE),
-        (math.nan, AT_MOST, Outcome.NO_EVIDENCE),
-        (math.nan, AT_LEAST, Outcome.NO_EVIDENCE),
+        (None, AT_MOST, Outcome.NO_DATA),
+        (math.nan, AT_MOST, Outcome.NO_DATA),
+        (math.nan, AT_LEAST, Outcome.NO_DATA),
         (math.inf, AT_MOST, Outcome.FAIL),
     ],
 )
@@ -47,7 +47,7 @@ def test_missing_evidence_is_said():
         ({"a": Outcome.PASS}, ["a"], [], Verdict.PASS),
         ({"a": Outcome.PASS, "b": Outcome.FAIL}, ["a", "b"], [], Verdict.FAIL),
         ({"a": Outcome.PASS}, ["a"], ["test_x"], Verdict.FAIL),
-        ({"a": Outcome.PASS, "b": Outcome.NO_EVIDENCE}, ["a", "b"], [], Verdict.NO_EVIDENCE),
+        ({"a": Outcome.PASS, "b": Outcome.NO_DATA}, ["a", "b"], [], Verdict.NO_DATA),
         ({"a": Outcome.PASS}, ["a", "b"], [], Verdict.INCOMPLETE),
         ({}, [], [], Verdict.INCOMPLETE),
     ],

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.child import run_job
-from harness.deploy import cache_route
-from harness.deploy.cache_route import CacheRouteAnswer, CacheRouteModel, ensure_release, serve_from_cache
-from harness.deploy.foundry_command import (
+from harness.errors import DeployError
+from harness.foundry import cache_route
+from harness.foundry.cache_route import CacheRouteAnswer, CacheRouteModel, ensure_release, serve_from_cache
+from harness.foundry.command import (
     answer_by_command,
     cache_moved_to,
     command_difference,
@@ -22,10 +22,10 @@ from harness.deploy.foundry_command import (
     listed_by_command,
     require_command,
 )
-from harness.deploy.registration import examine_folder
-from harness.errors import DeployError
+from harness.foundry.registration import examine_folder
 from harness.runtime.genai import GenaiSession
-from harness.store import default_cache
+from harness.system.child import run_job
+from harness.system.store import default_cache
 from tests.deploy import templates
 
 CONVERSATIONS = [

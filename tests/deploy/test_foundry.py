@@ -17,13 +17,13 @@ from typing import Any
 
 import pytest
 
-from harness.child import REPOSITORY
-from harness.deploy.foundry import FoundryHost, RegisteredModel
-from harness.deploy.prompt_template import render_chat_template
 from harness.errors import DeployError, InvalidPromptError, SessionError
-from harness.runtime.foundry import FoundrySession
+from harness.foundry.host import FoundryHost, RegisteredModel
+from harness.foundry.session import FoundrySession
+from harness.prompts.prompt_template import render_chat_template
 from harness.runtime.genai import GenaiSession
 from harness.runtime.session import Message, Session
+from harness.system.child import REPOSITORY
 
 QUESTIONS = [
     "What does E4 mean?",
@@ -313,7 +313,7 @@ def test_hosts_may_follow_one_another_and_start_empty(demo_artifact: Path, tmp_p
     done = run_script(
         """
         from pathlib import Path
-        from harness.deploy.foundry import FoundryHost
+        from harness.foundry.host import FoundryHost
         for _ in range(3):
             with FoundryHost(Path(sys.argv[2])) as host:
                 assert host.listed() == (), host.listed()
@@ -330,7 +330,7 @@ def test_a_killed_process_leaves_nothing_that_lasts(demo_artifact: Path, tmp_pat
     script = """
         import os, signal
         from pathlib import Path
-        from harness.deploy.foundry import FoundryHost
+        from harness.foundry.host import FoundryHost
         host = FoundryHost(Path(sys.argv[2]))
         host.register(Path(sys.argv[1]), "orphan")
         os._exit(9)
@@ -344,7 +344,7 @@ def test_a_killed_process_leaves_nothing_that_lasts(demo_artifact: Path, tmp_pat
 def test_two_processes_may_share_a_home(host: FoundryHost, model: RegisteredModel, demo_artifact: Path) -> None:
     done = run_script(
         """
-        from harness.runtime.foundry import open_foundry_session
+        from harness.foundry.session import open_foundry_session
         spec = {"runtime": "foundry", "path": sys.argv[1], "alias": "demo-int4", "home": sys.argv[2]}
         session = open_foundry_session(spec)
         print(session.answer([{"role": "user", "content": "hello"}], max_new_tokens=8).finish_reason)
@@ -363,7 +363,7 @@ def test_both_runtimes_live_in_one_process(first: str, demo_artifact: Path, tmp_
     done = run_script(
         """
         from pathlib import Path
-        from harness.runtime.foundry import open_foundry_session
+        from harness.foundry.session import open_foundry_session
         from harness.runtime.genai import GenaiSession
         path, home, first = sys.argv[1:]
         makers = {
@@ -395,7 +395,7 @@ def test_it_works_without_a_user_folder_and_writes_only_under_its_home(demo_arti
         import os
         os.environ.update(HOME=sys.argv[3], USERPROFILE=sys.argv[3], LOCALAPPDATA=sys.argv[3])
         os.environ.pop("XDG_CACHE_HOME", None)
-        from harness.runtime.foundry import open_foundry_session
+        from harness.foundry.session import open_foundry_session
         session = open_foundry_session({"path": sys.argv[1], "home": sys.argv[2]})
         session.answer([{"role": "user", "content": "hello"}], max_new_tokens=8)
         session.close()
@@ -412,7 +412,7 @@ def test_the_log_that_errors_point_to_is_there(damaged: Path, tmp_path: Path) ->
     done = run_script(
         """
         from pathlib import Path
-        from harness.deploy.foundry import FoundryHost
+        from harness.foundry.host import FoundryHost
         from harness.errors import DeployError
         with FoundryHost(Path(sys.argv[2])) as host:
             try:
@@ -435,7 +435,7 @@ def test_a_home_that_cannot_be_used_is_an_error_of_ours(tmp_path: Path) -> None:
     done = run_script(
         """
         from pathlib import Path
-        from harness.deploy.foundry import FoundryHost
+        from harness.foundry.host import FoundryHost
         from harness.errors import DeployError
         try:
             FoundryHost(Path(sys.argv[1]))
@@ -451,7 +451,7 @@ def test_a_session_that_cannot_be_opened_leaves_no_host_behind(tmp_path: Path) -
     done = run_script(
         """
         from harness.errors import DeployError
-        from harness.runtime.foundry import open_foundry_session
+        from harness.foundry.session import open_foundry_session
         for _ in range(2):
             try:
                 open_foundry_session({"path": sys.argv[1], "home": sys.argv[1]})

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.deploy.foundry import FoundryHost, RegisteredModel
 from harness.errors import InvalidPromptError, SessionError
-from harness.runtime.foundry_http import FoundryHttpSession
+from harness.foundry.host import FoundryHost, RegisteredModel
+from harness.foundry.http_session import FoundryHttpSession
 from harness.runtime.genai import GenaiSession
 from harness.runtime.session import Message, Session
 

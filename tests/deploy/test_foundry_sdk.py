@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.deploy.foundry_sdk import raising, reason
 from harness.errors import DeployError, GateError
+from harness.foundry.sdk import raising, reason
 
 
 @pytest.mark.parametrize(
@@ -48,8 +48,8 @@ def test_errors_are_turned_into_ours_and_ours_pass() -> None:
 HOLD = """
 import contextlib, os, sys, time
 from pathlib import Path
-from harness.deploy import foundry_sdk
-from harness.deploy.foundry import FoundryHost
+from harness.foundry import sdk as foundry_sdk
+from harness.foundry.host import FoundryHost
 if sys.argv[2] == "unattended":
     foundry_sdk._surroundings = lambda folder: contextlib.nullcontext()
 with FoundryHost(Path(sys.argv[1])):

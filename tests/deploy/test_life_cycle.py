@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.deploy.foundry import FoundryHost, RegisteredModel
 from harness.errors import DeployError
-from harness.runtime.foundry import FoundrySession
-from harness.runtime.foundry_http import FoundryHttpSession
+from harness.foundry.host import FoundryHost, RegisteredModel
+from harness.foundry.http_session import FoundryHttpSession
+from harness.foundry.session import FoundrySession
 from harness.runtime.session import Message
 
 pytestmark = [pytest.mark.toolchain, pytest.mark.xdist_group("foundry")]

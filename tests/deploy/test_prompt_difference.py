@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.deploy.prompt_difference import template_differences
+from harness.prompts.difference import template_differences
 
 PROMPT = "<|im_start|>user\nWhat is E4?<|im_end|>\n<|im_start|>assistant\n"
 

@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
-from harness.child import run_job
-from harness.deploy.chat_template import Message, render_chat_template
-from harness.deploy.foundry import FoundryHost
-from harness.deploy.prompt_parity import (
+from harness.errors import InvalidPromptError
+from harness.foundry.host import FoundryHost
+from harness.foundry.http_session import FoundryHttpSession
+from harness.foundry.session import FoundrySession
+from harness.prompts.chat_template import Message, render_chat_template
+from harness.prompts.conversations import (
     EncodedPrompt,
     control_token_faults,
     control_tokens,
@@ -23,13 +25,11 @@ from harness.deploy.prompt_parity import (
     prompt_faults,
     token_difference,
 )
-from harness.deploy.prompt_template import choose_prompt_template, derive_prompt_template
-from harness.errors import InvalidPromptError
-from harness.measure.parity import PromptWays, parity_faults
-from harness.model.toolchain import quiet_environment
-from harness.runtime.foundry import FoundrySession
-from harness.runtime.foundry_http import FoundryHttpSession
+from harness.prompts.parity import PromptWays, parity_faults
+from harness.prompts.prompt_template import choose_prompt_template, derive_prompt_template
 from harness.runtime.genai import GenaiSession
+from harness.system.child import run_job
+from harness.toolchain.toolchain import quiet_environment
 from tests.deploy import templates
 
 FAMILIES: dict[str, tuple[str, str, str]] = {  # chat template, beginning (put there by the template), end

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from harness.deploy.prompt_template import (
+from harness.errors import DeployError
+from harness.prompts.prompt_template import (
     check_prompt_template,
     derive_prompt_template,
     render_chat_template,
@@ -17,7 +18,6 @@ from harness.deploy.prompt_template import (
     shipped_prompt_template,
     write_inference_model,
 )
-from harness.errors import DeployError
 from tests.deploy import templates
 
 MakeFolder = Callable[..., Path]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli import main
-from harness.deploy.prompt_template import write_inference_model
-from harness.deploy.registration import examine_folder
+from harness.cli.main import main
+from harness.foundry.registration import examine_folder
+from harness.prompts.prompt_template import write_inference_model
 
 pytestmark = pytest.mark.toolchain
 OLD, NEW = "2.0.1", "2.2.1"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.deploy.chat_template import Message, render_chat_template
-from harness.deploy.served_prompt import served_prompt_difference
 from harness.errors import DeployError, InvalidPromptError
+from harness.prompts.chat_template import Message, render_chat_template
+from harness.prompts.served_prompt import served_prompt_difference
 from harness.runtime.genai import GenaiSession
 from tests.deploy import templates
 

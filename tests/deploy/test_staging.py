@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.deploy.staging import require_model_files, stage
 from harness.errors import DeployError
+from harness.foundry.staging import require_model_files, stage
 
 GRAPHS = {"model": {"decoder": {"filename": "model.onnx"}}}
 

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import pytest
 
-from harness.child import REPOSITORY
+from harness.system.child import REPOSITORY
 
 LEAKS_IN_C = """
     #include <stdlib.h>
@@ -69,7 +69,7 @@ def leaky_library(build_library: Callable[[str], Path]) -> Path:
 
 STUB_SOURCE = """
 import ctypes, os, sys
-import harness.runtime.opening as opening
+import harness.foundry.opening as opening
 from harness.errors import InvalidPromptError
 from harness.runtime.fake import FakeSession
 

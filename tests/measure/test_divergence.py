@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from harness.errors import MeasureError
-from harness.measure.divergence import Divergence, ReferenceScores, compare_with_reference, diverge, score_reference
-from harness.pack import load_pack
+from harness.measure.divergence import ReferenceScores, compare_with_reference, score_reference
+from harness.pack.pack import load_pack
 from harness.runtime.fake import FakeSession
+from harness.stats.divergence import Divergence, diverge
 
 ANSWERS = {f"case-{n}": f"part {n}" for n in range(8)}
 LOGITS = np.log(np.array([[0.5, 0.25, 0.25]], dtype=np.float32))

@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 
 from harness.errors import ConversionError, MeasureError
-from harness.measure import fidelity as module
-from harness.measure.fidelity import (
+from harness.recipes.recipe import load_recipe
+from harness.verify import fidelity as module
+from harness.verify.compare_weights import WeightComparison
+from harness.verify.fidelity import (
     Fidelity,
     GraphFidelity,
-    Witness,
-    compare_with_evidence,
-    convert_with_witnesses,
+    ReferenceExport,
+    compare_with_reference_logits,
+    convert_with_reference_exports,
     measure_graph,
+    reference_export_name,
     require_fine_tune,
     require_same_function,
-    witness_name,
 )
-from harness.model.likeness import Likeness
-from harness.model.recipe import load_recipe
 
 EXACT = Fidelity(
     first_kld_nats=1e-12,
@@ -42,12 +42,12 @@ def artifact(bits=4):
     return SimpleNamespace(variant="int4", path="folder", facts=facts, recipe=recipe, is_adopted=False)
 
 
-ALIKE = Likeness(rotary_difference=0.0, is_named_alike=True, differences=())
-WITNESS = Witness(path=Path("witness"), found=EXACT, likeness=ALIKE)
+ALIKE = WeightComparison(rotary_difference=0.0, is_named_alike=True, differences=())
+EXPORT = ReferenceExport(path=Path("reference export"), found=EXACT, weight_comparison=ALIKE)
 
 
 def test_quantisation_loss_alone_passes():
-    GraphFidelity(artifact=artifact(), found=INT4, witness=WITNESS).require()
+    GraphFidelity(artifact=artifact(), found=INT4, reference_export=EXPORT).require()
 
 
 @pytest.mark.parametrize(
@@ -63,9 +63,9 @@ def test_quantisation_loss_alone_passes():
 def test_a_wrong_graph_is_refused_although_nothing_is_quantised(first, short, long, told):
     wrong = replace(EXACT, first_kld_nats=first, short_kld_nats=short, long_kld_nats=long)
     with pytest.raises(MeasureError, match=told):
-        GraphFidelity(artifact=artifact(), found=INT4, witness=replace(WITNESS, found=wrong)).require()
+        GraphFidelity(artifact=artifact(), found=INT4, reference_export=replace(EXPORT, found=wrong)).require()
     with pytest.raises(MeasureError, match=told):
-        GraphFidelity(artifact=artifact(32), found=wrong, witness=None).require()
+        GraphFidelity(artifact=artifact(32), found=wrong, reference_export=None).require()
 
 
 def test_the_limit_itself_passes():
@@ -77,7 +77,7 @@ def test_the_limit_itself_passes():
 )
 def test_token_by_token_may_differ_little_whatever_quantisation_costs(continued, is_healthy):
     found = replace(INT4, continued_kld_nats=continued)
-    measured = GraphFidelity(artifact=artifact(), found=found, witness=WITNESS)
+    measured = GraphFidelity(artifact=artifact(), found=found, reference_export=EXPORT)
     refused = pytest.raises(MeasureError, match="key-value cache is not carried on")
     with nullcontext() if is_healthy else refused:
         measured.require()
@@ -112,7 +112,7 @@ def test_a_fine_tune_passes():
 
 
 class Source:
-    """What `measure_graph` asks of the evidence, with the fidelity of each artifact by name."""
+    """What `measure_graph` asks of the reference_logits, with the fidelity of each artifact by name."""
 
     def __init__(self, **found):
         self.found, self.compared = found, []
@@ -129,15 +129,22 @@ class Source:
 def measure(monkeypatch, tmp_path):
     """`measure_graph` without models."""
 
-    def run(made, witness, evidence, likeness=ALIKE):
-        def looked_up(_open, one, evidence, cache):
-            return evidence.found[one.variant]
+    def run(made, reference_export, reference_logits, weight_comparison=ALIKE):
+        def looked_up(_open, one, reference_logits, cache):
+            return reference_logits.found[one.variant]
 
         monkeypatch.setattr(module, "measure_fidelity", looked_up)
-        monkeypatch.setattr(module, "measure_likeness", lambda *_, **__: likeness)
-        monkeypatch.setattr(module, "prove", lambda path, log, tokens: evidence.compared.append((path, tokens)))
+        monkeypatch.setattr(module, "compare_weights", lambda *_, **__: weight_comparison)
+        monkeypatch.setattr(
+            module, "smoke_test", lambda path, log, tokens: reference_logits.compared.append((path, tokens))
+        )
         return measure_graph(
-            made, {witness_name("olive"): witness}, evidence, cache=tmp_path, toolchain=None, log=tmp_path / "log"
+            made,
+            {reference_export_name("olive"): reference_export},
+            reference_logits,
+            cache=tmp_path,
+            toolchain=None,
+            log=tmp_path / "log",
         )
 
     return run
@@ -149,58 +156,60 @@ def made_here(is_adopted=False):
     return made
 
 
-def witness_made():
+def export_made():
     made = artifact(32)
-    made.variant, made.path = "witness", WITNESS.path
+    made.variant, made.path = "reference_export", EXPORT.path
     return made
 
 
-def test_a_variant_is_measured_beside_its_witness(measure):
-    evidence = Source(int4=INT4, witness=EXACT)
-    found = measure(made_here(), witness_made(), evidence)
-    assert (found.found, found.witness, found.no_witness) == (INT4, WITNESS, None)
-    assert evidence.compared == []
+def test_a_variant_is_measured_beside_its_reference_export(measure):
+    reference_logits = Source(int4=INT4, reference_export=EXACT)
+    found = measure(made_here(), export_made(), reference_logits)
+    assert (found.found, found.reference_export, found.no_reference_export) == (INT4, EXPORT, None)
+    assert reference_logits.compared == []
 
 
 def test_what_was_converted_elsewhere_must_have_the_sources_token_ids(measure):
-    evidence = Source(int4=INT4, witness=EXACT)
-    found = measure(made_here(is_adopted=True), witness_made(), evidence)
-    assert evidence.compared == [("folder", "tokens.json")]
-    assert found.witness == WITNESS
+    reference_logits = Source(int4=INT4, reference_export=EXACT)
+    found = measure(made_here(is_adopted=True), export_made(), reference_logits)
+    assert reference_logits.compared == [("folder", "tokens.json")]
+    assert found.reference_export == EXPORT
 
 
-def test_no_witness_is_an_error_for_what_was_converted_here_only(measure):
-    evidence, failed = Source(int4=INT4), ConversionError("Olive wrote no model")
+def test_no_reference_export_is_an_error_for_what_was_converted_here_only(measure):
+    reference_logits, failed = Source(int4=INT4), ConversionError("Olive wrote no model")
     with pytest.raises(ConversionError, match="Olive wrote no model"):
-        measure(made_here(), failed, evidence)
-    found = measure(made_here(is_adopted=True), failed, evidence)
+        measure(made_here(), failed, reference_logits)
+    found = measure(made_here(is_adopted=True), failed, reference_logits)
     found.require()
-    assert found.as_dict()["witness"] is None
-    assert found.as_dict()["no_witness"] == "Olive wrote no model"
+    assert found.as_dict()["reference_export"] is None
+    assert found.as_dict()["no_reference_export"] == "Olive wrote no model"
 
 
-def test_a_wrong_witness_says_nothing_against_what_was_converted_elsewhere(measure):
-    evidence = Source(int4=INT4, witness=replace(EXACT, long_kld_nats=0.5))
-    measure(made_here(is_adopted=True), witness_made(), evidence, replace(ALIKE, rotary_difference=0.9)).require()
+def test_a_wrong_reference_export_says_nothing_against_what_was_converted_elsewhere(measure):
+    reference_logits = Source(int4=INT4, reference_export=replace(EXACT, long_kld_nats=0.5))
+    measure(
+        made_here(is_adopted=True), export_made(), reference_logits, replace(ALIKE, rotary_difference=0.9)
+    ).require()
     with pytest.raises(MeasureError, match="positions are encoded otherwise"):
-        measure(made_here(), witness_made(), evidence).require()
+        measure(made_here(), export_made(), reference_logits).require()
 
 
-def test_each_back_end_has_a_witness_that_may_be_what_was_asked_for(monkeypatch, tmp_path):
+def test_each_back_end_has_a_reference_export_that_may_be_what_was_asked_for(monkeypatch, tmp_path):
     asked = {}
     monkeypatch.setattr(module, "convert", lambda _source, recipes, **options: asked.update(options, recipes=recipes))
-    evidence = SimpleNamespace(source=None)
+    reference_logits = SimpleNamespace(source=None)
     places = {"cache": tmp_path, "toolchain": None}
     recipes = {"int4": load_recipe("int4"), "other": load_recipe("int4", backend="genai")}
-    convert_with_witnesses(evidence, recipes, **places)
-    witnesses = {name: asked["recipes"][name] for name in map(witness_name, ("olive", "genai"))}
-    assert all(recipe.precision == "fp32" for recipe in witnesses.values())
-    assert [recipe.backend for recipe in witnesses.values()] == ["olive", "genai"]
-    assert set(asked["may_repeat"]) == set(witnesses)
-    assert set(asked["recipes"]) == {*recipes, *witnesses}
-    convert_with_witnesses(evidence, {}, has_adopted=True, **places)
-    assert set(asked["recipes"]) == {witness_name("olive")}
-    convert_with_witnesses(evidence, {}, **places)
+    convert_with_reference_exports(reference_logits, recipes, **places)
+    reference_exports = {name: asked["recipes"][name] for name in map(reference_export_name, ("olive", "genai"))}
+    assert all(recipe.precision == "fp32" for recipe in reference_exports.values())
+    assert [recipe.backend for recipe in reference_exports.values()] == ["olive", "genai"]
+    assert set(asked["may_repeat"]) == set(reference_exports)
+    assert set(asked["recipes"]) == {*recipes, *reference_exports}
+    convert_with_reference_exports(reference_logits, {}, has_adopted=True, **places)
+    assert set(asked["recipes"]) == {reference_export_name("olive")}
+    convert_with_reference_exports(reference_logits, {}, **places)
     assert asked["recipes"] == {}
 
 
@@ -213,7 +222,7 @@ def test_positions_are_compared_where_they_belong():
     """Worked by hand: two equal rows and one that says 3/4 against 1/2: 0.75 ln 1.5 + 0.25 ln 0.5 = 0.1308 nats."""
     source = np.log(np.array([[0.5, 0.5], [0.5, 0.5], [0.75, 0.25]], np.float32))
     rows = {None: source, "base": np.zeros((3, 2), np.float32)}
-    evidence = SimpleNamespace(
+    reference_logits = SimpleNamespace(
         sequence=(0,) * 5,
         positions=(0, 1, 4),
         short_count=2,
@@ -224,7 +233,7 @@ def test_positions_are_compared_where_they_belong():
     session = SimpleNamespace(
         name="int4", logits=even, continued=lambda tokens, count: ([0] * count, even([0] * count))
     )
-    found = compare_with_evidence(session, evidence)
+    found = compare_with_reference_logits(session, reference_logits)
     assert found.first_kld_nats == found.short_kld_nats == 0
     assert found.long_kld_nats == pytest.approx(0.1308, abs=1e-4)
     assert found.base_kld_nats == 0
@@ -237,7 +246,7 @@ def test_the_first_positions_are_asked_without_what_follows(monkeypatch):
     monkeypatch.setattr(module, "_continued_kld", lambda *_: 0.0)
     same, odd = np.log([0.5, 0.5]), np.log([0.75, 0.25])
     source = np.array([same, same, odd], np.float32)
-    evidence = SimpleNamespace(
+    reference_logits = SimpleNamespace(
         sequence=(0,) * 5,
         positions=(0, 1, 4),
         short_count=2,
@@ -248,7 +257,7 @@ def test_the_first_positions_are_asked_without_what_follows(monkeypatch):
     session = SimpleNamespace(
         name="int4", logits=lambda tokens: np.array([odd if len(tokens) > 2 else same] * len(tokens), np.float32)
     )
-    found = compare_with_evidence(session, evidence)
+    found = compare_with_reference_logits(session, reference_logits)
     assert found.short_kld_nats == 0
     assert found.long_kld_nats == 0
 

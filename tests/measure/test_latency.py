@@ -2,7 +2,7 @@ import pytest
 
 from harness.errors import MeasureError
 from harness.measure.latency import LatencyProbe, latency_conversation, percentile, summarise_latency
-from harness.pack import load_pack
+from harness.pack.pack import load_pack
 from harness.runtime.fake import FakeSession
 from harness.runtime.session import TokenTimeline
 

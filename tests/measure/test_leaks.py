@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.child import REPOSITORY
 from harness.errors import ChildError, MeasureError, SessionError
-from harness.measure import leak_child
+from harness.foundry.opening import import_runtime, open_session
+from harness.measure.children import leak_child
 from harness.measure.growth import (
     LeakResult,
     LeakSample,
@@ -22,7 +22,7 @@ from harness.measure.growth import (
     theil_sen_slope,
 )
 from harness.measure.leaks import measure_leak, render_stacks
-from harness.runtime.opening import import_runtime, open_session
+from harness.system.child import REPOSITORY
 
 STUB_SPEC = {"runtime": "stub", "path": "none"}
 CONVERSATIONS = [[{"role": "user", "content": f"What does E{i} mean?" + " Please." * (i % 5)}] for i in range(16)]

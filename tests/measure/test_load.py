@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 
 from harness.errors import InvalidPromptError, MeasureError, SessionError
-from harness.measure.endurance import (
+from harness.foundry.session import ServedAnswer
+from harness.pack.pack import load_pack
+from harness.runtime.fake import FakeSession
+from harness.runtime.session import Answer, Message, TokenTimeline
+from harness.serving.endurance import (
     LoadCycle,
     Soak,
     Unloading,
@@ -19,12 +23,8 @@ from harness.measure.endurance import (
     read_soak,
     read_unloading,
 )
-from harness.measure.load import LoadLevel, LoadRequest, expected_answers, run_load, same_rate, worst
-from harness.measure.serving import Refusal, bare_answers, compare_served, spread_conversations
-from harness.pack import load_pack
-from harness.runtime.fake import FakeSession
-from harness.runtime.foundry import ServedAnswer
-from harness.runtime.session import Answer, Message, TokenTimeline
+from harness.serving.load import LoadLevel, LoadRequest, expected_answers, run_load, same_rate, worst
+from harness.serving.serving import Refusal, bare_answers, compare_served, spread_conversations
 from tests.conftest import write_pack
 
 ASKED = {str(n): [{"role": "user", "content": f"part {n}?"}] for n in range(3)}

@@ -15,7 +15,7 @@ from harness.measure.quality import (
     quality_rates,
     rates_by_length,
 )
-from harness.pack import Case, load_pack
+from harness.pack.pack import Case, load_pack
 from harness.runtime.fake import FakeSession
 from tests.conftest import SCHEMA
 

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from harness.errors import MeasureError, SessionError
-from harness.measure.endurance_child import soak, unload
-from harness.measure.load import hung_up_differences
-from harness.measure.serving import probe_refusals, seed_difference, stop_difference
+from harness.foundry.session import ServedAnswer
 from harness.runtime.fake import FakeSession
-from harness.runtime.foundry import ServedAnswer
 from harness.runtime.session import Message, TokenTimeline
+from harness.serving.endurance_child import soak, unload
+from harness.serving.load import hung_up_differences
+from harness.serving.serving import probe_refusals, seed_difference, stop_difference
 
 QUESTION: list[Message] = [{"role": "user", "content": "E4?"}]
 WHOLE = "the pump is blocked"

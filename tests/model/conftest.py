@@ -12,10 +12,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from harness.model.convert import convert
-from harness.model.recipe import load_recipe
-from harness.model.source import resolve_source
-from harness.model.toolchain import Toolchain, quiet_environment
+from harness.convert.convert import convert
+from harness.recipes.recipe import load_recipe
+from harness.source.source import resolve_source
+from harness.toolchain.toolchain import Toolchain, quiet_environment
 
 TINY_MODEL = Path(__file__).with_name("tiny_model.py")
 CONFIG = {

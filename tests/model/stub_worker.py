@@ -37,9 +37,9 @@ script_file = Path(os.environ["STUB_SCRIPT"])
 script = json.loads(script_file.read_text())
 with Path(f"{script_file}.runs").open("a") as runs:
     runs.write(",".join(job["variants"]) + "\n")
-for part in job["evidence"]:
-    if "evidence" in script:
-        Path(f"{part['file']}.error").write_text(script["evidence"])
+for part in job["reference_logits"]:
+    if "reference_logits" in script:
+        Path(f"{part['file']}.error").write_text(script["reference_logits"])
         continue
     Path(part["file"]).write_text(json.dumps({"texts": part["texts"], "ids": [[0] for _ in part["texts"]]}))
 for variant_name, variant in job["variants"].items():

@@ -11,15 +11,15 @@ import sys
 
 import pytest
 
+from harness.artifact.artifact import Artifact
+from harness.artifact.facts import precision_of
+from harness.convert.convert import convert
 from harness.errors import ConversionError, MeasureError
-from harness.measure.fidelity import measure_graph, require_same_function, witness_name
-from harness.model.artifact import Artifact
-from harness.model.convert import convert
-from harness.model.evidence import Evidence
-from harness.model.facts import precision_of
-from harness.model.recipe import load_recipe
-from harness.model.source import resolve_source
-from harness.model.toolchain import quiet_environment
+from harness.recipes.recipe import load_recipe
+from harness.source.reference_logits import ReferenceLogits
+from harness.source.source import resolve_source
+from harness.toolchain.toolchain import quiet_environment
+from harness.verify.fidelity import measure_graph, reference_export_name, require_same_function
 from tests.model.conftest import TINY_MODEL
 
 pytestmark = pytest.mark.toolchain
@@ -53,14 +53,18 @@ def outcome(folder, toolchain, tmp_path_factory):
 
     def make(name, precisions=PRECISIONS, backend="olive"):
         source = resolve_source(str(folder / name))
-        evidence = Evidence(source, cache=cache, versions=toolchain.versions, with_logits=True)
+        reference_logits = ReferenceLogits(source, cache=cache, versions=toolchain.versions, with_logits=True)
         recipes = {precision: load_recipe(precision, backend=backend) for precision in precisions}
-        results = convert(source, recipes, cache=cache, toolchain=toolchain, notify=print, evidence=evidence)
+        results = convert(
+            source, recipes, cache=cache, toolchain=toolchain, notify=print, reference_logits=reference_logits
+        )
 
-        witness = {witness_name(backend): results["fp32"]}
+        reference_export = {reference_export_name(backend): results["fp32"]}
 
         def measure(artifact):
-            return measure_graph(artifact, witness, evidence, cache=cache, toolchain=toolchain, log=cache / "log")
+            return measure_graph(
+                artifact, reference_export, reference_logits, cache=cache, toolchain=toolchain, log=cache / "log"
+            )
 
         found = {precision: measure(one) for precision, one in results.items() if isinstance(one, Artifact)}
         sys.stdout.write(row_of(name, found, precisions))
@@ -141,11 +145,13 @@ def test_a_graph_with_another_rope_theta_is_told_from_quantisation(folder, outco
     wrong = convert(resolve_source(str(other)), recipes, cache=cache, toolchain=toolchain)
     right = convert(resolve_source(str(folder / "llama")), recipes, cache=cache, toolchain=toolchain)
     source = resolve_source(str(folder / "llama"))
-    evidence = Evidence(source, cache=cache, versions=toolchain.versions, with_logits=True)
+    reference_logits = ReferenceLogits(source, cache=cache, versions=toolchain.versions, with_logits=True)
 
-    def fidelity(artifact, witness):
-        witnesses = {witness_name("olive"): witness}
-        return measure_graph(artifact, witnesses, evidence, cache=cache, toolchain=toolchain, log=cache / "log")
+    def fidelity(artifact, reference_export):
+        reference_exports = {reference_export_name("olive"): reference_export}
+        return measure_graph(
+            artifact, reference_exports, reference_logits, cache=cache, toolchain=toolchain, log=cache / "log"
+        )
 
     fidelity(right["int4"], right["fp32"]).require()
     with pytest.raises(MeasureError, match=r"unquantised, the converted graph is .* positions are encoded otherwise"):

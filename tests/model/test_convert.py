@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pytest
 
+from harness.artifact import artifact as artifact_module
+from harness.artifact.artifact import Artifact
+from harness.convert import convert as module
+from harness.convert import job as job
+from harness.convert.convert import adopt, convert
 from harness.errors import ArtifactError, ConversionError, ToolchainError, UnexplainedError
-from harness.model import artifact as artifact_module
-from harness.model import convert as module
-from harness.model import order
-from harness.model.artifact import Artifact
-from harness.model.convert import adopt, convert
-from harness.model.recipe import load_recipe
-from harness.model.source import digest_files, resolve_source
-from harness.model.toolchain import PINS, Toolchain
-from harness.model.weights import read_shapes
-from harness.store import publish
+from harness.recipes.recipe import load_recipe
+from harness.source.source import digest_files, resolve_source
+from harness.source.weights import read_shapes
+from harness.system.store import publish
+from harness.toolchain.toolchain import PINS, Toolchain
 from tests.model.conftest import write_safetensors
 
 INT8 = {"bits": 8, "symmetric": False}
@@ -61,14 +61,14 @@ class Bench:
 def bench(toy_source, tmp_path, monkeypatch):
     made = Bench(resolve_source(str(toy_source)), tmp_path / "cache", tmp_path / "script.json")
     monkeypatch.setenv("STUB_SCRIPT", str(made.script_file))
-    monkeypatch.setattr(order, "WORKER", Path(__file__).with_name("stub_worker.py"))
+    monkeypatch.setattr(job, "WORKER", Path(__file__).with_name("stub_worker.py"))
 
-    def prove(folder, *, log, tokens=None):
+    def smoke_test(folder, *, log, tokens=None):
         made.proved.append(folder)
         assert tokens is None or json.loads(tokens.read_text())["texts"]
         return {"runtime": module.runtime_version()}
 
-    monkeypatch.setattr(module, "prove", prove)
+    monkeypatch.setattr(module, "smoke_test", smoke_test)
     return made
 
 
@@ -219,7 +219,7 @@ def test_a_model_that_does_not_answer_is_not_kept(bench, healthy, monkeypatch):
     def refuse(folder, *, log, tokens):
         raise ArtifactError("it gave no token")
 
-    monkeypatch.setattr(module, "prove", refuse)
+    monkeypatch.setattr(module, "smoke_test", refuse)
     assert "no token" in bench.run(healthy)["int4"].what
     assert list((bench.cache / "artifacts").glob("*/manifest.json")) == []
 
@@ -367,8 +367,10 @@ def test_the_tutorials_ignored_options_are_set_against_the_graph(bench, healthy,
 
 
 def test_a_source_that_cannot_be_asked_keeps_nothing(bench, healthy):
-    healthy["evidence"] = "OSError: no tokenizer here"
-    results = bench.run({name: healthy[name] for name in ("int4", "int8", "evidence")}, int4=load_recipe("int4"))
+    healthy["reference_logits"] = "OSError: no tokenizer here"
+    results = bench.run(
+        {name: healthy[name] for name in ("int4", "int8", "reference_logits")}, int4=load_recipe("int4")
+    )
     assert "no tokenizer here" in results["int4"].what
     assert list((bench.cache / "artifacts").glob("*/manifest.json")) == []
 
@@ -393,11 +395,11 @@ def test_a_source_that_is_written_to_meanwhile_keeps_nothing(bench, healthy, mon
     """It would be found again under the digest of what it was before."""
     weights = bench.source.path / "model.safetensors"
 
-    def prove(_folder, **_options):
+    def smoke_test(_folder, **_options):
         os.utime(weights, ns=(0, 0))
         return {"runtime": module.runtime_version()}
 
-    monkeypatch.setattr(module, "prove", prove)
+    monkeypatch.setattr(module, "smoke_test", smoke_test)
     results = bench.run(healthy)
     assert "the model changed while it was read" in results["int4"].what
     assert results["int4"].where == str(weights)

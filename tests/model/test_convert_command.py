@@ -8,11 +8,11 @@ import numpy as np
 import onnx
 import pytest
 
-from harness import cli
-from harness.model.convert import convert
-from harness.model.recipe import load_recipe
-from harness.model.source import resolve_source
-from harness.store import read_proved
+from harness.cli import main as cli
+from harness.convert.convert import convert
+from harness.recipes.recipe import load_recipe
+from harness.source.source import resolve_source
+from harness.system.store import read_verified
 
 pytestmark = pytest.mark.toolchain
 
@@ -39,7 +39,7 @@ def test_each_variant_comes_with_all_that_was_proved_of_it(run, tiny_source, tmp
     assert "nats short    nats long" in shown
     assert "block size       32 (32)" in shown
     for name, nats in (("int4", 1.0), ("int8-symmetric-true", 0.05)):
-        manifest = read_proved(tmp_path / name)
+        manifest = read_verified(tmp_path / name)
         assert manifest["model"] == str(tiny_source.path)
         assert manifest["source"] == {"spec": str(tiny_source.path), "digest": tiny_source.digest}
         assert 0 < manifest["fidelity"]["variant"]["long_kld_nats"] < nats
@@ -55,7 +55,7 @@ def test_without_fidelity_nothing_is_measured_and_that_is_said(run, tiny_source,
     assert status == 0
     assert "was not measured (--no-fidelity)" in shown
     assert "witness" not in shown
-    assert read_proved(tmp_path / "int8")["fidelity"] is None
+    assert read_verified(tmp_path / "int8")["fidelity"] is None
 
 
 def test_a_model_that_transformers_cannot_run_is_the_reason_for_all_variants(run, tiny_source, tmp_path):
@@ -72,7 +72,7 @@ def test_a_model_that_transformers_cannot_run_is_the_reason_for_all_variants(run
 def test_an_adapter_that_is_in_the_weights_is_told_from_its_base(run, make_adapter, tmp_path):
     status, shown, _ = run(make_adapter(size=0.1), "--variants", "int8", "--out", tmp_path)
     assert status == 0
-    found = read_proved(tmp_path / "int8")["fidelity"]["variant"]
+    found = read_verified(tmp_path / "int8")["fidelity"]["variant"]
     assert found["long_kld_nats"] < found["base_kld_nats"]
     assert "nats from the fine-tuned model" in shown
 
@@ -90,7 +90,7 @@ def test_an_adopted_folder_is_held_against_its_source(run, converted, tiny_sourc
     status, shown, told = run(converted["int4"].path, "--source", tiny_source.path, "--out", tmp_path)
     assert (status, told) == (0, "")
     assert "comparing its token ids" in shown
-    manifest = read_proved(tmp_path / "model")
+    manifest = read_verified(tmp_path / "model")
     assert manifest["fidelity"]["witness"]["long_kld_nats"] < 1e-6
     assert (manifest["source"]["digest"], manifest["versions"]) == (tiny_source.digest, {})
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from harness.errors import ChildError, SourceError
-from harness.model import evidence as module
-from harness.model.evidence import CORPUS, Evidence
-from harness.model.source import resolve_source
-from harness.model.toolchain import PINS, Toolchain
+from harness.source import reference_logits as module
+from harness.source.reference_logits import CORPUS, ReferenceLogits
+from harness.source.source import resolve_source
+from harness.toolchain.toolchain import PINS, Toolchain
 
 
 class Model:
@@ -46,7 +46,7 @@ def toolchain(tmp_path):
 
 @pytest.fixture
 def make(toy_source, tmp_path):
-    return lambda **options: Evidence(
+    return lambda **options: ReferenceLogits(
         resolve_source(str(toy_source)), cache=tmp_path / "cache", versions=PINS, **options
     )
 
@@ -54,18 +54,18 @@ def make(toy_source, tmp_path):
 def test_it_is_asked_for_once(make, model, toolchain):
     make().ensure(toolchain)
     make().ensure(toolchain)
-    evidence = make(with_logits=True)
-    assert evidence.missing() == ["logits"]
-    evidence.ensure(toolchain)
-    assert evidence.logits().shape == (63, 8)
-    assert evidence.logits("base") is None
+    reference_logits = make(with_logits=True)
+    assert reference_logits.missing() == ["logits"]
+    reference_logits.ensure(toolchain)
+    assert reference_logits.logits().shape == (63, 8)
+    assert reference_logits.logits("base") is None
     assert model.jobs == [["tokens"], ["logits"]]
 
 
 def test_another_source_or_transformers_is_asked_anew(make, model, toolchain, toy_source, tmp_path):
     first = make()
     first.ensure(toolchain)
-    newer = Evidence(first.source, cache=tmp_path / "cache", versions={**PINS, "transformers": "9"})
+    newer = ReferenceLogits(first.source, cache=tmp_path / "cache", versions={**PINS, "transformers": "9"})
     assert newer.missing() == ["tokens"]
     (toy_source / "tokenizer_config.json").write_text('{"a": 1}')
     changed = make()
@@ -74,10 +74,10 @@ def test_another_source_or_transformers_is_asked_anew(make, model, toolchain, to
 
 
 def test_a_damaged_answer_is_asked_for_again(make, model, toolchain):
-    evidence = make()
-    evidence.ensure(toolchain)
-    evidence.tokens_file().write_text("{}")
-    assert evidence.missing() == ["tokens"]
+    reference_logits = make()
+    reference_logits.ensure(toolchain)
+    reference_logits.tokens_file().write_text("{}")
+    assert reference_logits.missing() == ["tokens"]
 
 
 def test_a_source_that_transformers_cannot_load_says_why(make, model, toolchain):
@@ -97,10 +97,10 @@ def test_a_worker_that_dies_is_the_sources_error(make, monkeypatch, toolchain):
 
 
 def test_short_and_long_positions_fit_the_context(make, toy_source):
-    evidence = make()
-    assert len(evidence.sequence) == 63  # one token of the context is left for the answer
-    assert max(evidence.sequence) < 8
-    assert evidence.positions[: evidence.short_count] == tuple(range(31))
+    reference_logits = make()
+    assert len(reference_logits.sequence) == 63  # one token of the context is left for the answer
+    assert max(reference_logits.sequence) < 8
+    assert reference_logits.positions[: reference_logits.short_count] == tuple(range(31))
     config = toy_source / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "max_position_embeddings": 32768}))
     longer = make()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.model.failure import cause_of, ignored_keys, no_model_error
+from harness.convert.failure import cause_of, ignored_keys, no_model_error
 
 TRACEBACK = 'Traceback (most recent call last):\n  File "x.py", line 1, in f\n'
 SWALLOWED = f"[ERROR] [engine.py:728:_run_pass] Pass run failed.\n{TRACEBACK}KeyError: <Precision.INT8: 'int8'>\n"

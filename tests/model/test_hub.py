@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from harness.errors import SourceError
-from harness.model.hub import download, find_snapshot, is_hub_id
-from harness.model.hub_child import Telling
-from harness.model.obtain import obtain_source
-from harness.model.weights import read_shapes
+from harness.source.hub import download, find_snapshot, is_hub_id
+from harness.source.hub_child import Telling
+from harness.source.obtain import obtain_source
+from harness.source.weights import read_shapes
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 ENDS = {"acme/secret": (401, "RepoNotFound"), "acme/gated": (403, "GatedRepo")}

@@ -7,10 +7,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from harness.artifact.facts import discrepancies, precision_of
+from harness.artifact.inspect import inspect_artifact, stored_tensors
 from harness.errors import ArtifactError
-from harness.model.facts import discrepancies, precision_of
-from harness.model.inspect import inspect_artifact, stored_tensors
-from harness.model.recipe import Recipe, load_recipe
+from harness.recipes.recipe import Recipe, load_recipe
 
 HALF = {"bits": 16, "kind": TensorProto.FLOAT16}
 

@@ -9,9 +9,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from harness.errors import MeasureError
-from harness.measure.fidelity import GraphFidelity, Witness, measure_likeness
-from harness.model.likeness import compare_with_witness
-from harness.store import sha256_of
+from harness.system.store import sha256_of
+from harness.verify.compare_weights import compare_with_reference_export
+from harness.verify.fidelity import GraphFidelity, ReferenceExport, compare_weights
 from tests.measure.test_fidelity import EXACT, INT4
 
 WIDTH, ROWS, BLOCK, VOCABULARY, CONTEXT = 64, 32, 32, 16, 8
@@ -110,14 +110,14 @@ class Model:
 
 
 @pytest.fixture
-def witness(tmp_path):
+def reference_export(tmp_path):
     return Model(32).save(tmp_path / "witness")
 
 
 @pytest.mark.parametrize(("bits", "symmetric"), [(4, True), (4, False), (8, True), (8, False), (16, True), (32, True)])
-def test_rounding_is_no_difference(tmp_path, witness, bits, symmetric):
+def test_rounding_is_no_difference(tmp_path, reference_export, bits, symmetric):
     made = Model(bits, symmetric).save(tmp_path / "made")
-    found = compare_with_witness(made, witness, witness.path)
+    found = compare_with_reference_export(made, reference_export, reference_export.path)
     assert found.is_named_alike
     assert found.differences == ()
     assert found.rotary_difference == 0
@@ -230,58 +230,77 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_what_is_not_rounding_is_told(tmp_path, witness, fault):
+def test_what_is_not_rounding_is_told(tmp_path, reference_export, fault):
     plant, told = FAULTS[fault]
     model = Model(4, symmetric=False)
     plant(model)
     made = model.save(tmp_path / "made")
-    assert told in "; ".join(compare_with_witness(made, witness, witness.path).differences)
+    assert told in "; ".join(compare_with_reference_export(made, reference_export, reference_export.path).differences)
 
 
 @pytest.mark.parametrize("bits", [4, 8])
-def test_a_quantised_embedding_is_compared_too(tmp_path, witness, bits):
+def test_a_quantised_embedding_is_compared_too(tmp_path, reference_export, bits):
     model = Model(4)
     with_quantised_embedding(model, bits)
-    assert compare_with_witness(model.save(tmp_path / "made"), witness, witness.path).differences == ()
+    assert (
+        compare_with_reference_export(
+            model.save(tmp_path / "made"), reference_export, reference_export.path
+        ).differences
+        == ()
+    )
 
 
-def test_a_tokenizer_may_be_the_sources_own_file(tmp_path, witness):
+def test_a_tokenizer_may_be_the_sources_own_file(tmp_path, reference_export):
     model = Model(4)
     model.tokenizer["decoder"] = {"type": "Sequence"}
     made = model.save(tmp_path / "made")
-    assert compare_with_witness(made, witness, made.path).differences == ()
-    assert "decoder" in compare_with_witness(made, witness, witness.path).differences[0]
+    assert compare_with_reference_export(made, reference_export, made.path).differences == ()
+    assert "decoder" in compare_with_reference_export(made, reference_export, reference_export.path).differences[0]
 
 
-def test_layers_of_other_names_are_not_compared_and_settings_are(tmp_path, witness):
+def test_layers_of_other_names_are_not_compared_and_settings_are(tmp_path, reference_export):
     model = Model(4, layer="/elsewhere/layers.0")
     set_to("search", "top_k", value=3)(model)
     changed(BIAS, np.zeros_like)(model)
     made = model.save(tmp_path / "made")
-    found = compare_with_witness(made, witness, witness.path)
+    found = compare_with_reference_export(made, reference_export, reference_export.path)
     assert not found.is_named_alike
     assert found.differences == ()
     set_to("model", "pad_token_id", value=2)(model)
-    assert len(compare_with_witness(model.save(tmp_path / "other"), witness, witness.path).differences) == 1
+    assert (
+        len(
+            compare_with_reference_export(
+                model.save(tmp_path / "other"), reference_export, reference_export.path
+            ).differences
+        )
+        == 1
+    )
 
 
-def test_many_differences_are_counted(tmp_path, witness):
+def test_many_differences_are_counted(tmp_path, reference_export):
     model = Model(4)
     model.settings["search"].update(do_sample=True, repetition_penalty=2.0, max_length=3)
     assert (
-        compare_with_witness(model.save(tmp_path / "made"), witness, witness.path).differences[-1] == "1 more of these"
+        compare_with_reference_export(
+            model.save(tmp_path / "made"), reference_export, reference_export.path
+        ).differences[-1]
+        == "1 more of these"
     )
 
 
 @pytest.fixture
-def measured(witness, tmp_path):
+def measured(reference_export, tmp_path):
     """An artifact's fidelity beside the witness's, with its likeness measured."""
-    source = SimpleNamespace(path=witness.path, digest="source")
+    source = SimpleNamespace(path=reference_export.path, digest="source")
 
     def measure(made, **options):
-        likeness = measure_likeness(made, witness, source, cache=tmp_path / "cache", **options)
+        weight_comparison = compare_weights(made, reference_export, source, cache=tmp_path / "cache", **options)
         return GraphFidelity(
-            artifact=made, found=INT4, witness=Witness(path=witness.path, found=EXACT, likeness=likeness)
+            artifact=made,
+            found=INT4,
+            reference_export=ReferenceExport(
+                path=reference_export.path, found=EXACT, weight_comparison=weight_comparison
+            ),
         )
 
     return measure
@@ -314,15 +333,15 @@ def test_a_comparison_is_made_once_for_the_same_content(tmp_path, measured):
     made = Model(4).save(tmp_path / "made")
     first, again = (measured(made, notify=told.append) for _ in range(2))
     assert told == ["theirs: comparing its weights with the source's"]
-    assert first.witness == again.witness
+    assert first.reference_export == again.reference_export
     model = Model(4)
     without_bias(model)
-    assert measured(model.save(tmp_path / "other"), notify=told.append).witness.likeness.differences
-    assert measured(made, notify=told.append, is_transformed=True).witness == first.witness
+    assert measured(model.save(tmp_path / "other"), notify=told.append).reference_export.weight_comparison.differences
+    assert measured(made, notify=told.append, is_transformed=True).reference_export == first.reference_export
     assert len(told) == 3
 
 
-def test_a_constants_type_is_no_difference_and_its_value_is(tmp_path, witness):
+def test_a_constants_type_is_no_difference_and_its_value_is(tmp_path, reference_export):
     def scaled(bits, kind, value):
         model, name = Model(bits), f"/model/constants/{kind}/0.22"
         number = numpy_helper.from_array(np.array(value, np.float16 if kind == "FLOAT16" else np.float32))
@@ -334,32 +353,45 @@ def test_a_constants_type_is_no_difference_and_its_value_is(tmp_path, witness):
         return model.save(tmp_path / f"{kind}-{value}")
 
     exact = scaled(32, "FLOAT", 0.22)
-    assert compare_with_witness(scaled(16, "FLOAT16", 0.22), exact, exact.path).differences == ()
-    told = compare_with_witness(scaled(16, "FLOAT16", 0.44), exact, exact.path).differences
+    assert compare_with_reference_export(scaled(16, "FLOAT16", 0.22), exact, exact.path).differences == ()
+    told = compare_with_reference_export(scaled(16, "FLOAT16", 0.44), exact, exact.path).differences
     assert "value 0.439941, the source gives 0.22" in told[0]
 
 
-def test_weights_that_were_transformed_by_the_users_word_are_left_to_divergence(tmp_path, witness):
+def test_weights_that_were_transformed_by_the_users_word_are_left_to_divergence(tmp_path, reference_export):
     model = Model(4)
     changed(NORM, lambda values: values * 1.5)(model)
     made = model.save(tmp_path / "made")
-    assert compare_with_witness(made, witness, witness.path, is_transformed=True).differences == ()
-    assert compare_with_witness(made, witness, witness.path).differences
+    assert (
+        compare_with_reference_export(made, reference_export, reference_export.path, is_transformed=True).differences
+        == ()
+    )
+    assert compare_with_reference_export(made, reference_export, reference_export.path).differences
     set_to("model", "pad_token_id", value=2)(model)
-    settings = compare_with_witness(
-        model.save(tmp_path / "other"), witness, witness.path, is_transformed=True
+    settings = compare_with_reference_export(
+        model.save(tmp_path / "other"), reference_export, reference_export.path, is_transformed=True
     ).differences
     assert "pad_token_id 2" in settings[0]
 
 
 @pytest.mark.parametrize("pieces", [1, 7])
-def test_matrices_are_unpacked_in_pieces(tmp_path, witness, monkeypatch, pieces):
-    monkeypatch.setattr("harness.model.likeness._PIECE", WIDTH * ROWS // pieces)
+def test_matrices_are_unpacked_in_pieces(tmp_path, reference_export, monkeypatch, pieces):
+    monkeypatch.setattr("harness.verify.compare_weights._PIECE", WIDTH * ROWS // pieces)
     plant, told = FAULTS["zero points off by one"]
     model = Model(4, symmetric=False)
-    assert compare_with_witness(model.save(tmp_path / "healthy"), witness, witness.path).differences == ()
+    assert (
+        compare_with_reference_export(
+            model.save(tmp_path / "healthy"), reference_export, reference_export.path
+        ).differences
+        == ()
+    )
     plant(model)
-    assert told in compare_with_witness(model.save(tmp_path / "made"), witness, witness.path).differences[0]
+    assert (
+        told
+        in compare_with_reference_export(
+            model.save(tmp_path / "made"), reference_export, reference_export.path
+        ).differences[0]
+    )
 
 
 def test_a_number_that_half_precision_cannot_hold_is_told(tmp_path):
@@ -372,4 +404,4 @@ def test_a_number_that_half_precision_cannot_hold_is_told(tmp_path):
         return model.save(tmp_path / str(bits))
 
     exact = large(32)
-    assert "inf for 1e+05 at [3]" in compare_with_witness(large(16), exact, exact.path).differences[0]
+    assert "inf for 1e+05 at [3]" in compare_with_reference_export(large(16), exact, exact.path).differences[0]

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.child import silent
 from harness.errors import ChildError, SourceError
-from harness.model import obtain as module
-from harness.model.merge_worker import JobError, changed, read_changes, scale_of
-from harness.model.obtain import obtain_base, obtain_source
-from harness.model.toolchain import PINS, Toolchain
+from harness.source import obtain as module
+from harness.source.obtain import obtain_base, obtain_source
+from harness.system.child import silent
+from harness.toolchain.merge_worker import JobError, changed, read_changes, scale_of
+from harness.toolchain.toolchain import PINS, Toolchain
 from tests.model.conftest import write_safetensors
 
 TOOLCHAIN = Toolchain(python=Path("python"), versions=PINS)

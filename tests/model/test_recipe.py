@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.config import VariantSettings
+from harness.config.settings import VariantSettings
 from harness.errors import ConfigError
-from harness.model.recipe import Recipe, load_recipe, olive_run_config
+from harness.recipes.recipe import Recipe, load_recipe, olive_run_config
 
 PLACES = (Path("m"), Path("out"), Path("cache"))
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from harness.errors import InvalidPromptError, SessionError
-from harness.model.source import resolve_source
-from harness.model.toolchain import PINS, Toolchain
-from harness.runtime import reference as module
-from harness.runtime.reference import ReferenceSession
-from harness.runtime.reference_worker import TOKENS_PER_BATCH, batches
 from harness.runtime.session import BatchSession, ScoringSession
+from harness.source import reference_session as module
+from harness.source.reference_session import ReferenceSession
+from harness.source.source import resolve_source
+from harness.toolchain.reference_worker import TOKENS_PER_BATCH, batches
+from harness.toolchain.toolchain import PINS, Toolchain
 
 
 def ask(text):

@@ -5,14 +5,14 @@ import subprocess
 
 import pytest
 
-from harness.child import REPOSITORY
-from harness.model.artifact import Artifact
-from harness.model.convert import convert
-from harness.model.recipe import load_recipe
-from harness.model.source import resolve_source
-from harness.model.toolchain import quiet_environment
+from harness.artifact.artifact import Artifact
+from harness.convert.convert import convert
+from harness.recipes.recipe import load_recipe
 from harness.runtime.genai import GenaiSession
-from harness.store import read_proved
+from harness.source.source import resolve_source
+from harness.system.child import REPOSITORY
+from harness.system.store import read_verified
+from harness.toolchain.toolchain import quiet_environment
 
 pytestmark = [pytest.mark.toolchain, pytest.mark.scale]
 
@@ -35,7 +35,7 @@ def variants(request, toolchain, tmp_path_factory):
 def test_half_a_billion_parameters_are_converted_and_answer(variants, name):
     artifact = variants[name]
     assert isinstance(artifact, Artifact), artifact
-    manifest = read_proved(artifact.path.parent)
+    manifest = read_verified(artifact.path.parent)
     assert manifest["conversion_s"] > 0
     assert manifest["peak_rss_bytes"] > artifact.size_bytes
     session = GenaiSession(artifact.path)

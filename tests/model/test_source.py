@@ -5,8 +5,8 @@ import json
 import pytest
 
 from harness.errors import SourceError
-from harness.model.source import must_be_obtained, resolve_source
-from harness.model.weights import read_shapes
+from harness.source.source import must_be_obtained, resolve_source
+from harness.source.weights import read_shapes
 from tests.model.conftest import write_safetensors
 
 SHARDS = {"a.weight": "model-00001-of-00002.safetensors", "b.weight": "model-00002-of-00002.safetensors"}
@@ -65,11 +65,11 @@ def cut_weights(folder):
     file.write_bytes(file.read_bytes()[:-1])
 
 
-def shard(folder, names=None, held=None, **index):
+def shard(folder, names=None, locked=None, **index):
     (folder / "model.safetensors").unlink()
     for name in names or SHARDS.values():
         tensors = [tensor for tensor, place in SHARDS.items() if place == name]
-        write_safetensors(folder / name, dict.fromkeys(held or tensors, (4, 32)))
+        write_safetensors(folder / name, dict.fromkeys(locked or tensors, (4, 32)))
     (folder / "model.safetensors.index.json").write_text(json.dumps(index or {"metadata": {}, "weight_map": SHARDS}))
 
 
@@ -102,7 +102,7 @@ FAULTS = {
     "LFS pointer": (write("model.safetensors", b"version https://git-lfs"), "LFS"),
     "pickled weights": (pickle_instead, "pickle"),
     "a shard missing": (lambda folder: shard(folder, [SHARDS["a.weight"]]), "model-00002"),
-    "a tensor missing": (lambda folder: shard(folder, held=["c.weight"]), "a.weight"),
+    "a tensor missing": (lambda folder: shard(folder, locked=["c.weight"]), "a.weight"),
     "index without metadata": (lambda folder: shard(folder, weight_map=SHARDS), "no `metadata`"),
     "broken index": (lambda folder: shard(folder, metadata={}), "index"),
     "shard elsewhere": (

@@ -11,19 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from harness.child import REPOSITORY
-from harness.store import read_proved
+from harness.system.child import REPOSITORY
+from harness.system.store import read_verified
 
 GATE = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from harness.model import convert as module, order
-from harness.model.recipe import load_recipe
-from harness.model.source import resolve_source
-from harness.model.toolchain import PINS, Toolchain
-order.WORKER = Path(sys.argv[2])
-module.prove = lambda folder, *, log, tokens=None: {"runtime": module.runtime_version()}
+from harness.convert import convert as module, job
+from harness.recipes.recipe import load_recipe
+from harness.source.source import resolve_source
+from harness.toolchain.toolchain import PINS, Toolchain
+job.WORKER = Path(sys.argv[2])
+module.smoke_test = lambda folder, *, log, tokens=None: {"runtime": module.runtime_version()}
 source = resolve_source(sys.argv[3])
 print("ready", flush=True)
 found = module.convert(source, {name: load_recipe(name) for name in ("int4", "int8")}, cache=Path(sys.argv[4]),
@@ -64,7 +64,7 @@ def test_killed_at_any_moment_nothing_half_made_is_believed(gate, tmp_path):
         process.wait()
         process.stdout.close()
         entries = [path for path in (cache / "artifacts").glob("*") if path.is_dir() and not path.name.startswith(".")]
-        assert all(read_proved(entry) for entry in entries)
+        assert all(read_verified(entry) for entry in entries)
     assert set(outcome(gate(cache))) == {"int4", "int8"}
     assert outcome(gate(cache)) == {"int4": True, "int8": True}
     assert list((cache / "artifacts").glob(".*")) == []
@@ -93,4 +93,4 @@ def test_a_full_disk_is_told_and_leaves_nothing_that_is_believed(gate, small_dis
     assert all("disk is full" in reason for reason in found.values() if reason is not False), found
     assert any(reason is not False for reason in found.values())
     kept = list((small_disk / "cache" / "artifacts").glob("*/manifest.json"))
-    assert all(read_proved(file.parent) for file in kept)
+    assert all(read_verified(file.parent) for file in kept)

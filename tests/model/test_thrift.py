@@ -8,10 +8,10 @@ from pathlib import Path
 import onnx
 import pytest
 
-from harness.model.convert import convert
-from harness.model.order import WORKER
-from harness.model.recipe import load_recipe, olive_run_config
-from harness.model.toolchain import quiet_environment
+from harness.convert.convert import convert
+from harness.convert.job import WORKER
+from harness.recipes.recipe import load_recipe, olive_run_config
+from harness.toolchain.toolchain import quiet_environment
 
 pytestmark = pytest.mark.toolchain
 

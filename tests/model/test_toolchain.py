@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from harness.errors import ToolchainError
-from harness.model import toolchain as module
-from harness.model import venv
-from harness.model.toolchain import (
+from harness.toolchain import toolchain as module
+from harness.toolchain import venv
+from harness.toolchain.toolchain import (
     PINS,
     ToolchainOnDemand,
     ensure_toolchain,
@@ -24,7 +24,7 @@ from harness.model.toolchain import (
     venv_python,
     verify_toolchain,
 )
-from harness.model.venv import run_with_heartbeat
+from harness.toolchain.venv import run_with_heartbeat
 
 GENAI = "onnxruntime-genai"
 

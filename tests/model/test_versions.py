@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from harness.artifact.artifact import Artifact
+from harness.convert.convert import convert
 from harness.errors import ToolchainError
-from harness.model.artifact import Artifact
-from harness.model.convert import convert
-from harness.model.recipe import load_recipe
-from harness.model.toolchain import quiet_environment, venv_python, verify_toolchain
+from harness.recipes.recipe import load_recipe
+from harness.toolchain.toolchain import quiet_environment, venv_python, verify_toolchain
 from tests.model.conftest import auto_opt_command, find_models
 
 pytestmark = pytest.mark.toolchain

@@ -6,13 +6,13 @@ import subprocess
 
 import pytest
 
+from harness.artifact.artifact import Artifact
+from harness.artifact.facts import precision_of
+from harness.convert.convert import adopt, convert
 from harness.errors import ArtifactError, ConversionError
-from harness.model.artifact import Artifact
-from harness.model.convert import adopt, convert
-from harness.model.facts import precision_of
-from harness.model.likeness import compare_with_witness
-from harness.model.recipe import load_recipe
-from harness.model.toolchain import quiet_environment
+from harness.recipes.recipe import load_recipe
+from harness.toolchain.toolchain import quiet_environment
+from harness.verify.compare_weights import compare_with_reference_export
 from tests.model.conftest import auto_opt_command, find_models
 
 pytestmark = pytest.mark.toolchain
@@ -129,7 +129,7 @@ def test_every_option_has_the_effect_that_was_asked_for_and_no_other(optioned, t
     assert isinstance(result, Artifact), result
     stated = OPTIONS[name][1]
     assert all(getattr(result.recipe, option) == value for option, value in stated.items())
-    assert compare_with_witness(result, optioned["fp32"], tiny_source.path).differences == ()
+    assert compare_with_reference_export(result, optioned["fp32"], tiny_source.path).differences == ()
 
 
 def test_an_algorithm_that_makes_the_same_as_another_is_told(optioned):
@@ -159,5 +159,5 @@ def test_the_serving_runtimes_own_builder_is_a_second_way(built, tiny_source, na
     artifact = built[name]
     assert isinstance(artifact, Artifact), artifact
     assert precision_of(artifact.facts) == BUILT[name][0]
-    assert compare_with_witness(artifact, built["fp32"], tiny_source.path).differences == ()
+    assert compare_with_reference_export(artifact, built["fp32"], tiny_source.path).differences == ()
     assert artifact.peak_rss_bytes is None or artifact.peak_rss_bytes > 100e6

@@ -13,18 +13,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.child import REPOSITORY
+from harness.artifact.artifact import Artifact
+from harness.artifact.facts import precision_of
+from harness.convert.convert import adopt, convert
 from harness.errors import ArtifactError, ConversionError, MeasureError, ToolchainError
-from harness.measure.fidelity import measure_fidelity, require_fine_tune
-from harness.model.artifact import Artifact
-from harness.model.convert import adopt, convert
-from harness.model.evidence import Evidence
-from harness.model.facts import precision_of
-from harness.model.obtain import obtain_source
-from harness.model.probe import prove
-from harness.model.recipe import load_recipe
+from harness.recipes.recipe import load_recipe
 from harness.runtime.genai import GenaiSession
-from harness.runtime.reference import ReferenceSession
+from harness.runtime.smoke_test import smoke_test
+from harness.source.obtain import obtain_source
+from harness.source.reference_logits import ReferenceLogits
+from harness.source.reference_session import ReferenceSession
+from harness.system.child import REPOSITORY
+from harness.verify.fidelity import measure_fidelity, require_fine_tune
 
 pytestmark = pytest.mark.toolchain
 
@@ -212,15 +212,15 @@ def test_a_model_that_cannot_answer_is_refused(copied, tmp_path, plant, told):
     folder = copied("fp32")
     plant(folder)
     with pytest.raises(ArtifactError, match=told):
-        prove(folder, log=tmp_path / "log")
+        smoke_test(folder, log=tmp_path / "log")
 
 
 @pytest.fixture(scope="module")
 def tokens(tiny_source, shared_cache, toolchain, converted):
     """The source tokenizer's ids of the corpus, as the conversion left them."""
-    evidence = Evidence(tiny_source, cache=shared_cache, versions=toolchain.versions)
-    assert evidence.missing() == []
-    return evidence.tokens_file()
+    reference_logits = ReferenceLogits(tiny_source, cache=shared_cache, versions=toolchain.versions)
+    assert reference_logits.missing() == []
+    return reference_logits.tokens_file()
 
 
 def cut_merges(settings):
@@ -243,23 +243,23 @@ def test_a_tokenizer_that_is_not_the_sources_is_refused(copied, tokens, tmp_path
     settings = json.loads(file.read_text())
     plant(settings)
     file.write_text(json.dumps(settings))
-    prove(folder, log=tmp_path / "log")  # it loads, and it talks
+    smoke_test(folder, log=tmp_path / "log")  # it loads, and it talks
     with pytest.raises(ArtifactError, match="its tokenizer gives other ids than the source's: for '"):
-        prove(folder, log=tmp_path / "log", tokens=tokens)
+        smoke_test(folder, log=tmp_path / "log", tokens=tokens)
 
 
 def test_the_sources_own_tokenizer_passes(converted, tokens, tmp_path):
-    prove(converted["fp16"].path, log=tmp_path / "log", tokens=tokens)
+    smoke_test(converted["fp16"].path, log=tmp_path / "log", tokens=tokens)
 
 
 def test_an_adapter_that_was_not_applied_is_told(tiny_source, converted, shared_cache, toolchain):
     """The folder is called fine-tuned; its weights are the base model's."""
-    evidence = Evidence(
+    reference_logits = ReferenceLogits(
         tiny_source, cache=shared_cache, versions=toolchain.versions, base=tiny_source, with_logits=True
     )
-    evidence.ensure(toolchain)
+    reference_logits.ensure(toolchain)
     int4 = converted["int4"]
-    found = measure_fidelity(lambda: GenaiSession(int4.path), int4, evidence, cache=shared_cache)
+    found = measure_fidelity(lambda: GenaiSession(int4.path), int4, reference_logits, cache=shared_cache)
     with pytest.raises(MeasureError, match="exactly what its base model says"):
         require_fine_tune(found, int4)
 
@@ -268,10 +268,10 @@ GATE = """
 import sys
 sys.path.insert(0, {repository!r})
 from pathlib import Path
-from harness.model.convert import convert
-from harness.model.recipe import load_recipe
-from harness.model.source import resolve_source
-from harness.model.toolchain import verify_toolchain
+from harness.convert.convert import convert
+from harness.recipes.recipe import load_recipe
+from harness.source.source import resolve_source
+from harness.toolchain.toolchain import verify_toolchain
 convert(resolve_source({source!r}), {{"int4": load_recipe("int4")}}, cache=Path({cache!r}),
         toolchain=verify_toolchain(Path({python!r})))
 """
@@ -338,7 +338,7 @@ with contextlib.suppress(Exception):
 
 
 def test_a_conversion_looks_nobody_up_and_olive_left_alone_would(looked_up, tiny_source, toolchain, tmp_path):
-    convert_it = [sys.executable, "-m", "harness.cli", "convert", tiny_source.path, "--variants", "int4,int8"]
+    convert_it = [sys.executable, "-m", "harness.cli.main", "convert", tiny_source.path, "--variants", "int4,int8"]
     options = ["--out", tmp_path / "out", "--toolchain", toolchain().python]
     assert looked_up([*convert_it, *options], SLM_GATE_CACHE=str(tmp_path / "cache")) == set()
     assert looked_up([toolchain().python, "-c", UNATTENDED])

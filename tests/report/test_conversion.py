@@ -5,13 +5,14 @@ from types import SimpleNamespace
 
 import pytest
 
+from harness.artifact.artifact import describe
+from harness.artifact.inspect import inspect_artifact
 from harness.errors import ConversionError
-from harness.measure.fidelity import Fidelity, GraphFidelity, Witness
-from harness.model.artifact import describe
-from harness.model.inspect import inspect_artifact
-from harness.model.likeness import Likeness
-from harness.model.recipe import load_recipe
-from harness.report.conversion import Outcome, outcome_table, remarks, settings_table
+from harness.pipeline.outcome import Outcome
+from harness.recipes.recipe import load_recipe
+from harness.report.conversion_tables import outcome_table, remarks, settings_table
+from harness.verify.compare_weights import WeightComparison
+from harness.verify.fidelity import Fidelity, GraphFidelity, ReferenceExport
 from tests.model.conftest import write_artifact
 
 FOUND = Fidelity(
@@ -40,9 +41,9 @@ def rows_of(table):
 
 
 def measured(int4, **options):
-    likeness = Likeness(rotary_difference=None, is_named_alike=False, differences=())
-    witness = Witness(path=int4.path, found=EXACT, likeness=likeness)
-    return GraphFidelity(**{"artifact": int4, "found": FOUND, "witness": witness, **options})
+    weight_comparison = WeightComparison(rotary_difference=None, is_named_alike=False, differences=())
+    reference_export = ReferenceExport(path=int4.path, found=EXACT, weight_comparison=weight_comparison)
+    return GraphFidelity(**{"artifact": int4, "found": FOUND, "reference_export": reference_export, **options})
 
 
 def test_a_row_has_all_that_a_user_wants_to_know(int4, tmp_path):
@@ -97,14 +98,14 @@ def test_the_witness_is_told_once_and_the_base_for_each(int4):
     outcomes = {
         name: Outcome(result=int4, fidelity=measured(replace(int4, variant=name), found=tuned)) for name in "ab"
     }
-    witness, *bases = remarks(outcomes)
-    assert "511 random tokens" in witness
-    assert "1e-12 and 2e-12" in witness
+    reference_export, *bases = remarks(outcomes)
+    assert "511 random tokens" in reference_export
+    assert "1e-12 and 2e-12" in reference_export
     assert bases == [f"{name}: 0.13 nats from the fine-tuned model, 0.5 from its base" for name in "ab"]
 
 
 def test_a_missing_witness_is_told(int4):
-    found = measured(int4, witness=None, no_witness="Olive wrote no model")
+    found = measured(int4, reference_export=None, no_reference_export="Olive wrote no model")
     (told,) = remarks({"int4": Outcome(result=int4, fidelity=found)})
     assert told.startswith("int4: there is no unquantised witness")
     assert told.endswith("Olive wrote no model")

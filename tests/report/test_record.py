@@ -2,7 +2,7 @@ import pytest
 
 from harness.checks.check import CheckResult
 from harness.checks.verdict import Verdict
-from harness.config import Limit
+from harness.config.settings import Limit
 from harness.errors import GateError
 from harness.report.events import EventLog, read_events
 from harness.report.record import SCHEMA_VERSION, build_record, load_record, point_latest, save_record

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from harness.errors import InvalidPromptError, SessionError
+from harness.foundry.opening import open_session
 from harness.runtime.fake import FakeSession
 from harness.runtime.genai import GenaiSession
-from harness.runtime.opening import open_session
 from harness.runtime.session import ScoringSession, Session, TokenTimeline
 
 QUESTION = [{"role": "user", "content": "What does E4 mean on my oven?"}]

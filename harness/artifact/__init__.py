@@ -1,0 +1,1 @@
+"""A converted folder: what its graph really is, and the store that keeps it."""

@@ -1,0 +1,194 @@
+"""A converted model that was proved, and the store that keeps it by the content of what made it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.artifact.facts import ArtifactFacts, precision_of
+from harness.errors import ArtifactError
+from harness.recipes.recipe import Recipe
+from harness.runtime.smoke_test import runtime_version
+from harness.source.source import TOKENIZER_FILES, Source, digest_of_files, digests_of, read_json
+from harness.system.store import clear_staging_dirs, digest_of, publish, read_verified, staging_dir
+
+FORMAT = 5
+"""Counts up when older entries of the store must no longer be used."""
+
+_PENALTIES = ("repetition_penalty", "no_repeat_ngram_size", "min_length")
+_GRAPH_FILES = ("*.onnx", "*.onnx.data", "*.onnx_data")
+_MODEL_FILES = (*_GRAPH_FILES, "genai_config.json", *TOKENIZER_FILES)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """A model folder for onnxruntime-genai that is what it was asked to be, and answers.
+
+    Its files never change; whoever needs another file beside them makes a folder of links or a copy.
+    """
+
+    variant: str
+    """Name of the variant."""
+
+    path: Path
+    """The folder."""
+
+    recipe: Recipe
+    """What was asked for, with its defaults written out if it was converted here."""
+
+    facts: ArtifactFacts
+    """What the graph says."""
+
+    size_bytes: int
+    """All files of the folder together."""
+
+    digest: str
+    """SHA-256 over the names and contents of the folder's files."""
+
+    graph_digest: str
+    """SHA-256 over graph and weights only."""
+
+    conversion_s: float | None
+    """Wall time of the conversion; None for a folder that was converted elsewhere."""
+
+    peak_rss_bytes: int | None
+    """High-water mark of the conversion's process; None where unknown."""
+
+    was_reused: bool
+    """Whether it was there already."""
+
+    @property
+    def is_adopted(self) -> bool:
+        """Whether it was converted elsewhere."""
+        return self.conversion_s is None
+
+
+def describe(
+    folder: Path, variant: str, recipe: Recipe, facts: ArtifactFacts, made: Mapping[str, Any], *, was_reused: bool
+) -> Artifact:
+    """The artifact in a folder; `made` is its manifest, or empty for a folder that has none."""
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    digests = _listed_digests(made) or digests_of(folder, files)
+    graph = {file.name for pattern in _GRAPH_FILES for file in folder.glob(pattern)}
+    return Artifact(
+        variant=variant,
+        path=folder,
+        recipe=recipe,
+        facts=facts,
+        size_bytes=sum(file.stat().st_size for file in files),
+        digest=digest_of_files(digests),
+        graph_digest=digest_of_files({name: digest for name, digest in digests.items() if name in graph}),
+        conversion_s=made.get("conversion_s"),
+        peak_rss_bytes=made.get("peak_rss_bytes"),
+        was_reused=was_reused,
+    )
+
+
+def _listed_digests(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """What the store has just computed or verified; weights are large, so nothing is hashed twice."""
+    listed = manifest.get("files") or {}
+    return {name.removeprefix("model/"): entry["sha256"] for name, entry in listed.items()}
+
+
+def artifact_key(source: Source, recipe: Recipe, versions: Mapping[str, str]) -> str:
+    """Name of an artifact in the store: everything that shapes it goes in."""
+    builder = runtime_version() if recipe.backend == "genai" else None
+    return digest_of([FORMAT, source.digest, recipe.fingerprint(), dict(versions), builder])[:32]
+
+
+def collect_model(produced: Path, target: Path) -> None:
+    """Move the files of the model, and no others, out of what Olive left."""
+    target.mkdir(parents=True)
+    for pattern in _MODEL_FILES:
+        for file in produced.glob(pattern):
+            if file.is_file():
+                shutil.move(file, target / file.name)
+
+
+def serve_on_cpu(folder: Path) -> None:
+    """Have the config ask for no execution provider, which means CPU."""
+    file = folder / "genai_config.json"
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    settings["model"]["decoder"]["session_options"]["provider_options"] = []
+    file.write_text(json.dumps(settings, indent=4), encoding="utf-8")
+
+
+def keep_penalties(folder: Path, source: Source) -> None:
+    """Have the config say what the source's generation config says of repetition, which ModelBuilder leaves out."""
+    stated = source.path / "generation_config.json"
+    asked = read_json(stated) if stated.is_file() else {}
+    file = folder / "genai_config.json"
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    search = settings.setdefault("search", {})
+    search |= {name: asked[name] for name in _PENALTIES if isinstance(asked.get(name), int | float)}
+    file.write_text(json.dumps(settings, indent=4), encoding="utf-8")
+
+
+class ArtifactStore:
+    """Artifacts in the cache folder, one folder for each key: `model/` and a manifest."""
+
+    def __init__(self, cache: Path) -> None:
+        self.root = cache / "artifacts"
+        self.root.mkdir(parents=True, exist_ok=True)
+
+    def folder(self, key: str) -> Path:
+        """Where the artifact of a key is, or will be."""
+        return self.root / key
+
+    def find(self, key: str) -> tuple[dict[str, Any] | None, bool]:
+        """(manifest, was_damaged) of a key; a damaged entry is thrown away. Its lock must be held."""
+        folder = self.folder(key)
+        manifest = read_verified(folder)
+        was_damaged = manifest is None and folder.exists()
+        if was_damaged:
+            shutil.rmtree(folder)
+        return manifest, was_damaged
+
+    def workspace(self, key: str) -> Path:
+        """A new empty folder to build in, on the same file system; what a killed build left is removed."""
+        return staging_dir(self.folder(key))
+
+    def clear_workspaces(self, key: str) -> None:
+        """Remove what builds of a key left; its lock must be held."""
+        clear_staging_dirs(self.folder(key))
+
+    def publish(self, key: str, aside: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        """Make a finished folder visible, all at once; returns its manifest with every file."""
+        return publish(aside, self.folder(key), manifest)
+
+
+def reject_duplicate_variants(artifacts: Mapping[str, Artifact]) -> dict[str, ArtifactError]:
+    """Errors for variants that were asked to differ and are the same."""
+    errors: dict[str, ArtifactError] = {}
+    pairs = [(a, b) for a in artifacts.values() for b in artifacts.values() if a.variant < b.variant]
+    for one, other in pairs:
+        reason = _sameness(one, other)
+        if reason:
+            for twin in (one, other):
+                errors[twin.variant] = ArtifactError(
+                    f"{one.variant} and {other.variant} {reason}; asked was {_difference(one.recipe, other.recipe)}",
+                    where=f"{one.path}, {other.path}",
+                    next_step="remove one of them, or ask for something that has an effect",
+                )
+    return errors
+
+
+def _sameness(one: Artifact, other: Artifact) -> str | None:
+    if one.recipe.fingerprint() == other.recipe.fingerprint():
+        return None
+    if one.graph_digest == other.graph_digest:
+        return "are the same model byte for byte"
+    if one.recipe.precision != other.recipe.precision and one.facts == other.facts:
+        return f"have the same operators and storage ({precision_of(one.facts)})"
+    return None
+
+
+def _difference(one: Recipe, other: Recipe) -> str:
+    if one.precision != other.precision:
+        return f"{one.precision} and {other.precision}"
+    mine, theirs = one.as_dict(), other.as_dict()
+    return " and ".join(f"another {key}" for key in mine if mine[key] != theirs[key] and key != "name")

@@ -1,0 +1,1 @@
+"""`gate.toml` and the command line's variants: schema, loading, diagnosis with line numbers."""

@@ -1,0 +1,1 @@
+"""From a source model and recipes to artifacts: conversion jobs for Olive, and why one failed."""

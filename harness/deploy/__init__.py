@@ -1,1 +1,0 @@
-"""From an artifact to a model that Foundry Local serves, and back to nothing left behind."""

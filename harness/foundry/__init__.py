@@ -1,0 +1,1 @@
+"""Foundry Local: a private host, registration, sessions, the cache-folder route, the doctor."""

@@ -1,0 +1,68 @@
+"""Opens a session from a plain description, so that a child process can open the one its parent means.
+
+A session spec is a JSON object: `{"runtime": "genai", "path": "..."}` or
+`{"runtime": "foundry", "path": "...", "alias": "..."}`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from harness.errors import SessionError
+from harness.runtime.session import Session
+
+SessionSpec = Mapping[str, Any]
+"""What `open_session` needs to know, made of JSON types only."""
+
+_MODULES: Final = {
+    "genai": ("harness.runtime.genai", "onnxruntime_genai"),
+    "foundry": ("harness.foundry.session", "foundry_local_sdk"),
+}
+
+
+def open_session(spec: SessionSpec) -> Session:
+    """Load the described model and return its session.
+
+    Raises:
+        SessionError: no such runtime, an incomplete spec, or a model that does not load.
+    """
+    runtime = _runtime(spec)
+    if "path" not in spec:
+        raise SessionError("a session spec has no `path`", where=repr(dict(spec)))
+    if runtime == "foundry":
+        from harness.foundry.session import open_foundry_session
+
+        return open_foundry_session(spec)
+    from harness.runtime.genai import GenaiSession
+
+    return GenaiSession(Path(spec["path"]), name=spec.get("name"))
+
+
+def import_runtime(spec: SessionSpec) -> None:
+    """Import everything that `open_session(spec)` would import, so that loading can be timed without it.
+
+    Raises:
+        SessionError: no such runtime, or its package is not installed.
+    """
+    for module in _MODULES[_runtime(spec)]:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise SessionError(
+                f"the runtime {spec['runtime']!r} cannot be imported: {error}",
+                next_step="install the gate's own environment again",
+            ) from error
+
+
+def _runtime(spec: SessionSpec) -> str:
+    runtime = spec.get("runtime")
+    if runtime not in _MODULES:
+        raise SessionError(
+            f"no runtime is called {runtime!r}",
+            where=repr(dict(spec)),
+            next_step=f"use one of: {', '.join(_MODULES)}",
+        )
+    return str(runtime)

@@ -1,0 +1,1 @@
+"""What runs alone in a fresh process, so that nothing else is measured."""

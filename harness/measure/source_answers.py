@@ -1,0 +1,97 @@
+"""What the source model itself says: measured once per model and pack, kept by content."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import InvalidPromptError
+from harness.measure.divergence import ReferenceScores, score_reference
+from harness.measure.quality import GradedAnswer, ask_cases, ask_lengths
+from harness.pack.pack import DomainPack
+from harness.prompts.conversations import EncodedPrompt, parity_conversations
+from harness.runtime.session import Message, ScoringSession, Step, no_step
+from harness.system.store import build_once, digest_of
+
+_FORMAT = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceData:
+    """The source model's answers and logits on a domain pack."""
+
+    answers: tuple[GradedAnswer, ...]
+    """To every case."""
+
+    length_answers: tuple[GradedAnswer, ...]
+    """To the questions of the length ladder."""
+
+    scores: ReferenceScores
+    prompts: Mapping[str, str]
+    """Prompt text by case id, as the source's chat template renders it."""
+
+    parity: Mapping[str, EncodedPrompt | None]
+    """Prompts of the parity conversations by name, text and tokens; None where the source's template refuses one."""
+
+    was_reused: bool
+
+
+def measure_reference(
+    open_session: Callable[[], ScoringSession],
+    pack: DomainPack,
+    *,
+    source_digest: str,
+    versions: Mapping[str, str],
+    cache: Path,
+    step: Callable[[str], Step] = lambda _what: no_step,
+) -> ReferenceData:
+    """The reference for this source and pack, from the cache or measured with the session that `open_session` gives."""
+    key = digest_of([_FORMAT, source_digest, pack.digest, dict(versions)])
+    folder = cache / "references" / key
+
+    def build(aside: Path) -> dict[str, Any]:
+        session = open_session()
+        try:
+            _measure(session, pack, aside, step)
+        finally:
+            session.close()
+        return {"source": source_digest, "pack": pack.digest, "versions": dict(versions)}
+
+    _, was_reused = build_once(folder, build)
+    saved = json.loads((folder / "answers.json").read_text(encoding="utf-8"))
+    return ReferenceData(
+        answers=tuple(GradedAnswer(**row) for row in saved["answers"]),
+        length_answers=tuple(GradedAnswer(**row) for row in saved["length_answers"]),
+        scores=ReferenceScores.load(folder),
+        prompts=saved["prompts"],
+        parity={
+            name: EncodedPrompt(text=one["text"], ids=tuple(one["ids"])) if one else None
+            for name, one in saved["parity"].items()
+        },
+        was_reused=was_reused,
+    )
+
+
+def _measure(session: ScoringSession, pack: DomainPack, folder: Path, step: Callable[[str], Step]) -> None:
+    answers = ask_cases(session, pack, step("source model: questions"))
+    length_answers = ask_lengths(session, pack, step("source model: long questions"))
+    saved = {
+        "answers": [asdict(answer) for answer in answers],
+        "length_answers": [asdict(answer) for answer in length_answers],
+        "prompts": {case.id: session.render(pack.conversation(case.messages)) for case in pack.cases},
+        "parity": {name: _prompt(session, messages) for name, messages in parity_conversations()},
+    }
+    (folder / "answers.json").write_text(json.dumps(saved), encoding="utf-8")
+    right = {answer.case_id: answer.text for answer in answers if answer.is_exact}
+    score_reference(session, pack, right, step("source model: logits")).save(folder)
+
+
+def _prompt(session: ScoringSession, messages: Sequence[Message]) -> dict[str, Any] | None:
+    try:
+        text = session.render(messages)
+        return {"text": text, "ids": list(session.encode(text))}
+    except InvalidPromptError:
+        return None

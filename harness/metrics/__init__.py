@@ -1,0 +1,1 @@
+"""The catalogue of metrics, and how their numbers become text."""

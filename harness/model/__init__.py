@@ -1,1 +1,0 @@
-"""A source model and a recipe in, a proven ONNX artifact out."""

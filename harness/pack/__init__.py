@@ -1,0 +1,1 @@
+"""The domain pack: what users ask and what right answers are."""

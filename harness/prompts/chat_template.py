@@ -1,0 +1,151 @@
+"""Renders a folder's own chat template, as the tokenizer's authors meant it, without running anything of theirs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from jinja2 import TemplateError, nodes
+from jinja2.exceptions import SecurityError
+from jinja2.ext import Extension
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from harness.errors import DeployError
+from harness.prompts.template_files import chat_templates
+
+Message = Mapping[str, str]
+"""One turn of a conversation: `{"role": "user", "content": "..."}`."""
+
+_SPECIAL_TOKENS: Final = ("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token")
+
+
+class ChatTemplate:
+    """The chat template of a model folder, wherever in it that is kept.
+
+    Raises:
+        DeployError: the folder has no chat template, or one that is not valid Jinja.
+        ArtifactError: a file that may hold one cannot be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        config = _read_json(folder / "tokenizer_config.json")
+        self.special_tokens = dict(_special_tokens(config))
+        self.source = _source(folder)
+        self.uses_date = False
+        try:
+            self._template = _environment(self._now).from_string(self.source)
+        except TemplateError as error:
+            raise DeployError(
+                f"the chat template is not valid Jinja: {error}", where=str(folder), next_step=_MEND
+            ) from error
+
+    @property
+    def leading_token(self) -> str:
+        """The beginning-of-sequence token if the tokenizer itself puts it before every prompt, else ``."""
+        token = self.special_tokens.get("bos_token", "")
+        return token if token and _adds_token(self.folder, token) else ""
+
+    def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> str:
+        """The text that the model is shown for a conversation.
+
+        Raises:
+            DeployError: the template refuses the conversation, or fails on it.
+        """
+        try:
+            return self._template.render(
+                messages=[dict(message) for message in messages],
+                add_generation_prompt=add_generation_prompt,
+                tools=None,
+                documents=None,
+                **self.special_tokens,
+            )
+        except (TemplateError, SecurityError, TypeError, ValueError, KeyError, IndexError) as error:
+            raise DeployError(f"the chat template refused the conversation: {error}", where=str(self.folder)) from error
+
+    def _now(self, date_format: str) -> str:
+        self.uses_date = True
+        return datetime.now().astimezone().strftime(date_format)
+
+
+def render_chat_template(folder: Path, messages: Sequence[Message]) -> str:
+    """The prompt that the folder's own chat template makes of a conversation, the assistant's turn opened.
+
+    Raises:
+        DeployError: no chat template, a broken one, or one that refuses the conversation.
+    """
+    return ChatTemplate(folder).render(messages)
+
+
+_MEND: Final = "mend chat_template.jinja in the source model and convert it again"
+
+
+class _Generation(Extension):
+    """`{% generation %}` marks what a model is trained on; it prints its body."""
+
+    tags = {"generation"}  # noqa: RUF012  # jinja2 declares it so
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def _environment(now: Callable[[str], str]) -> ImmutableSandboxedEnvironment:
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _Generation]
+    )
+    environment.filters["tojson"] = _to_json
+    environment.globals["raise_exception"] = _raise_exception
+    environment.globals["strftime_now"] = now
+    return environment
+
+
+def _to_json(value: Any, indent: int | None = None, ensure_ascii: bool = False) -> str:
+    return json.dumps(value, indent=indent, ensure_ascii=ensure_ascii)
+
+
+def _raise_exception(message: str) -> NoReturn:
+    raise TemplateError(message)
+
+
+def _source(folder: Path) -> str:
+    found = chat_templates(folder)
+    if not found:
+        raise DeployError(
+            "the model has no chat template: neither chat_template.jinja nor one in tokenizer_config.json",
+            where=str(folder),
+            next_step="save the tokenizer with its chat template and convert the model again",
+        )
+    return found[0]
+
+
+def _special_tokens(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for name in _SPECIAL_TOKENS:
+        token = config.get(name)
+        text = token.get("content") if isinstance(token, dict) else token
+        if isinstance(text, str):
+            yield name, text
+
+
+def _adds_token(folder: Path, token: str) -> bool:
+    config = _read_json(folder / "tokenizer_config.json")
+    if isinstance(config.get("add_bos_token"), bool):
+        return bool(config["add_bos_token"])
+    processor = _read_json(folder / "tokenizer.json").get("post_processor")
+    return json.dumps(token, ensure_ascii=False) in json.dumps(processor, ensure_ascii=False)
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise DeployError(
+            f"{file.name} cannot be read: {error}", where=str(file), next_step="convert the model again"
+        ) from error
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,1 @@
+"""What a variant asks of the converter: built-in recipes and Olive files."""

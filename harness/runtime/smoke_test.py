@@ -1,0 +1,122 @@
+"""Proves that an artifact answers: loads it in a fresh process and takes one token from it.
+
+The process is fresh because a broken graph may crash natively, and because nothing else may help it to load.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from harness.errors import ArtifactError, ChildError, first_line
+from harness.system.child import harness_module, run_job, serve_job
+from harness.toolchain.toolchain import quiet_environment
+
+_MESSAGES = [{"role": "user", "content": "Hello"}]
+
+
+def smoke_test(folder: Path, *, log: Path, tokens: Path | None = None, timeout_s: float = 600.0) -> dict[str, Any]:
+    """What the runtime said of a model folder: its version, loading time and first token.
+
+    `tokens` is a file with texts and the source tokenizer's ids of them.
+
+    Raises:
+        ArtifactError: it does not load, crashes, renders no prompt, gives other token ids, no token or no finite
+            logits.
+    """
+    try:
+        return run_job(
+            harness_module("harness.runtime.smoke_test"),
+            {"path": str(folder), "tokens": str(tokens) if tokens else None},
+            log=log,
+            timeout_s=timeout_s,
+            env=quiet_environment(),
+        )
+    except ChildError as error:
+        raise ArtifactError(
+            f"the runtime cannot use the model: {error.what}",
+            where=f"{folder} ({error.where})" if error.where else str(folder),
+            next_step=error.next_step or "convert the model again; if it stays so, the recipe does not suit the model",
+        ) from error
+
+
+def runtime_version() -> str:
+    """Versions of onnxruntime-genai, and of onnxruntime, which has the kernels, in this environment."""
+    return f"{version('onnxruntime-genai')} on onnxruntime {version('onnxruntime')}"
+
+
+def _probe(job: dict[str, Any]) -> dict[str, Any]:
+    import time
+
+    import onnxruntime_genai as og
+
+    failures = (RuntimeError, ValueError, OSError)
+    started_s = time.perf_counter()
+    stage = "loading it"
+    try:
+        config = og.Config(job["path"])
+        config.clear_providers()
+        model = og.Model(config)
+        load_s = time.perf_counter() - started_s
+        stage = "its tokenizer"
+        tokenizer = og.Tokenizer(model)
+        _check_tokenizer(tokenizer, job)
+        stage = "its chat template"
+        prompt = tokenizer.apply_chat_template(json.dumps(_MESSAGES), add_generation_prompt=True)
+        token_ids = tokenizer.encode(prompt)
+        stage = "one token"
+        logits, token = _first_token(og, model, token_ids)
+    except failures as error:
+        raise ArtifactError(f"{stage} failed: {first_line(error)}", where=job["path"]) from error
+    _check_answer(logits, token, prompt, job["path"])
+    return {"runtime": runtime_version(), "load_s": load_s, "prompt_tokens": len(token_ids), "first_token": token}
+
+
+def _check_tokenizer(tokenizer: Any, job: dict[str, Any]) -> None:
+    if job["tokens"] is None:
+        return
+    said = json.loads(Path(job["tokens"]).read_text(encoding="utf-8"))
+    for text, expected in zip(said["texts"], said["ids"], strict=True):
+        found = [int(token) for token in tokenizer.encode(text)]
+        if found != expected:
+            pairs = enumerate(zip(found, expected, strict=False))
+            at = next((place for place, (a, b) in pairs if a != b), min(len(found), len(expected)))
+            raise ArtifactError(
+                f"its tokenizer gives other ids than the source's: for {text!r} the source has {expected[at : at + 4]} "
+                f"at token {at}, the artifact {found[at : at + 4]}",
+                where=job["path"],
+                next_step="tokenizer.json must be the source's own file; convert again",
+            )
+
+
+def _first_token(og: Any, model: Any, token_ids: Any) -> tuple[Any, int | None]:
+    params = og.GeneratorParams(model)
+    params.set_search_options(do_sample=False, max_length=len(token_ids) + 1, batch_size=1)
+    generator = og.Generator(model, params)
+    generator.append_tokens(token_ids)
+    logits = generator.get_output("logits")
+    generator.generate_next_token()
+    tokens = generator.get_next_tokens()
+    return logits, int(tokens[0]) if len(tokens) else None
+
+
+def _check_answer(logits: Any, token: int | None, prompt: str, where: str) -> None:
+    import numpy as np
+
+    values = np.asarray(logits, dtype=np.float32)
+    if _MESSAGES[0]["content"] not in prompt:
+        raise ArtifactError("its chat template leaves the user's words out", where=where)
+    if token is None or values.size == 0:
+        raise ArtifactError("it gave no token", where=where)
+    if not np.isfinite(values).all():
+        share = 100 * (1 - np.isfinite(values).mean())
+        raise ArtifactError(f"{share:.0f} % of its logits are NaN or infinite", where=where)
+    if values[0, -1].max() == values[0, -1].min():
+        raise ArtifactError("all its logits are equal", where=where)
+
+
+if __name__ == "__main__":
+    serve_job(_probe, sys.argv[-2:])

@@ -1,0 +1,1 @@
+"""Measurements of the served model: the same answers, refusals, load, endurance."""

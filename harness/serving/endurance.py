@@ -1,0 +1,172 @@
+"""What remains of a model in Foundry Local: after it was unloaded, and after many requests in a row.
+
+In a fresh process, which holds Foundry Local, its web service and one client, and nothing of the gate's run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from harness.errors import MeasureError
+from harness.measure.leaks import CHILD_ENVIRONMENT
+from harness.runtime.session import Message
+from harness.system.child import Notify, harness_module, run_job, silent
+
+SEGMENTS: Final = 8
+"""Requests in a row are counted in so many parts, with a look at the memory after each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadCycle:
+    """Memory of the process around one load and unload, bytes; only what no file stands behind."""
+
+    before_load_bytes: int
+    loaded_bytes: int
+    """After an answer, the model still loaded."""
+
+    unloaded_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unloading:
+    """What a serving process kept of a model that it had loaded and unloaded."""
+
+    cycles: tuple[LoadCycle, ...]
+    """In order; the first one also pays for what the runtime sets up once."""
+
+    is_same_after_reload: bool
+    """Every cycle's answer was the first one's."""
+
+    @property
+    def retention_bytes(self) -> int:
+        """Memory after the first unload against before the first load."""
+        return self.cycles[0].unloaded_bytes - self.cycles[0].before_load_bytes
+
+    @property
+    def retention_per_reload_bytes(self) -> float | None:
+        """What each further load and unload left behind, on average; None with one cycle."""
+        later = self.cycles[-1].unloaded_bytes - self.cycles[0].unloaded_bytes
+        return later / (len(self.cycles) - 1) if len(self.cycles) > 1 else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Soak:
+    """What a serving process said to many requests in a row, and what it kept of them."""
+
+    requests: int
+    """Asked one after the other over HTTP, none of them repeated on failure."""
+
+    errors: tuple[str, ...]
+    """What requests were told instead of an answer."""
+
+    wrong: tuple[str, ...]
+    """Cases whose answer was not the first one."""
+
+    memory_bytes: tuple[int, ...]
+    """Before the first request and after each segment of them."""
+
+    @property
+    def growth_bytes(self) -> int:
+        """Memory after the last request against after the first segment, in which caches fill."""
+        return self.memory_bytes[-1] - self.memory_bytes[1]
+
+    @property
+    def same_rate(self) -> float:
+        """Share of the requests that got the first answer."""
+        return 1 - (len(self.errors) + len(self.wrong)) / self.requests
+
+
+def measure_unloading(
+    artifact: Path,
+    question: Sequence[Message],
+    *,
+    alias: str,
+    home: Path,
+    max_new_tokens: int,
+    log: Path,
+    cycles: int = 3,
+    notify: Notify = silent,
+) -> Unloading:
+    """Load the artifact, ask it, and unload it, `cycles` times.
+
+    Raises:
+        MeasureError: no cycle is asked for, or the child did less than it was asked.
+        ChildError: the process died, hung, or Foundry Local refused the model.
+    """
+    if cycles < 1:
+        raise MeasureError("without a cycle of load and unload nothing can be measured")
+    job = {"question": [dict(turn) for turn in question], "cycles": cycles}
+    return read_unloading(_run(job, artifact, alias, home, max_new_tokens, log, notify), cycles=cycles)
+
+
+def measure_soak(
+    artifact: Path,
+    conversations: Mapping[str, Sequence[Message]],
+    *,
+    alias: str,
+    home: Path,
+    requests: int,
+    max_new_tokens: int,
+    log: Path,
+    notify: Notify = silent,
+) -> Soak:
+    """Send `requests` requests in a row, the conversations in turn.
+
+    Raises:
+        MeasureError: too little is asked for to say anything, or the child did less than it was asked.
+        ChildError: the process died, hung, or Foundry Local refused the model.
+    """
+    if not conversations or requests < SEGMENTS:
+        raise MeasureError(
+            f"requests in a row take a conversation and at least {SEGMENTS} requests",
+            where="gate.toml, [foundry] soak_requests",
+        )
+    asked = {case: [dict(turn) for turn in turns] for case, turns in conversations.items()}
+    job = {"conversations": asked, "requests": requests, "segments": SEGMENTS}
+    return read_soak(_run(job, artifact, alias, home, max_new_tokens, log, notify), requests=requests)
+
+
+def read_unloading(result: Mapping[str, Any], *, cycles: int) -> Unloading:
+    """The child's result as values.
+
+    Raises:
+        MeasureError: a cycle that was asked for is missing.
+    """
+    found = Unloading(
+        cycles=tuple(LoadCycle(**cycle) for cycle in result["cycles"]),
+        is_same_after_reload=result["is_same_after_reload"],
+    )
+    if len(found.cycles) != cycles:
+        raise MeasureError(f"only {len(found.cycles)} of {cycles} cycles of load and unload ran")
+    return found
+
+
+def read_soak(result: Mapping[str, Any], *, requests: int) -> Soak:
+    """The child's result as values.
+
+    Raises:
+        MeasureError: a request that was asked for is missing.
+    """
+    found = Soak(
+        requests=result["requests"],
+        errors=tuple(result["errors"]),
+        wrong=tuple(result["wrong"]),
+        memory_bytes=tuple(result["memory_bytes"]),
+    )
+    if (found.requests, len(found.memory_bytes)) != (requests, SEGMENTS + 1):
+        raise MeasureError(f"only {found.requests} of {requests} requests in a row were made")
+    return found
+
+
+def _run(
+    job: Mapping[str, Any], artifact: Path, alias: str, home: Path, max_new_tokens: int, log: Path, notify: Notify
+) -> dict[str, Any]:
+    model = {"artifact": str(artifact), "alias": alias, "home": str(home), "max_new_tokens": max_new_tokens}
+    command = harness_module("harness.serving.endurance_child")
+    return run_job(command, {**model, **job}, log=log, timeout_s=_TIMEOUT_S, notify=notify, env=CHILD_ENVIRONMENT)
+
+
+_TIMEOUT_S: Final = 3600.0

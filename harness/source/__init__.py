@@ -1,0 +1,1 @@
+"""A model as it comes: folder, hub id or adapter; its weights, reference logits and session."""

@@ -1,0 +1,90 @@
+"""Models on the Hugging Face hub, by their ids: found in its cache on this machine, or downloaded into it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from harness.errors import ChildError, SourceError
+from harness.source.weights import find_weights
+from harness.system.child import Notify, harness_module, run_job, silent
+from harness.toolchain.toolchain import quiet_environment
+
+FILES = ("*.json", "*.jinja", "*.txt", "*.model", "model*.safetensors", "adapter_model.safetensors", "*.py")
+"""What is wanted of a repository; pickles are never fetched."""
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+def is_hub_id(spec: str) -> bool:
+    """Whether `spec` is shaped like `organisation/name`."""
+    return _HUB_ID.fullmatch(spec) is not None
+
+
+def find_snapshot(hub_id: str) -> Path | None:
+    """The copy of a model that is on this machine; None where there is none, or it is not known to be whole.
+
+    Other programs fetch what they need, a tokenizer or the weights, and leave no list of what there is. `download`
+    asks the hub then, and takes such a copy as it is where the hub cannot be reached.
+
+    Raises:
+        SourceError: the hub has no such ids.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, IncompleteSnapshotError, LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(hub_id, allow_patterns=list(FILES), local_files_only=True))
+        is_listed = (folder.parent.parent / "trees" / f"{folder.name}.json").is_file()
+    except IncompleteSnapshotError as error:  # it lacks something that may not be needed
+        folder, is_listed = Path(error.snapshot_path), True
+    except LocalEntryNotFoundError:
+        return None
+    except HFValidationError as error:
+        raise SourceError(
+            "there is no such folder, and no hub id can be like this", where=hub_id, next_step="see its page for its id"
+        ) from error
+    return folder if is_listed and _is_whole(folder) else None
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether nothing that is needed is missing."""
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        return (folder / "adapter_model.safetensors").is_file()
+    try:
+        find_weights(folder, allow_pickle=True)
+    except SourceError:
+        return False
+    tokenizers = ("tokenizer.json", "tokenizer.model")
+    return (folder / "config.json").is_file() and any((folder / name).is_file() for name in tokenizers)
+
+
+def download(hub_id: str, *, logs: Path, notify: Notify = silent) -> Path:
+    """The model's folder in the hub's cache, after what is missing there was fetched.
+
+    Raises:
+        SourceError: the hub cannot be reached, or does not give the model.
+    """
+    notify(f"downloading {hub_id}")
+    try:
+        result = run_job(
+            harness_module("harness.source.hub_child"),
+            {"id": hub_id, "files": list(FILES)},
+            log=logs / f"download-{hub_id.replace('/', '--')}.log",
+            timeout_s=24 * 3600,
+            notify=notify,
+            env=quiet_environment(offline=False),
+        )
+    except ChildError as error:
+        raise not_downloaded(hub_id, error.what) from error
+    return Path(result["folder"])
+
+
+def not_downloaded(hub_id: str, reason: str = "no copy of it is on this machine") -> SourceError:
+    """The error for a hub id that cannot be had."""
+    return SourceError(
+        f"there is no such folder, and the hub id cannot be used: {reason}",
+        where=hub_id,
+        next_step="download it on a connected machine (`hf download ORGANISATION/NAME --local-dir FOLDER`), "
+        "copy the folder here, and give the folder",
+    )

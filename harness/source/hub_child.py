@@ -1,0 +1,50 @@
+"""Downloads a model from the Hugging Face hub; a process of its own, so that it can be stopped at any moment."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import httpx2
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+from tqdm.asyncio import tqdm_asyncio
+
+from harness.errors import SourceError, first_line
+from harness.metrics.units import format_bytes
+from harness.system.child import serve_job, tell_progress
+
+_SECONDS_BETWEEN = 2.0
+
+
+class Telling(tqdm_asyncio):  # type: ignore[type-arg]
+    """A progress bar that tells its state in a line instead of drawing it."""
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **{**options, "disable": False, "mininterval": _SECONDS_BETWEEN})
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        """Tell how much there is already, of bars that count bytes."""
+        if self.unit == "B" and self.total and self.n:
+            tell_progress(f"downloading: {format_bytes(self.n)} of {format_bytes(self.total)}")
+
+
+def main(job: dict[str, Any]) -> dict[str, Any]:
+    """Fetch `files` of the model `id` into the hub's cache, unless they are there."""
+    try:
+        folder = snapshot_download(job["id"], allow_patterns=job["files"], tqdm_class=Telling)
+    except GatedRepoError as error:
+        raise SourceError("its licence must be accepted on its page first; then log in: hf auth login") from error
+    except RepositoryNotFoundError as error:
+        raise SourceError("the hub has no model of this name that may be seen from here") from error
+    except LocalEntryNotFoundError as error:
+        raise SourceError("the hub cannot be reached from here") from error
+    except HfHubHTTPError as error:
+        raise SourceError(f"the hub refused it: {first_line(error)}") from error
+    except (OSError, httpx2.HTTPError) as error:
+        raise SourceError(f"the download failed: {first_line(error)}") from error
+    return {"folder": str(folder)}
+
+
+if __name__ == "__main__":
+    serve_job(main, sys.argv[1:])

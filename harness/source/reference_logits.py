@@ -1,0 +1,253 @@
+"""What the source model itself says of texts and tokens: the yardstick for everything that is made of it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.errors import ChildError, SourceError
+from harness.source.source import Source, read_json
+from harness.system.child import Notify, run_job, silent
+from harness.system.store import build_once, digest_of, read_verified
+from harness.toolchain.toolchain import Toolchain, quiet_environment, worker
+
+WORKER = worker("reference_logits_worker")
+CORPUS = (
+    "Error E4: the drain pump is blocked.",
+    '{"status": "ok", "part": "filter", "steps": [1, 2, 3]}',
+    "0 1 12 123 1234 12345 1234567890 3.14159 -2 1,000,000.00 1e-9 0x7F",
+    " leading, trailing ",
+    "two  three   four    spaces\ttab\t\ttabs\nline\n\nlines\r\nreturn\n \n  indented",
+    "\n",
+    "   ",
+    "isn't it's we'll I'd THEY'RE don\u2019t",
+    "caf\u00e9 na\u00efve \u00dcbergr\u00f6\u00dfe \u0141\u00f3d\u017a \u00e7a \u0130stanbul",
+    "\u041f\u0440\u0438\u0432\u0435\u0442 \u03ba\u03cc\u03c3\u03bc\u03b5",
+    "\u05e9\u05dc\u05d5\u05dd \u0645\u0631\u062d\u0628\u0627 \u0928\u092e\u0938\u094d\u0924\u0947",
+    "\u4f60\u597d\u4e16\u754c \u3053\u3093\u306b\u3061\u306f \uc548\ub155\ud558\uc138\uc694 \u0e2a\u0e27\u0e31\u0e2a",
+    "\U0001f600\U0001f468\u200d\U0001f469\u200d\U0001f467 \U0001f1e9\U0001f1ea \u2615\ufe0f \u00a9 \u20ac \u221e",
+    "zero\u200bwidth no\u00a0break soft\u00adhyphen",
+    "for (int i = 0; i < n; ++i) { a[i] += b[i] * 2; } // ok?!",
+    "https://example.org/a?b=c&d=%20#e user@example.org C:\\dir\\file.txt",
+)
+"""Texts on which tokenizers differ when they differ: scripts, digits, whitespace, marks; control tokens are added.
+
+All in NFC: onnxruntime-genai 0.18.0 skips the normalizer that tokenizer.json asks for, so that decomposed accents get
+other ids than in transformers, whatever the conversion does.
+"""
+
+_MEND = "mend config.json; save_pretrained(folder) writes it rightly"
+_MOST_CONTROL_TOKENS = 32
+_LONGEST = 1024
+_POSITIONS_EACH = 48
+
+ANSWER_TOKENS = 12
+"""Length of the answer that is given token by token."""
+_FORMAT = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """One question to one model."""
+
+    kind: str
+    model: Source
+    question: Mapping[str, Any]
+    key: str
+
+    @property
+    def file_name(self) -> str:
+        """Where its answer goes."""
+        return "tokens.json" if self.kind == "tokens" else "logits.npy"
+
+
+class ReferenceLogits:
+    """Token ids of a corpus, and on demand logits, of a source model and of the base it was tuned from.
+
+    Kept in the cache by content: the model's files, the question, and the version of transformers.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        cache: Path,
+        versions: Mapping[str, str],
+        base: Source | None = None,
+        with_logits: bool = False,
+        longest: int | None = None,
+    ) -> None:
+        """`longest` is the context, in tokens, of a candidate that takes less than its source."""
+        self.source = source
+        vocabulary_size = min(source.vocabulary_size, base.vocabulary_size if base else source.vocabulary_size)
+        contexts = [context for context in (source.context_length, longest) if context is not None]
+        wanted = max(_LONGEST, _original_context(source) + _POSITIONS_EACH)
+        self.sequence, self.positions = _sequence(vocabulary_size, min([wanted, *(size - 1 for size in contexts)]))
+        # Asked of a sequence that ends with them: some models encode positions otherwise in long ones.
+        self.short_count = int(np.searchsorted(self.positions, len(self.sequence) // 2))
+        self.answer_tokens = max(2, min(ANSWER_TOKENS, len(self.sequence) - 1))
+        self.answer_start = self._answer_start((_original_context(source), _attention_window(source)))
+        self._root = cache / "reference_logits"
+        self._logs = cache / "logs"
+        question = {
+            "sequence": list(self.sequence),
+            "positions": list(self.positions),
+            "short_count": self.short_count,
+        }
+        asked: dict[str, tuple[str, Source, dict[str, Any]]] = {}
+        asked["tokens"] = ("tokens", source, {"texts": [*CORPUS, *_control_texts(source)]})
+        if with_logits:
+            asked["logits"] = ("logits", source, question)
+        if with_logits and base is not None:
+            asked["base"] = ("logits", base, question)
+        self._parts = {name: _part(*what, versions) for name, what in asked.items()}
+        self._problems: dict[str, SourceError] = {}
+
+    @property
+    def digest(self) -> str:
+        """Changes with everything that can change an answer."""
+        return digest_of([self.answer_start, *(part.key for part in self._parts.values())])
+
+    def _answer_start(self, changes: Sequence[int]) -> int:
+        """Where an answer begins whose second half comes right after the farthest change that is reached."""
+        last = len(self.sequence) - self.answer_tokens
+        starts = [change + 1 - self.answer_tokens // 2 for change in changes]
+        return max(1, *(start for start in (min(self.short_count, last), *starts) if start <= last))
+
+    def tokens_file(self) -> Path:
+        """JSON with `texts` and their `ids`; after `ensure`."""
+        return self._root / self._parts["tokens"].key / "tokens.json"
+
+    def logits(self, name: str = "logits") -> npt.NDArray[np.float32] | None:
+        """Logits of the source at `positions` (`name="base"`: of its base); None where they were not asked for."""
+        if name not in self._parts:
+            return None
+        return np.asarray(np.load(self._root / self._parts[name].key / "logits.npy", mmap_mode="r"))
+
+    @property
+    def problem(self) -> SourceError | None:
+        """Why transformers cannot run the source; None while nothing is known against it."""
+        return self._problems.get("logits")
+
+    def missing(self) -> list[str]:
+        """Names of the parts that are not in the cache, or damaged there."""
+        return [name for name, part in self._parts.items() if read_verified(self._root / part.key) is None]
+
+    def job(self, names: list[str], folder: Path) -> list[dict[str, Any]]:
+        """What `evidence_worker.collect` is told, with its results to go below `folder`."""
+        jobs = []
+        for name in names:
+            part = self._parts[name]
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            file = folder / name / part.file_name
+            model = {"model": str(part.model.path), "trust": part.model.trust_remote_code}
+            jobs.append({"kind": part.kind, **model, **part.question, "file": str(file)})
+        return jobs
+
+    def keep(self, folder: Path) -> None:
+        """Move the answers that are whole from below `folder` into the cache; `ensure` raises what went wrong."""
+        for place in sorted(folder.iterdir()) if folder.is_dir() else ():
+            part = self._parts[place.name]
+            for reason in place.glob("*.error"):
+                self._problems[place.name] = SourceError(
+                    f"transformers cannot use the model: {reason.read_text(encoding='utf-8').splitlines()[0]}",
+                    where=str(part.model.path),
+                    next_step="load it with transformers yourself; if that works, read the conversion log",
+                )
+            if (place / part.file_name).exists():
+                part.model.require_unchanged()
+                self._publish(place / part.file_name, self._root / part.key)
+
+    def ensure(
+        self, toolchain: Callable[[], Toolchain], notify: Notify = silent, *, names: Sequence[str] | None = None
+    ) -> None:
+        """Ask for whatever is missing (of `names`, or of everything), in a worker of its own.
+
+        Raises:
+            SourceError: the source model cannot be asked.
+        """
+        names = [name for name in self.missing() if names is None or name in names]
+        if names and not any(name in self._problems for name in names):
+            self._ask(names, toolchain(), notify)
+        for name in names:
+            if name in self._problems:
+                raise self._problems[name]
+
+    def _ask(self, names: list[str], toolchain: Toolchain, notify: Notify) -> None:
+        notify("asking the source model for tokens and logits")
+        with tempfile.TemporaryDirectory(prefix="slm-gate-logits-") as folder:
+            try:
+                run_job(
+                    toolchain.command(WORKER),
+                    {"parts": self.job(names, Path(folder))},
+                    log=self._logs / f"reference-logits-{self.source.digest[:12]}.log",
+                    timeout_s=7200,
+                    notify=notify,
+                    env=quiet_environment(),
+                )
+            except ChildError as error:
+                raise SourceError(error.what, where=error.where, next_step=error.next_step) from error
+            self.keep(Path(folder))
+
+    def _publish(self, answer: Path, folder: Path) -> None:
+        def build(aside: Path) -> Mapping[str, Any]:
+            shutil.move(answer, aside / answer.name)
+            return {"source": self.source.spec}
+
+        build_once(folder, build)
+
+
+def _part(kind: str, model: Source, question: dict[str, Any], versions: Mapping[str, str]) -> _Part:
+    key = digest_of([_FORMAT, kind, model.digest, question, versions.get("transformers")])[:32]
+    return _Part(kind=kind, model=model, question=question, key=key)
+
+
+def _control_texts(source: Source) -> list[str]:
+    """The source's own control tokens, alone and between words."""
+    file = source.path / "tokenizer.json"
+    entries = read_json(file).get("added_tokens") or [] if file.is_file() else []
+    contents = [str(entry["content"]) for entry in entries if isinstance(entry, dict) and entry.get("content")]
+    known = contents[:_MOST_CONTROL_TOKENS]
+    return [*known, *(f"a{content}b {content} \n{content}" for content in known)]
+
+
+def _sequence(vocabulary_size: int, length: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Random tokens, and the first and last positions of them."""
+    tokens = np.random.default_rng(0).integers(0, vocabulary_size, length)
+    ends = {*range(min(_POSITIONS_EACH, length)), *range(max(0, length - _POSITIONS_EACH), length)}
+    return tuple(int(token) for token in tokens), tuple(sorted(ends))
+
+
+def _original_context(source: Source) -> int:
+    """Tokens after which a model changes over to its other rotary table; 0 for the many that have one."""
+    config = read_json(source.path / "config.json")
+    table = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    if not isinstance(table, dict):
+        raise SourceError(
+            "rope_parameters (or rope_scaling) is no object", where=str(source.path / "config.json"), next_step=_MEND
+        )
+    if (table.get("rope_type") or table.get("type")) not in ("longrope", "su"):
+        return 0
+    own = config.get("original_max_position_embeddings")  # where a config states both, transformers takes this one
+    return _whole_number(source, own or table.get("original_max_position_embeddings") or 0)
+
+
+def _attention_window(source: Source) -> int:
+    """Tokens behind which a layer sees no further back; 0 where all of them see everything."""
+    config = read_json(source.path / "config.json")
+    return _whole_number(source, config.get("sliding_window") or 0) if config.get("use_sliding_window", True) else 0
+
+
+def _whole_number(source: Source, value: object) -> int:
+    if isinstance(value, int):
+        return value
+    raise SourceError(
+        f"a length is {value!r}, which is no whole number", where=str(source.path / "config.json"), next_step=_MEND
+    )

@@ -1,0 +1,205 @@
+"""The source model as a session: transformers in fp32, in one worker process of the toolchain."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.errors import InvalidPromptError, SessionError
+from harness.runtime.session import Answer, Message, Step, TokenTimeline, no_step
+from harness.source.source import Source
+from harness.system.child import Notify, log_tail, silent
+from harness.toolchain.toolchain import Toolchain, quiet_environment, worker
+
+WORKER = worker("reference_worker")
+
+
+class ReferenceSession:
+    """A `ScoringSession` and `BatchSession` over the source model; the process lives until `close`.
+
+    Answers are greedy and end at the end-of-sequence tokens of the model's generation config. Their timelines tell
+    when a request began and nothing more: the reference is not there to be timed.
+
+    Raises:
+        SessionError: transformers cannot load the model.
+    """
+
+    def __init__(
+        self, source: Source, toolchain: Toolchain, *, log: Path | None = None, timeout_s: float = 3600
+    ) -> None:
+        self.name = f"{source.path.name} in transformers (fp32)"
+        self._timeout_s = timeout_s
+        self._lock = threading.Lock()
+        self._request = 0
+        self._folder = tempfile.TemporaryDirectory(prefix="slm-gate-reference-")
+        self._log = log or Path(self._folder.name, "reference.log")
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        self._worker: subprocess.Popen[str] | None = self._start(source, toolchain)
+        try:
+            facts = self._reply(no_step)
+        except BaseException:
+            self.close()
+            raise
+        self.context_length = int(facts["context_length"])
+
+    def answer(self, messages: Sequence[Message], *, max_new_tokens: int, min_new_tokens: int = 0) -> Answer:
+        """Answer one conversation."""
+        start_s = time.perf_counter()
+        result = self._answers([messages], max_new_tokens, min_new_tokens, 1, no_step)[0]
+        if "refused" in result:
+            raise InvalidPromptError(result["refused"], where=self.name)
+        return _as_answer(result, start_s)
+
+    def answer_many(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        *,
+        max_new_tokens: int,
+        step: Step = no_step,
+        batch_size: int = 48,
+        notify: Notify = silent,
+    ) -> list[Answer]:
+        """Answers in the order of the conversations, in batches of similar length; a refused one has an empty text."""
+        start_s = time.perf_counter()
+
+        def tell(done: int, total: int) -> None:
+            step(done, total)
+            notify(f"{self.name}: {done} of {total} answers")
+
+        results = self._answers(conversations, max_new_tokens, 0, batch_size, tell)
+        return [_as_answer(result, start_s) for result in results]
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """The prompt text by the source model's own chat template."""
+        return str(self._ask({"op": "render", "messages": [dict(message) for message in messages]}))
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids by the source model's own tokenizer."""
+        return [int(token) for token in self._ask({"op": "encode", "text": text})]
+
+    def logits(self, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
+        """Logits of every position, shape [len(token_ids), vocabulary], float32."""
+        file = Path(self._folder.name, "logits.npy")
+        with self._lock:
+            self._send({"op": "logits", "token_ids": [int(token) for token in token_ids], "file": str(file)})
+            self._reply(no_step)
+            values = np.load(file, allow_pickle=False)
+            file.unlink()
+        return np.asarray(values, dtype=np.float32)
+
+    def close(self) -> None:
+        """End the worker; a second call does nothing."""
+        worker, self._worker = self._worker, None
+        if worker is None:
+            return
+        try:
+            worker.communicate(timeout=5)  # closes its stdin, at which it ends
+        except (subprocess.TimeoutExpired, OSError, ValueError):
+            worker.kill()
+            worker.wait()
+        self._folder.cleanup()
+
+    def _start(self, source: Source, toolchain: Toolchain) -> subprocess.Popen[str]:
+        settings = Path(self._folder.name, "settings.json")
+        settings.write_text(json.dumps({"path": str(source.path), "trust_remote_code": source.trust_remote_code}))
+        with self._log.open("a", encoding="utf-8") as sink:
+            try:
+                return subprocess.Popen(
+                    [str(part) for part in (*toolchain.command(WORKER), settings)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=sink,
+                    env={**os.environ, **quiet_environment()},
+                    encoding="utf-8",
+                )
+            except OSError as error:
+                raise SessionError(f"the toolchain's Python does not start: {error}", where=self.name) from error
+
+    def _answers(
+        self, conversations: Sequence[Sequence[Message]], limit: int, least: int, batch_size: int, step: Step
+    ) -> list[dict[str, Any]]:
+        plain = [[dict(message) for message in messages] for messages in conversations]
+        job = {"op": "answers", "conversations": plain, "max_new_tokens": limit, "min_new_tokens": least}
+        results: list[dict[str, Any]] = self._ask({**job, "batch_size": batch_size}, step) if plain else []
+        return results
+
+    def _ask(self, job: dict[str, Any], step: Step = no_step) -> Any:
+        with self._lock:
+            self._send(job)
+            return self._reply(step)
+
+    def _send(self, job: dict[str, Any]) -> None:
+        if self._worker is None or self._worker.stdin is None:
+            raise SessionError("the session is closed", where=self.name)
+        self._request += 1  # replies carry it: one that nobody waited for is never taken for the next one's
+        try:
+            self._worker.stdin.write(json.dumps({**job, "request": self._request}) + "\n")
+            self._worker.stdin.flush()
+        except OSError as error:
+            raise self._died() from error
+
+    def _reply(self, step: Step) -> Any:
+        worker = self._worker
+        assert worker is not None
+        assert worker.stdout is not None
+        late = threading.Event()
+
+        def stop() -> None:
+            late.set()
+            worker.kill()
+
+        watchdog = threading.Timer(self._timeout_s, stop)
+        watchdog.start()
+        try:
+            for line in worker.stdout:
+                reply = json.loads(line)
+                if reply["request"] != self._request:
+                    continue
+                if "step" not in reply:
+                    return self._unpack(reply)
+                step(*reply["step"])
+        finally:
+            watchdog.cancel()
+        raise self._died(f"took longer than {self._timeout_s:.0f} s and was stopped" if late.is_set() else None)
+
+    def _unpack(self, reply: dict[str, Any]) -> Any:
+        if "refused" in reply:
+            raise InvalidPromptError(reply["refused"], where=self.name)
+        if "error" in reply:
+            raise SessionError(f"transformers failed: {reply['error']}", where=f"{self.name}\n{log_tail(self._log)}")
+        return reply["ok"]
+
+    def _died(self, how: str | None = None) -> SessionError:
+        assert self._worker is not None
+        status = self._worker.wait()
+        if how is None and status < 0:
+            name = signal.Signals(-status).name
+            how = f"was killed by {name}{' (out of memory?)' if name == 'SIGKILL' else ''}"
+        return SessionError(
+            f"the reference's process {how or f'ended with status {status}'}",
+            where=f"{self.name}\n{log_tail(self._log)}",
+            next_step="read the log's last lines; with too little memory use a smaller batch_size",
+        )
+
+
+def _as_answer(result: dict[str, Any], start_s: float) -> Answer:
+    timeline = TokenTimeline(start_s=start_s, token_s=(), prompt_tokens=result.get("prompt_tokens"))
+    if "refused" in result:
+        return Answer(text="", token_ids=(), finish_reason="stop", timeline=timeline)
+    return Answer(
+        text=result["text"],
+        token_ids=tuple(result["tokens"]),
+        finish_reason=result["finish"],
+        timeline=timeline,
+    )

@@ -1,0 +1,349 @@
+"""The model that is to be gated: found, checked and named by its content before anything heavy starts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.errors import SourceError
+from harness.prompts.template_files import chat_templates
+from harness.source.hub import find_snapshot, is_hub_id, not_downloaded
+from harness.source.weights import Weights, find_weights, require_finite, stored_types
+from harness.system.store import sha256_of
+
+TOKENIZER_FILES = (
+    "tokenizer*", "vocab.*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "chat_template*"
+)  # fmt: skip
+"""What a tokenizer and its chat template are made of, in the folders of source models and of artifacts."""
+
+_SMALL_FILES = ("config.json", "generation_config.json", *TOKENIZER_FILES)
+_HALF = ("bfloat16", "float16")
+_SAVE_AGAIN = "save model and tokenizer again with save_pretrained(folder)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A fine-tuned model in Hugging Face's layout that passed every check that needs no torch."""
+
+    spec: str
+    """What the user asked for: a folder or a hub id."""
+
+    path: Path
+    """The folder that holds the model."""
+
+    architecture: str
+    """Class name in transformers: `Qwen2ForCausalLM`."""
+
+    model_type: str
+    """Family in transformers: `qwen2`."""
+
+    context_length: int | None
+    """Largest prompt plus answer in tokens; None where the config does not say."""
+
+    vocabulary_size: int
+    """Rows of the embedding."""
+
+    eos_token_ids: tuple[int, ...]
+    """Tokens that end an answer, by the generation config, or else by the config; empty where neither says."""
+
+    has_tied_embeddings: bool
+    """Whether input embedding and output head are one matrix."""
+
+    parameter_count: int | None
+    """Number of stored weights; None for pickled ones."""
+
+    input_widths: tuple[int, ...]
+    """Input sizes of the matrices; quantisation groups must divide them."""
+
+    size_bytes: int
+    """Size of the weight files."""
+
+    trust_remote_code: bool
+    """Whether the user allowed the model's own Python code to run."""
+
+    digest: str
+    """SHA-256 over every file that shapes the model's answers."""
+
+    state: Mapping[Path, tuple[int, ...]] = field(compare=False, repr=False)
+    """Size, time of change and number of each of these files when they were hashed."""
+
+    def require_stated_type(self) -> None:
+        """Refuse weights that transformers, and with it every converter, would round when it reads them.
+
+        Raises:
+            SourceError: the config states a smaller type than that in which the weights are stored.
+        """
+        config = read_json(self.path / "config.json")
+        stated = str(config.get("dtype") or config.get("torch_dtype"))
+        counts = stored_types(find_weights(self.path, allow_pickle=True))
+        if stated in _HALF and counts["F32"] + counts["F64"] > counts.total() / 2:
+            raise SourceError(
+                f"config.json says dtype {stated}, and the weights are stored in float32: they would be rounded first",
+                where=str(self.path / "config.json"),
+                next_step='write "dtype": "float32" there, or save the model in the type that is meant',
+            )
+
+    def require_unchanged(self) -> None:
+        """Refuse what was made of files that were written to meanwhile: it would be kept as made of the former ones.
+
+        Raises:
+            SourceError: a file is another one now.
+        """
+        now = _state(self.state)
+        changed = [file for file in self.state if now[file] != self.state[file]]
+        if changed:
+            raise SourceError(
+                "the model changed while it was read, so nothing that was made of it is kept",
+                where=str(changed[0]),
+                next_step="wait until it is written (is it still being trained?), and start again",
+            )
+
+
+def resolve_source(spec: str, *, allow_pickle: bool = False, trust_remote_code: bool = False) -> Source:
+    """Check a folder, or the downloaded copy of a hub id, without torch or network.
+
+    Raises:
+        SourceError: the first thing that would make the model unusable.
+    """
+    folder = locate(spec)
+    if folder is None:
+        raise not_downloaded(spec)
+    config = _read_config(folder)
+    architecture = _architecture(folder, config)
+    _refuse_remote_code(folder, config, trust_remote_code)
+    _refuse_quantized(folder, config)
+    weights = find_weights(folder, allow_pickle=allow_pickle)
+    require_finite(weights)
+    vocabulary_size = _vocabulary_size(folder, config, weights)
+    _check_tokenizer(folder, vocabulary_size)
+    _check_chat_template(folder)
+    relevant = _relevant(folder, weights, trust_remote_code)
+    state = _state(relevant)
+    return Source(
+        spec=spec,
+        path=folder,
+        architecture=architecture,
+        model_type=str(config.get("model_type", "")),
+        context_length=_positive(config.get("max_position_embeddings")),
+        vocabulary_size=vocabulary_size,
+        eos_token_ids=_eos_token_ids(folder, config),
+        has_tied_embeddings=config.get("tie_word_embeddings") is True,
+        parameter_count=weights.parameter_count,
+        input_widths=weights.input_widths,
+        size_bytes=weights.size_bytes,
+        trust_remote_code=trust_remote_code,
+        digest=digest_files(folder, relevant),
+        state=state,
+    )
+
+
+def locate(spec: str) -> Path | None:
+    """The folder of `spec`; None for a hub id of which there is no copy on this machine.
+
+    Raises:
+        SourceError: `spec` is neither a folder nor shaped like a hub id.
+    """
+    folder = named_folder(spec)
+    if folder.is_dir():
+        return folder.resolve()
+    if folder.is_file():
+        raise SourceError("the model must be a folder, this is a file", where=spec, next_step="give the file's folder")
+    if not is_hub_id(spec):
+        raise SourceError(
+            "there is no such folder, and it is no hub id (organisation/name) either",
+            where=spec,
+            next_step="give the folder that save_pretrained wrote",
+        )
+    return find_snapshot(spec)
+
+
+def named_folder(spec: str) -> Path:
+    """The path that `spec` names if it names one; `~` stands for a home folder where there is such a user."""
+    try:
+        return Path(spec).expanduser()
+    except RuntimeError:
+        return Path(spec)
+
+
+def must_be_obtained(spec: str) -> bool:
+    """Whether `spec` must first be downloaded or merged; `obtain_source` does both, `resolve_source` neither."""
+    folder = locate(spec)
+    return folder is None or is_adapter(folder)
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds a LoRA adapter and no whole model."""
+    return (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file()
+
+
+def digest_files(folder: Path, files: Iterable[Path]) -> str:
+    """SHA-256 over the names and contents of files."""
+    return digest_of_files(digests_of(folder, files))
+
+
+def digests_of(folder: Path, files: Iterable[Path]) -> dict[str, str]:
+    """SHA-256 of each file, by its name below `folder`."""
+    return {file.relative_to(folder).as_posix(): sha256_of(file) for file in files}
+
+
+def digest_of_files(digests: Mapping[str, str]) -> str:
+    """One SHA-256 over names and digests, in the order of the names."""
+    lines = (f"{name}\0{digest}\n" for name, digest in sorted(digests.items()))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The object in a JSON file of the model.
+
+    Raises:
+        SourceError: missing, not JSON, or not an object.
+        OSError: it cannot be read.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SourceError(f"the model has no {file.name}", where=str(file.parent), next_step=_SAVE_AGAIN) from error
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{file.name} is not valid JSON: {error}", where=str(file), next_step=_SAVE_AGAIN) from error
+    if not isinstance(content, dict):
+        raise SourceError(f"{file.name} is not a JSON object", where=str(file), next_step=_SAVE_AGAIN)
+    return content
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    if not (folder / "config.json").is_file():
+        if (folder / "genai_config.json").is_file():
+            raise SourceError(
+                "this folder holds a model that is already converted, not a source model",
+                where=str(folder),
+                next_step="give it as a converted variant, and the model it came from as the source",
+            )
+        if is_adapter(folder):
+            raise SourceError(
+                "this folder holds a LoRA adapter, not a whole model",
+                where=str(folder),
+                next_step="use obtain_source, which merges it; or merge it yourself with peft",
+            )
+    return read_json(folder / "config.json")
+
+
+def _architecture(folder: Path, config: dict[str, Any]) -> str:
+    names = config.get("architectures")
+    name = names[0] if isinstance(names, list) and names and isinstance(names[0], str) else None
+    if name is None or not name.endswith("ForCausalLM"):
+        raise SourceError(
+            f"the architecture is {name or 'not named'}; only causal language models (...ForCausalLM) can be gated",
+            where=str(folder / "config.json"),
+            next_step="give a text-generation model",
+        )
+    return name
+
+
+def _refuse_remote_code(folder: Path, config: dict[str, Any], trusted: bool) -> None:
+    if trusted:
+        return
+    if config.get("auto_map"):
+        where = "config.json"
+    elif (folder / "tokenizer_config.json").is_file() and read_json(folder / "tokenizer_config.json").get("auto_map"):
+        where = "tokenizer_config.json"
+    else:
+        return
+    raise SourceError(
+        "the model brings its own Python code (auto_map), which would run on this machine",
+        where=str(folder / where),
+        next_step="read that code, then allow it with trust_remote_code",
+    )
+
+
+def _refuse_quantized(folder: Path, config: dict[str, Any]) -> None:
+    quantization = config.get("quantization_config")
+    if quantization:
+        method = quantization.get("quant_method", "unknown method") if isinstance(quantization, dict) else "unknown"
+        raise SourceError(
+            f"the source is already quantised ({method}), so nothing could be compared with it",
+            where=str(folder / "config.json"),
+            next_step="give the model in its training precision",
+        )
+
+
+def _vocabulary_size(folder: Path, config: dict[str, Any], weights: Weights) -> int:
+    size = _positive(config.get("vocab_size"))
+    if size is None:
+        raise SourceError("vocab_size is missing or not a positive number", where=str(folder / "config.json"))
+    for name, shape in weights.shapes.items():
+        if name.endswith("embed_tokens.weight") and len(shape) == 2 and shape[0] != size:
+            raise SourceError(
+                f"config.json says vocab_size {size}, but {name} has {shape[0]} rows",
+                where=str(folder),
+                next_step="save the model again after resize_token_embeddings",
+            )
+    return size
+
+
+def _eos_token_ids(folder: Path, config: dict[str, Any]) -> tuple[int, ...]:
+    file = folder / "generation_config.json"
+    value = read_json(file).get("eos_token_id") if file.is_file() else None
+    if value is None:
+        value = config.get("eos_token_id")
+    values = value if isinstance(value, list) else [value]
+    return tuple(token for token in values if isinstance(token, int))
+
+
+def _check_tokenizer(folder: Path, vocabulary_size: int) -> None:
+    file = folder / "tokenizer.json"
+    if not file.is_file():
+        if (folder / "tokenizer.model").is_file():
+            return
+        raise SourceError(
+            "the model has no tokenizer (tokenizer.json or tokenizer.model)",
+            where=str(folder),
+            next_step="tokenizer.save_pretrained(folder)",
+        )
+    content = read_json(file)
+    ids = [entry.get("id", -1) for entry in content.get("added_tokens") or [] if isinstance(entry, dict)]
+    model = content.get("model")
+    vocabulary = model.get("vocab") if isinstance(model, dict) else None
+    if isinstance(vocabulary, dict):
+        ids.extend(vocabulary.values())
+    largest = max((i for i in ids if isinstance(i, int)), default=-1)
+    if largest >= vocabulary_size:
+        raise SourceError(
+            f"the tokenizer makes token id {largest}, but the model has only {vocabulary_size} embeddings",
+            where=str(file),
+            next_step="after adding tokens call model.resize_token_embeddings(len(tokenizer)), train, and save again",
+        )
+
+
+def _check_chat_template(folder: Path) -> None:
+    if not chat_templates(folder):
+        raise SourceError(
+            "the model has no chat template, so nobody can know how it wants to be asked",
+            where=str(folder),
+            next_step="put the template used in training into chat_template.jinja",
+        )
+
+
+def _relevant(folder: Path, weights: Weights, trust_remote_code: bool) -> list[Path]:
+    patterns = (*_SMALL_FILES, "*.py") if trust_remote_code else _SMALL_FILES
+    small = [file for pattern in patterns for file in folder.glob(pattern) if file.is_file()]
+    return [*small, *weights.files]
+
+
+def _state(files: Iterable[Path]) -> dict[Path, tuple[int, ...]]:
+    return {file: _state_of(file) for file in files}
+
+
+def _state_of(file: Path) -> tuple[int, ...]:
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        return ()
+    return (found.st_size, found.st_mtime_ns, found.st_ino)
+
+
+def _positive(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

@@ -1,0 +1,100 @@
+"""KL divergence and agreement of two models' logits, position by position."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.errors import MeasureError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Divergence:
+    """Per-position comparison of a candidate with the reference; every array has one entry per kept position."""
+
+    kld_nats: npt.NDArray[np.float64]
+    """D_KL(reference || candidate), natural logarithm (Kullback and Leibler, 1951)."""
+
+    is_same_top: npt.NDArray[np.bool_]
+    """Reference and candidate give the same most likely token."""
+
+    nll_nats: npt.NDArray[np.float64]
+    """Candidate's negative log-likelihood of the token that really follows."""
+
+    reference_nll_nats: npt.NDArray[np.float64]
+    """The same of the reference."""
+
+    is_answer: npt.NDArray[np.bool_]
+    """The position predicts a token of a right answer."""
+
+    def metrics(self) -> dict[str, float | None]:
+        """`kld_mean_nats`, `kld_p99_nats`, `top1_agreement` over all positions; `perplexity` on answer tokens.
+
+        Perplexity is exp(mean negative log-likelihood). A metric without positions is None.
+        """
+        if not self.kld_nats.size:
+            return dict.fromkeys(
+                ("kld_mean_nats", "kld_p99_nats", "top1_agreement", "perplexity", "reference_perplexity")
+            )
+        return {
+            "kld_mean_nats": float(self.kld_nats.mean()),
+            "kld_p99_nats": float(np.percentile(self.kld_nats, 99)),
+            "top1_agreement": float(self.is_same_top.mean()),
+            "perplexity": _perplexity(self.nll_nats[self.is_answer]),
+            "reference_perplexity": _perplexity(self.reference_nll_nats[self.is_answer]),
+        }
+
+
+def _perplexity(nll_nats: npt.NDArray[np.float64]) -> float | None:
+    return float(np.exp(nll_nats.mean())) if nll_nats.size else None
+
+
+def diverge(
+    reference: npt.NDArray[np.float32],
+    candidate: npt.NDArray[np.float32],
+    targets: npt.NDArray[np.int64],
+    *,
+    is_answer: bool = False,
+) -> Divergence:
+    """Compare logits of shape [positions, vocabulary]; `targets` are the tokens that really follow, [positions].
+
+    Vocabularies are cut to the shorter one: converters pad them to a multiple of their block.
+
+    Raises:
+        MeasureError: a logit is NaN or infinite; it would hide in a mean.
+    """
+    width = min(reference.shape[1], candidate.shape[1])
+    if not np.isfinite(candidate[:, :width]).all():
+        raise MeasureError("the model gives logits that are NaN or infinite", next_step="convert it again")
+    p, q = log_softmax(reference[:, :width]), log_softmax(candidate[:, :width])
+    kld = (np.exp(p) * (p - q)).sum(axis=1)
+    rows = np.arange(len(targets))
+    return Divergence(
+        kld_nats=np.maximum(kld, 0.0),  # rounding may give -1e-17
+        is_same_top=p.argmax(axis=1) == q.argmax(axis=1),
+        nll_nats=-q[rows, targets],
+        reference_nll_nats=-p[rows, targets],
+        is_answer=np.full(len(targets), is_answer),
+    )
+
+
+def log_softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Log-probabilities of logits, shape [positions, vocabulary], in float64."""
+    shifted = logits.astype(np.float64)
+    shifted -= shifted.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+
+
+def joined(parts: Sequence[Divergence]) -> Divergence:
+    """All positions of several comparisons, one after the other.
+
+    Raises:
+        MeasureError: there is none.
+    """
+    if not parts:
+        raise MeasureError("nothing to compare", next_step="put texts into the pack's texts.jsonl")
+    names = ("kld_nats", "is_same_top", "nll_nats", "reference_nll_nats", "is_answer")
+    return Divergence(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})

@@ -1,0 +1,1 @@
+"""Is the graph the source, rounded, and nothing more: logits, weights, rotary tables."""
