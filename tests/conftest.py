@@ -1,4 +1,4 @@
-"""What several test folders share: a small domain pack, and one real conversion of the demo model."""
+"""What several test folders share: toy inputs, and real conversions of the demo model and of a tiny one."""
 
 import json
 import os
@@ -15,9 +15,11 @@ from harness.errors import GateError
 from harness.recipes.recipe import Recipe, load_recipe
 from harness.source.source import resolve_source
 from harness.system.store import default_cache
-from harness.toolchain.toolchain import ToolchainOnDemand
+from harness.toolchain.toolchain import Toolchain, ToolchainOnDemand, quiet_environment
+from tests.toys import CONFIG, write_artifact, write_safetensors
 
 ROOT = Path(__file__).resolve().parent.parent
+TINY_MODEL = Path(__file__).with_name("tiny_model.py")
 SCHEMA = {
     "type": "object",
     "properties": {"status": {"enum": ["ok", "out_of_scope"]}, "part": {"type": "string"}},
@@ -83,24 +85,49 @@ def pack_folder(tmp_path):
     return write_pack(tmp_path / "pack")
 
 
+@pytest.fixture
+def toy_source(tmp_path):
+    """A folder that passes for a model as long as nobody computes with it."""
+    folder = tmp_path / "source"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    write_safetensors(folder / "model.safetensors")
+    (folder / "tokenizer.json").write_text(json.dumps({"model": {"vocab": {"a": 0, "b": 7}}, "added_tokens": []}))
+    (folder / "tokenizer_config.json").write_text("{}")
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    return folder
+
+
+@pytest.fixture
+def make_artifact(tmp_path):
+    """Writes toy artifacts: `make_artifact("name", bits=8)`."""
+    return lambda name="artifact", **options: write_artifact(tmp_path / name, **options)
+
+
 @pytest.fixture(scope="session")
-def toolchain(notify):
+def toolchain_on_demand(notify):
     """The conversion environment: `$SLM_GATE_TOOLCHAIN`, or the one in the user's cache, made on first need."""
     return ToolchainOnDemand(cache=default_cache(), notify=notify)
 
 
 @pytest.fixture(scope="session")
-def toolchain_python(toolchain):
-    """Its interpreter."""
-    return toolchain().python
+def toolchain(toolchain_on_demand) -> Toolchain:
+    """The same, made if need be and verified."""
+    return toolchain_on_demand()
 
 
 @pytest.fixture(scope="session")
-def demo_artifacts(toolchain, notify):
+def toolchain_python(toolchain):
+    """Its interpreter."""
+    return toolchain.python
+
+
+@pytest.fixture(scope="session")
+def demo_artifacts(toolchain_on_demand, notify):
     """The demo model in int4, int8 and fp16, from the same cache as the gate's; never to be written to."""
     recipes: dict[str, Recipe] = {name: load_recipe(name) for name in ("int4", "int8", "fp16")}
     source = resolve_source(str(ROOT / "fixtures/data/demo/model"))
-    found = convert(source, recipes, cache=default_cache(), toolchain=toolchain, notify=notify)
+    found = convert(source, recipes, cache=default_cache(), toolchain=toolchain_on_demand, notify=notify)
     for artifact in found.values():
         if isinstance(artifact, GateError):
             raise artifact
@@ -111,6 +138,58 @@ def demo_artifacts(toolchain, notify):
 def demo_artifact(demo_artifacts):
     """Folder of the demo model in int4; never to be written to."""
     return demo_artifacts["int4"].path
+
+
+@pytest.fixture(scope="session")
+def tiny_source(toolchain, tmp_path_factory):
+    """A real Qwen2 model with random weights."""
+    folder = tmp_path_factory.mktemp("tiny") / "model"
+    command = [str(part) for part in (*toolchain.command(TINY_MODEL), folder)]
+    subprocess.run(command, check=True, env={**os.environ, **quiet_environment()}, stderr=sys.stderr)
+    return resolve_source(str(folder))
+
+
+@pytest.fixture(scope="session")
+def shared_cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def converted(toolchain, tiny_source, shared_cache):
+    """Four variants of the tiny model, made by one worker."""
+    recipes = {name: load_recipe(name) for name in ("int4", "int8", "fp16", "fp32")}
+    return convert(tiny_source, recipes, cache=shared_cache, toolchain=toolchain, notify=print)
+
+
+ADAPTER = """
+import json, sys, torch
+from pathlib import Path
+from safetensors.torch import load_file, save_file
+base, folder, size = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
+torch.manual_seed(1)
+weight = load_file(base / "model.safetensors")["model.layers.0.mlp.down_proj.weight"]
+name = "base_model.model.model.layers.0.mlp.down_proj"
+down, up = size * torch.randn(4, weight.shape[1]), torch.randn(weight.shape[0], 4)
+tensors = {f"{name}.lora_A.weight": down, f"{name}.lora_B.weight": up}
+save_file(tensors, folder / "adapter_model.safetensors")
+settings = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "base_model_name_or_path": str(base)}
+(folder / "adapter_config.json").write_text(json.dumps(settings))
+torch.save((weight.float() + 2.0 * up @ down).half(), folder / "expected.pt")
+"""
+
+
+@pytest.fixture
+def make_adapter(toolchain, tiny_source, tmp_path):
+    """Writes a LoRA adapter of the tiny model, and in `expected.pt` the matrix that it should give."""
+
+    def make(*, size):
+        folder = tmp_path / f"adapter-{size}"
+        folder.mkdir()
+        command = [toolchain.python, "-c", ADAPTER, tiny_source.path, folder, str(size)]
+        subprocess.run([str(part) for part in command], check=True)
+        return folder
+
+    return make
 
 
 @pytest.fixture

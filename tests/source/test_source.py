@@ -7,7 +7,7 @@ import pytest
 from harness.errors import SourceError
 from harness.source.source import must_be_obtained, resolve_source
 from harness.source.weights import read_shapes
-from tests.model.conftest import write_safetensors
+from tests.toys import write_safetensors
 
 SHARDS = {"a.weight": "model-00001-of-00002.safetensors", "b.weight": "model-00002-of-00002.safetensors"}
 

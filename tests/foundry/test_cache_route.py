@@ -26,7 +26,7 @@ from harness.foundry.registration import examine_folder
 from harness.runtime.genai import GenaiSession
 from harness.system.child import run_job
 from harness.system.store import default_cache
-from tests.deploy import templates
+from tests.prompts import templates
 
 CONVERSATIONS = [
     [{"role": "user", "content": "What does E4 mean?"}],

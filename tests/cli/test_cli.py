@@ -14,10 +14,10 @@ from harness.pipeline.conversion import Conversion
 from harness.pipeline.outcome import Outcome
 from harness.report.record import build_record, save_record
 from harness.system.child import REPOSITORY
-from tests.model.conftest import write_artifact
 from tests.report.test_record import REQUIRED, tell
+from tests.toys import write_artifact
 
-DEMO_MODEL = Path(__file__).resolve().parent.parent / "fixtures" / "data" / "demo" / "model"
+DEMO_MODEL = REPOSITORY / "fixtures" / "data" / "demo" / "model"
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from harness.prompts.prompt_template import (
     shipped_prompt_template,
     write_inference_model,
 )
-from tests.deploy import templates
+from tests.prompts import templates
 
 MakeFolder = Callable[..., Path]
 

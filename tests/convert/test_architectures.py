@@ -20,7 +20,7 @@ from harness.source.reference_logits import ReferenceLogits
 from harness.source.source import resolve_source
 from harness.toolchain.toolchain import quiet_environment
 from harness.verify.fidelity import measure_graph, reference_export_name, require_same_function
-from tests.model.conftest import TINY_MODEL
+from tests.conftest import TINY_MODEL
 
 pytestmark = pytest.mark.toolchain
 

@@ -339,6 +339,6 @@ with contextlib.suppress(Exception):
 
 def test_a_conversion_looks_nobody_up_and_olive_left_alone_would(looked_up, tiny_source, toolchain, tmp_path):
     convert_it = [sys.executable, "-m", "harness.cli.main", "convert", tiny_source.path, "--variants", "int4,int8"]
-    options = ["--out", tmp_path / "out", "--toolchain", toolchain().python]
+    options = ["--out", tmp_path / "out", "--toolchain", toolchain.python]
     assert looked_up([*convert_it, *options], SLM_GATE_CACHE=str(tmp_path / "cache")) == set()
-    assert looked_up([toolchain().python, "-c", UNATTENDED])
+    assert looked_up([toolchain.python, "-c", UNATTENDED])

@@ -13,7 +13,7 @@ from harness.source.obtain import obtain_base, obtain_source
 from harness.system.child import silent
 from harness.toolchain.merge_worker import JobError, changed, read_changes, scale_of
 from harness.toolchain.toolchain import PINS, Toolchain
-from tests.model.conftest import write_safetensors
+from tests.toys import write_safetensors
 
 TOOLCHAIN = Toolchain(python=Path("python"), versions=PINS)
 

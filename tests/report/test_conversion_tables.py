@@ -13,7 +13,7 @@ from harness.recipes.recipe import load_recipe
 from harness.report.conversion_tables import outcome_table, remarks, settings_table
 from harness.verify.compare_weights import WeightComparison
 from harness.verify.fidelity import Fidelity, GraphFidelity, ReferenceExport
-from tests.model.conftest import write_artifact
+from tests.toys import write_artifact
 
 FOUND = Fidelity(
     first_kld_nats=0.25,

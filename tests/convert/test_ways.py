@@ -13,7 +13,7 @@ from harness.errors import ArtifactError, ConversionError
 from harness.recipes.recipe import load_recipe
 from harness.toolchain.toolchain import quiet_environment
 from harness.verify.compare_weights import compare_with_reference_export
-from tests.model.conftest import auto_opt_command, find_models
+from tests.convert.tutorial import auto_opt_command, find_models
 
 pytestmark = pytest.mark.toolchain
 

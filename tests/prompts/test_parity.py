@@ -30,7 +30,7 @@ from harness.prompts.prompt_template import choose_prompt_template, derive_promp
 from harness.runtime.genai import GenaiSession
 from harness.system.child import run_job
 from harness.toolchain.toolchain import quiet_environment
-from tests.deploy import templates
+from tests.prompts import templates
 
 FAMILIES: dict[str, tuple[str, str, str]] = {  # chat template, beginning (put there by the template), end
     "CHATML": (templates.CHATML, "", "<|im_end|>"),
@@ -94,7 +94,7 @@ def folders(demo_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> di
 def transformers(folders: dict[str, Path], toolchain, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What transformers makes of every conversation, in one process of the toolchain."""
     return run_job(
-        toolchain().command(Path(__file__).with_name("parity_worker.py")),
+        toolchain.command(Path(__file__).with_name("parity_worker.py")),
         {
             "folders": {name: str(folder) for name, folder in folders.items()},
             "conversations": [list(messages) for messages in CONVERSATIONS.values()],

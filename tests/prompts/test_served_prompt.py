@@ -13,7 +13,7 @@ from harness.errors import DeployError, InvalidPromptError
 from harness.prompts.chat_template import Message, render_chat_template
 from harness.prompts.served_prompt import served_prompt_difference
 from harness.runtime.genai import GenaiSession
-from tests.deploy import templates
+from tests.prompts import templates
 
 
 @pytest.fixture

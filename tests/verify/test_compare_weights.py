@@ -12,7 +12,7 @@ from harness.errors import MeasureError
 from harness.system.store import sha256_of
 from harness.verify.compare_weights import compare_with_reference_export
 from harness.verify.fidelity import GraphFidelity, ReferenceExport, compare_weights
-from tests.measure.test_fidelity import EXACT, INT4
+from tests.verify.test_fidelity import EXACT, INT4
 
 WIDTH, ROWS, BLOCK, VOCABULARY, CONTEXT = 64, 32, 32, 16, 8
 LAYER = "/model/layers.0/attn"

@@ -22,7 +22,7 @@ from harness.source.source import digest_files, resolve_source
 from harness.source.weights import read_shapes
 from harness.system.store import publish
 from harness.toolchain.toolchain import PINS, Toolchain
-from tests.model.conftest import write_safetensors
+from tests.toys import write_safetensors
 
 INT8 = {"bits": 8, "symmetric": False}
 

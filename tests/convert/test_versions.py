@@ -12,7 +12,7 @@ from harness.convert.convert import convert
 from harness.errors import ToolchainError
 from harness.recipes.recipe import load_recipe
 from harness.toolchain.toolchain import quiet_environment, venv_python, verify_toolchain
-from tests.model.conftest import auto_opt_command, find_models
+from tests.convert.tutorial import auto_opt_command, find_models
 
 pytestmark = pytest.mark.toolchain
 

@@ -15,7 +15,7 @@ from harness.pipeline import delivery
 from harness.pipeline.delivery import deliver, require_place
 from harness.recipes.recipe import load_recipe
 from harness.system.store import read_verified
-from tests.model.conftest import write_artifact
+from tests.toys import write_artifact
 
 
 @pytest.fixture
