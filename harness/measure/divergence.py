@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import MeasureError
+from harness.pack.choose import spread
 from harness.pack.pack import DomainPack
 from harness.runtime.session import ScoringSession, Step, no_step
 from harness.stats.divergence import Divergence, diverge, joined
@@ -89,7 +90,7 @@ def _sequences(session: ScoringSession, pack: DomainPack, answers: Mapping[str, 
         ids = session.encode(text.text)[: session.context_length - 1]
         found.append((text.id, text.text, ids, range(len(ids) - 1), False))
     answered = [case for case in pack.cases if answers.get(case.id)]
-    for case in answered[:: max(1, len(answered) // _ANSWERS)]:
+    for case in spread(answered, _ANSWERS):
         prompt = session.render(pack.conversation(case.messages))
         full = prompt + answers[case.id]
         start, ids = len(session.encode(prompt)), session.encode(full)

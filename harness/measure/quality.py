@@ -2,38 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import jsonschema
 
 from harness.errors import GateError, InvalidPromptError, MeasureError
+from harness.grading.grade import GradedAnswer, Grader, grade
+from harness.pack.choose import length_cases
 from harness.pack.pack import OUT_OF_SCOPE, Case, DomainPack, EdgeCase
 from harness.runtime.session import BatchSession, Message, ScoringSession, Session, Step, no_step
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GradedAnswer:
-    """One answer and what was found in it; kept as raw sample."""
-
-    case_id: str
-    kind: str
-    split: str
-    padding_tokens: int
-    """Tokens of unrelated text in front of the question; 0 for a plain case."""
-
-    text: str
-    is_exact: bool
-    """The answer is what the case asks for."""
-
-    is_valid: bool
-    """The answer meets the response schema; true where the pack has none and the answer is not empty."""
-
-    explanation: str
-    """Why it is not exact or not valid; empty when it is both."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,108 +40,12 @@ def rate(outcomes: Sequence[bool]) -> Rate:
     return Rate(successes=sum(outcomes), total=len(outcomes))
 
 
-class Grader:
-    """Judges texts by the pack's criteria; model output is parsed and compared, never evaluated."""
-
-    def __init__(self, schema: Mapping[str, Any] | None) -> None:
-        self._validator = jsonschema.Draft202012Validator(schema) if schema is not None else None
-
-    def form_error(self, text: str) -> str:
-        """Why a text breaks the response schema; empty when it meets it."""
-        if self._validator is None:
-            return "" if text.strip() else "the answer is empty"
-        try:
-            value = parse_json(text)
-        except ValueError as error:
-            return f"not JSON: {error}"
-        finding = jsonschema.exceptions.best_match(self._validator.iter_errors(value))
-        return f"{finding.json_path}: {finding.message}" if finding else ""
-
-    def content_error(self, case: Case, text: str) -> str:
-        """Why a text is not the right answer to a case; empty when it is."""
-        if case.pattern is not None:
-            return "" if re.search(case.pattern, text) else f"does not match {case.pattern!r}"
-        if case.keywords is not None:
-            missing = [word for word in case.keywords if word.casefold() not in text.casefold()]
-            return f"lacks {', '.join(missing)}" if missing else ""
-        if isinstance(case.expected, str):
-            return "" if text.strip() == case.expected.strip() else f"expected {case.expected!r}"
-        return _json_difference(case.expected, text)
-
-
-def parse_json(text: str) -> Any:
-    """Strict JSON: no NaN, no repeated keys, nothing around the value.
-
-    Raises:
-        ValueError: it is not.
-    """
-    try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise ValueError("a key stands twice")
-    return value
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _json_difference(expected: Any, text: str) -> str:
-    try:
-        value = parse_json(text)
-    except ValueError as error:
-        return f"not JSON: {error}"
-    if value == expected:
-        return ""
-    if isinstance(value, dict) and isinstance(expected, dict):
-        keys = [key for key in {**expected, **value} if value.get(key, ...) != expected.get(key, ...)]
-        return "; ".join(f"{key}: {value.get(key)!r}, expected {expected.get(key)!r}" for key in keys)
-    return f"{value!r}, expected {expected!r}"
-
-
-def grade(grader: Grader, case: Case, text: str, *, padding_tokens: int = 0) -> GradedAnswer:
-    """Judge one answer."""
-    content, form = grader.content_error(case, text), grader.form_error(text)
-    return GradedAnswer(
-        case_id=case.id,
-        kind=case.kind,
-        split=case.split,
-        padding_tokens=padding_tokens,
-        text=text,
-        is_exact=not content,
-        is_valid=not form,
-        explanation=content or form,
-    )
-
-
 def ask_cases(session: Session, pack: DomainPack, step: Step = no_step) -> tuple[GradedAnswer, ...]:
     """Ask every case once and grade the answers; a refused prompt counts as a wrong answer."""
-    grader = Grader(pack.response_schema)
+    grader = Grader.of(pack)
     conversations = [pack.conversation(case.messages) for case in pack.cases]
     texts = _ask_all(session, conversations, pack.domain.max_new_tokens, step)
     return tuple(grade(grader, case, text) for case, text in zip(pack.cases, texts, strict=True))
-
-
-def spread(cases: Sequence[Case], count: int) -> tuple[Case, ...]:
-    """Up to `count` of the cases, evenly spread over them."""
-    count = min(count, len(cases))
-    return tuple(cases[i * len(cases) // count] for i in range(count))
-
-
-def length_cases(pack: DomainPack) -> tuple[Case, ...]:
-    """The in-scope, single-turn cases that climb the length ladder, spread evenly over the pack."""
-    usable = [case for case in pack.cases if case.kind != OUT_OF_SCOPE and len(case.messages) == 1]
-    if not usable:
-        raise MeasureError(
-            "no in-scope single-turn case to pad", where=str(pack.folder), next_step="add some to cases.jsonl"
-        )
-    return spread(usable, pack.domain.length.cases)
 
 
 def padded_conversations(
@@ -204,7 +84,7 @@ def cut_to_tokens(text: str, tokens: int, encode: Callable[[str], Sequence[int]]
 
 def ask_lengths(session: ScoringSession, pack: DomainPack, step: Step = no_step) -> tuple[GradedAnswer, ...]:
     """Ask the same questions on every rung of the length ladder."""
-    grader = Grader(pack.response_schema)
+    grader = Grader.of(pack)
     rungs = padded_conversations(pack, session.encode, session.context_length)
     texts = _ask_all(session, [conversation for *_, conversation in rungs], pack.domain.max_new_tokens, step)
     return tuple(
@@ -237,7 +117,7 @@ def quality_rates(graded: Sequence[GradedAnswer]) -> dict[str, Rate]:
         "exact_match_dev_rate": rate([a.is_exact for a in in_scope if a.split == "dev"]),
         "exact_match_final_rate": rate([a.is_exact for a in in_scope if a.split == "final"]),
         "out_of_scope_rate": rate([answer.is_exact for answer in declined]),
-        "json_valid_rate": rate([answer.is_valid for answer in graded]),
+        "json_valid_rate": rate([answer.is_valid for answer in graded if answer.is_valid is not None]),
     }
 
 
@@ -273,7 +153,7 @@ class EdgeResult:
 
 def ask_edge_cases(session: ScoringSession, pack: DomainPack, step: Step = no_step) -> tuple[EdgeResult, ...]:
     """Send every edge case, each followed by the same ordinary question, whose answer must not change."""
-    grader = Grader(pack.response_schema)
+    grader = Grader.of(pack)
     canary = pack.conversation(pack.cases[0].messages)
     healthy = session.answer(canary, max_new_tokens=pack.domain.max_new_tokens).text
     results = []

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import InvalidPromptError
+from harness.grading.grade import GradedAnswer
 from harness.measure.divergence import ReferenceScores, score_reference
-from harness.measure.quality import GradedAnswer, ask_cases, ask_lengths
+from harness.measure.quality import ask_cases, ask_lengths
 from harness.pack.pack import DomainPack
 from harness.prompts.conversations import EncodedPrompt, parity_conversations
 from harness.runtime.session import Message, ScoringSession, Step, no_step
 from harness.system.store import build_once, digest_of
 
-_FORMAT = 3
+_FORMAT = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,8 +12,6 @@ from urllib.parse import urlsplit
 from harness.errors import InvalidPromptError, MeasureError
 from harness.foundry.http_session import FoundryHttpSession
 from harness.foundry.session import ServedAnswer
-from harness.measure.quality import spread
-from harness.pack.pack import DomainPack
 from harness.runtime.session import Answer, Message, Session, Step, no_step
 
 Conversations = Mapping[str, Sequence[Message]]
@@ -62,18 +60,6 @@ class Refusal:
     def is_proper(self) -> bool:
         """A 4xx with a message, and the service lives on."""
         return 400 <= self.status < 500 and bool(self.message) and self.lives_on
-
-
-def spread_conversations(pack: DomainPack, count: int) -> dict[str, list[dict[str, str]]]:
-    """Up to `count` of the pack's conversations, spread evenly over its cases.
-
-    Raises:
-        MeasureError: that is none.
-    """
-    chosen = spread(pack.cases, max(0, count))
-    if not chosen:
-        raise MeasureError("nothing can be compared without a conversation", next_step="give the pack cases")
-    return {case.id: pack.conversation(case.messages) for case in chosen}
 
 
 def bare_answers(

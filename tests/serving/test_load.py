@@ -11,6 +11,7 @@ import pytest
 
 from harness.errors import InvalidPromptError, MeasureError, SessionError
 from harness.foundry.session import ServedAnswer
+from harness.pack.choose import conversations_by_case
 from harness.pack.pack import load_pack
 from harness.runtime.fake import FakeSession
 from harness.runtime.session import Answer, Message, TokenTimeline
@@ -24,7 +25,7 @@ from harness.serving.endurance import (
     read_unloading,
 )
 from harness.serving.load import LoadLevel, LoadRequest, expected_answers, run_load, same_rate, worst
-from harness.serving.serving import Refusal, bare_answers, compare_served, spread_conversations
+from harness.serving.serving import Refusal, bare_answers, compare_served
 from tests.conftest import write_pack
 
 ASKED = {str(n): [{"role": "user", "content": f"part {n}?"}] for n in range(3)}
@@ -180,14 +181,14 @@ def test_whatever_differs_is_told(
 
 def test_conversations_are_spread_over_the_whole_pack(tmp_path) -> None:
     pack = load_pack(write_pack(tmp_path / "pack"))
-    assert list(spread_conversations(pack, 3)) == ["case-0", "case-3", "case-6"]
-    assert len(spread_conversations(pack, 1000)) == len(pack.cases)
-    assert list(bare_answers(FakeSession(reply), spread_conversations(pack, 2), max_new_tokens=4)) == [
+    assert list(conversations_by_case(pack, 3)) == ["case-0", "case-3", "case-6"]
+    assert len(conversations_by_case(pack, 1000)) == len(pack.cases)
+    assert list(bare_answers(FakeSession(reply), conversations_by_case(pack, 2), max_new_tokens=4)) == [
         "case-0",
         "case-4",
     ]
     with pytest.raises(MeasureError, match="without a conversation"):
-        spread_conversations(pack, 0)
+        conversations_by_case(pack, 0)
 
 
 @pytest.mark.parametrize(
