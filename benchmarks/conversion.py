@@ -31,7 +31,8 @@ from harness.errors import GateError  # noqa: E402  # the script runs without an
 from harness.metrics.units import format_bytes, format_seconds  # noqa: E402
 from harness.recipes.recipe import load_recipe, olive_run_config  # noqa: E402
 from harness.source.source import Source, resolve_source  # noqa: E402
-from harness.system.store import default_cache  # noqa: E402
+from harness.system.paths import default_cache  # noqa: E402
+from harness.system.progress import LineProgress  # noqa: E402
 from harness.toolchain.toolchain import Toolchain, ensure_toolchain, quiet_environment  # noqa: E402
 
 VARIANTS = ("int4", "int8", "fp16")
@@ -117,7 +118,7 @@ def convert_together(source: Source, toolchain: Toolchain) -> None:
     """The gate's way: one worker, proved artifacts."""
     recipes = {name: load_recipe(name) for name in VARIANTS}
     with tempfile.TemporaryDirectory(dir=scratch()) as cache:
-        results = convert(source, recipes, cache=Path(cache), toolchain=toolchain, notify=print)
+        results = convert(source, recipes, cache=Path(cache), toolchain=toolchain, progress=LineProgress(print))
         for name, result in results.items():
             if isinstance(result, GateError):
                 sys.exit(str(result))

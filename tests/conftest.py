@@ -14,7 +14,8 @@ from harness.convert.convert import convert
 from harness.errors import GateError
 from harness.recipes.recipe import Recipe, load_recipe
 from harness.source.source import resolve_source
-from harness.system.store import default_cache
+from harness.system.paths import default_cache
+from harness.system.progress import LineProgress
 from harness.toolchain.toolchain import Toolchain, ToolchainOnDemand, quiet_environment
 from tests.toys import CONFIG, write_artifact, write_safetensors
 
@@ -105,9 +106,9 @@ def make_artifact(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def toolchain_on_demand(notify):
+def toolchain_on_demand(progress):
     """The conversion environment: `$SLM_GATE_TOOLCHAIN`, or the one in the user's cache, made on first need."""
-    return ToolchainOnDemand(cache=default_cache(), notify=notify)
+    return ToolchainOnDemand(cache=default_cache(), progress=progress)
 
 
 @pytest.fixture(scope="session")
@@ -123,11 +124,11 @@ def toolchain_python(toolchain):
 
 
 @pytest.fixture(scope="session")
-def demo_artifacts(toolchain_on_demand, notify):
+def demo_artifacts(toolchain_on_demand, progress):
     """The demo model in int4, int8 and fp16, from the same cache as the gate's; never to be written to."""
     recipes: dict[str, Recipe] = {name: load_recipe(name) for name in ("int4", "int8", "fp16")}
     source = resolve_source(str(ROOT / "fixtures/data/demo/model"))
-    found = convert(source, recipes, cache=default_cache(), toolchain=toolchain_on_demand, notify=notify)
+    found = convert(source, recipes, cache=default_cache(), toolchain=toolchain_on_demand, progress=progress)
     for artifact in found.values():
         if isinstance(artifact, GateError):
             raise artifact
@@ -158,7 +159,7 @@ def shared_cache(tmp_path_factory):
 def converted(toolchain, tiny_source, shared_cache):
     """Four variants of the tiny model, made by one worker."""
     recipes = {name: load_recipe(name) for name in ("int4", "int8", "fp16", "fp32")}
-    return convert(tiny_source, recipes, cache=shared_cache, toolchain=toolchain, notify=print)
+    return convert(tiny_source, recipes, cache=shared_cache, toolchain=toolchain, progress=LineProgress(print))
 
 
 ADAPTER = """

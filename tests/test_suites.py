@@ -85,9 +85,9 @@ def test_an_ordinary_failure_keeps_its_traceback(run):
 def test_progress_is_seen_while_output_is_captured(run):
     result = run(
         """
-        def test_it(notify):
+        def test_it(progress):
             print("captured")
-            notify("half way")
+            progress.line("half way")
         """
     )
     result.stdout.fnmatch_lines(["*half way"])

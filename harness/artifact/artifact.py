@@ -13,8 +13,9 @@ from harness.artifact.facts import ArtifactFacts, precision_of
 from harness.errors import ArtifactError
 from harness.recipes.recipe import Recipe
 from harness.runtime.smoke_test import runtime_version
-from harness.source.source import TOKENIZER_FILES, Source, digest_of_files, digests_of, read_json
-from harness.system.store import clear_staging_dirs, digest_of, publish, read_verified, staging_dir
+from harness.source.source import TOKENIZER_FILES, Source, read_json
+from harness.system.hashing import digest_of, digest_of_files, digests_of
+from harness.system.store import clear_staging_dirs, publish, read_verified, staging_dir
 
 FORMAT = 5
 """Counts up when older entries of the store must no longer be used."""

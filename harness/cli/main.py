@@ -23,8 +23,8 @@ from harness.pipeline.conversion import DEFAULT_VARIANTS, Request, run_request
 from harness.report.conversion_tables import outcome_table, remarks, settings_table
 from harness.report.record import load_record
 from harness.report.table import comparison_table, findings, further_tables, recommendation
-from harness.system.child import REPOSITORY
-from harness.system.store import default_cache
+from harness.system.paths import REPOSITORY, default_cache
+from harness.system.progress import LineProgress
 from harness.toolchain.toolchain import ensure_toolchain
 
 
@@ -162,7 +162,7 @@ def _convert(given: argparse.Namespace) -> int:
         with_fidelity=not given.no_fidelity,
         python=given.toolchain,
     )
-    done = run_request(request, cache=default_cache(), notify=_tell)
+    done = run_request(request, cache=default_cache(), progress=LineProgress(_tell))
     print(outcome_table(done.outcomes))
     for line in remarks(done.outcomes):
         print(line)
@@ -223,7 +223,7 @@ def _findings(given: argparse.Namespace) -> Iterator[Finding]:
 
 
 def _toolchain(command: Sequence[str]) -> int:
-    toolchain = ensure_toolchain(cache=default_cache(), notify=_tell)
+    toolchain = ensure_toolchain(cache=default_cache(), progress=LineProgress(_tell))
     return subprocess.run([str(toolchain.python), *command], check=False).returncode
 
 

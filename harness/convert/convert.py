@@ -11,7 +11,6 @@ from dataclasses import replace
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
-from threading import Lock
 
 from harness.artifact.artifact import (
     Artifact,
@@ -33,8 +32,8 @@ from harness.recipes.recipe import Precision, Recipe
 from harness.runtime.smoke_test import runtime_version, smoke_test
 from harness.source.reference_logits import ReferenceLogits
 from harness.source.source import Source
-from harness.system.child import Notify, silent
-from harness.system.store import locked
+from harness.system.locks import locked
+from harness.system.progress import SILENT, Progress, TappedProgress
 from harness.toolchain.toolchain import Toolchain, ToolchainProvider
 
 _WIDEST_FIRST: tuple[Precision, ...] = ("fp32", "fp16", "int8", "int4")
@@ -50,7 +49,7 @@ def convert(
     *,
     cache: Path,
     toolchain: ToolchainProvider,
-    notify: Notify = silent,
+    progress: Progress = SILENT,
     timeout_s: float = 7200.0,
     reference_logits: ReferenceLogits | None = None,
     may_repeat: Collection[str] = (),
@@ -67,10 +66,10 @@ def convert(
     resolved = {variant: recipe.resolved(source.input_widths) for variant, recipe in recipes.items()}
     keys = {variant: artifact_key(source, recipe, toolchain.versions) for variant, recipe in resolved.items()}
     results: dict[str, Artifact | GateError] = {}
-    with _locks(store, keys, notify):
+    with _locks(store, keys, progress):
         missing = []
         for variant, recipe in resolved.items():
-            found = _reuse(store, keys[variant], variant, recipe, reference_logits, cache, toolchain, notify)
+            found = _reuse(store, keys[variant], variant, recipe, reference_logits, cache, toolchain, progress)
             if found is None:
                 missing.append(variant)
             else:
@@ -78,7 +77,7 @@ def convert(
         if missing:
             missing.sort(key=lambda variant: _WIDEST_FIRST.index(resolved[variant].precision))
             wanted = {variant: (resolved[variant], keys[variant]) for variant in missing}
-            results.update(_make_missing(reference_logits, wanted, store, cache, toolchain, notify, timeout_s))
+            results.update(_make_missing(reference_logits, wanted, store, cache, toolchain, progress, timeout_s))
     judged = {name: found for name, found in results.items() if name not in may_repeat}
     results.update(
         reject_duplicate_variants({name: found for name, found in judged.items() if isinstance(found, Artifact)})
@@ -103,11 +102,11 @@ def adopt(
 
 
 @contextmanager
-def _locks(store: ArtifactStore, keys: Mapping[str, str], notify: Notify) -> Iterator[None]:
+def _locks(store: ArtifactStore, keys: Mapping[str, str], progress: Progress) -> Iterator[None]:
     """Hold the lock of every key; always in the same order, so that two gates cannot block each other."""
     with ExitStack() as stack:
         for key in sorted(set(keys.values())):
-            waiting = partial(notify, "another process is converting this model; waiting for it")
+            waiting = partial(progress.line, "another process is converting this model; waiting for it")
             stack.enter_context(locked(store.folder(key), waiting))
         yield
 
@@ -120,11 +119,11 @@ def _reuse(
     reference_logits: ReferenceLogits,
     cache: Path,
     toolchain: ToolchainProvider,
-    notify: Notify,
+    progress: Progress,
 ) -> Artifact | GateError | None:
     manifest, was_damaged = store.find(key)
     if was_damaged:
-        notify(f"{variant}: the cached artifact was damaged and is thrown away")
+        progress.line(f"{variant}: the cached artifact was damaged and is thrown away")
     if manifest is None:
         return None
     folder = store.folder(key) / "model"
@@ -132,11 +131,11 @@ def _reuse(
         facts = inspect_artifact(folder)
         _check_matches_recipe(folder, variant, facts, recipe, source=reference_logits.source)
         if manifest.get("proved_with") != runtime_version():
-            reference_logits.ensure(toolchain, notify)
+            reference_logits.ensure(toolchain, progress)
             smoke_test(folder, log=_log(cache, variant, key, "probe"), tokens=reference_logits.tokens_file())
     except GateError as error:
         return error
-    notify(f"{variant}: reused from the cache")
+    progress.line(f"{variant}: reused from the cache")
     return describe(folder, variant, recipe, facts, manifest, was_reused=True)
 
 
@@ -146,7 +145,7 @@ def _make_missing(
     store: ArtifactStore,
     cache: Path,
     toolchain: ToolchainProvider,
-    notify: Notify,
+    progress: Progress,
     timeout_s: float,
 ) -> dict[str, Artifact | GateError]:
     try:
@@ -155,12 +154,6 @@ def _make_missing(
         ready = toolchain()
     except GateError as error:
         return dict.fromkeys(wanted, error)
-    telling = Lock()
-
-    def tell(line: str) -> None:
-        with telling:  # the prover tells too
-            notify(line)
-
     jobs: dict[str, ConversionJob] = {}
     try:
         for variant, (recipe, key) in wanted.items():
@@ -170,9 +163,9 @@ def _make_missing(
                 jobs[key] = ConversionJob(variant=variant, recipe=recipe, key=key, work=store.workspace(key), log=log)
         with ThreadPoolExecutor(max_workers=1) as prover:
             finish = partial(
-                _finish, reference_logits=reference_logits, store=store, toolchain=ready, cache=cache, notify=tell
+                _finish, reference_logits=reference_logits, store=store, toolchain=ready, cache=cache, progress=progress
             )
-            made = _make_and_finish(jobs, reference_logits, ready, tell, timeout_s, partial(prover.submit, finish))
+            made = _make_and_finish(jobs, reference_logits, ready, progress, timeout_s, partial(prover.submit, finish))
     except OSError as error:
         return dict.fromkeys(wanted, FileError.of(error, cache))
     finally:
@@ -192,20 +185,21 @@ def _make_and_finish(
     jobs: Mapping[str, ConversionJob],
     reference_logits: ReferenceLogits,
     toolchain: Toolchain,
-    notify: Notify,
+    progress: Progress,
     timeout_s: float,
     submit: Callable[[ConversionJob, ChildError | None], Future[Artifact | GateError]],
 ) -> dict[str, Artifact | GateError]:
     """Have the worker make the orders, and each one finished while the worker goes on with the next."""
     finishing: dict[str, Future[Artifact | GateError]] = {}
 
-    def hear(line: str) -> None:
-        notify(line)
+    def finish_made() -> None:
         for key, job in jobs.items():
             if key not in finishing and job.is_made:
                 finishing[key] = submit(job, None)
 
-    crashed = run_olive(list(jobs.values()), reference_logits, toolchain, hear, timeout_s)
+    crashed = run_olive(
+        list(jobs.values()), reference_logits, toolchain, TappedProgress(progress, finish_made), timeout_s
+    )
     for key, job in jobs.items():
         if key not in finishing:
             finishing[key] = submit(job, crashed.get(key))
@@ -220,7 +214,7 @@ def _finish(
     store: ArtifactStore,
     toolchain: Toolchain,
     cache: Path,
-    notify: Notify,
+    progress: Progress,
 ) -> Artifact | GateError:
     try:
         outcome = outcome_of(job, crash)
@@ -234,8 +228,8 @@ def _finish(
         _check_matches_recipe(
             aside / "model", job.variant, facts, job.recipe, source=reference_logits.source, log=job.log
         )
-        notify(f"{job.variant}: proving that it answers")
-        reference_logits.ensure(toolchain, notify, names=("tokens",))
+        progress.line(f"{job.variant}: proving that it answers")
+        reference_logits.ensure(toolchain, progress, names=("tokens",))
         log = _log(cache, job.variant, job.key, "probe")
         proof = smoke_test(aside / "model", log=log, tokens=reference_logits.tokens_file())
         reference_logits.source.require_unchanged()

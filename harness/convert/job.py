@@ -16,7 +16,8 @@ from harness.recipes.olive_file import ignored_options
 from harness.recipes.recipe import Recipe, olive_run_config
 from harness.source.reference_logits import ReferenceLogits
 from harness.source.source import Source
-from harness.system.child import Notify, log_tail, run_job
+from harness.system.child import log_tail, run_job
+from harness.system.progress import Progress, TappedProgress
 from harness.toolchain.toolchain import Toolchain, quiet_environment, worker
 
 WORKER = worker("olive_worker")
@@ -42,7 +43,7 @@ def run_olive(
     jobs: list[ConversionJob],
     reference_logits: ReferenceLogits,
     toolchain: Toolchain,
-    notify: Notify,
+    progress: Progress,
     timeout_s: float,
 ) -> dict[str, ChildError]:
     """Let one worker make the orders; what a crash left undone goes to another one. Returns the crashed ones.
@@ -53,7 +54,7 @@ def run_olive(
     waiting = jobs
     while waiting:
         try:
-            _run_worker(waiting, reference_logits, toolchain, notify, timeout_s)
+            _run_worker(waiting, reference_logits, toolchain, progress, timeout_s)
             return crashed
         except ChildError as error:
             unfinished = [job for job in waiting if not job.is_made]
@@ -61,7 +62,7 @@ def run_olive(
             crashed.update({job.key: error for job in crashing})
             waiting = [job for job in unfinished if job.key not in crashed]
             for job in crashing:
-                notify(f"{job.variant}: {error.what}")
+                progress.line(f"{job.variant}: {error.what}")
     return crashed
 
 
@@ -69,7 +70,7 @@ def _run_worker(
     jobs: list[ConversionJob],
     reference_logits: ReferenceLogits,
     toolchain: Toolchain,
-    notify: Notify,
+    progress: Progress,
     timeout_s: float,
 ) -> None:
     source, log = reference_logits.source, jobs[0].log.with_suffix(".worker.log")
@@ -85,10 +86,6 @@ def _run_worker(
         for job in jobs
     }
 
-    def hear(line: str) -> None:
-        reference_logits.keep(place)
-        notify(line)
-
     # The builder empties the hub cache it is given, so it gets one of its own.
     hub = {} if source.trust_remote_code else {"HF_HUB_CACHE": str(jobs[0].work / "hub")}
     run_job(
@@ -96,7 +93,7 @@ def _run_worker(
         {"variants": variants, "reference_logits": parts, "log": str(log)},
         log=log,
         timeout_s=timeout_s,
-        notify=hear,
+        progress=TappedProgress(progress, lambda: reference_logits.keep(place)),
         env={**quiet_environment(), **hub},
     )
     reference_logits.keep(place)

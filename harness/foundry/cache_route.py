@@ -20,8 +20,10 @@ from harness.errors import DeployError
 from harness.foundry.staging import stage
 from harness.prompts.chat_template import Message
 from harness.prompts.prompt_template import choose_prompt_template, write_inference_model
-from harness.system.child import Notify, run_job, silent
-from harness.system.store import lock_for, write_atomically
+from harness.system.child import run_job
+from harness.system.locks import lock_for
+from harness.system.progress import SILENT, Progress
+from harness.system.store import write_atomically
 from harness.toolchain.toolchain import is_ready, venv_python
 from harness.toolchain.venv import create_venv, install
 
@@ -68,7 +70,7 @@ class CacheRouteModel:
         return None if self.is_unloaded else f"{self.name} was not unloaded"
 
 
-def ensure_release(cache: Path, *, release: str = RELEASE, notify: Notify = silent) -> Path:
+def ensure_release(cache: Path, *, release: str = RELEASE, progress: Progress = SILENT) -> Path:
     """The interpreter of an environment with that foundry-local-sdk; it is made where there is none yet.
 
     Raises:
@@ -80,15 +82,15 @@ def ensure_release(cache: Path, *, release: str = RELEASE, notify: Notify = sile
     with lock_for(folder):
         if not is_ready(folder):
             shutil.rmtree(folder, ignore_errors=True)  # grown in its final place, it counts only with its mark
-            notify(f"making the environment of {pin}: about 0.3 GB, once")
+            progress.line(f"making the environment of {pin}: about 0.3 GB, once")
             log = folder.with_suffix(".log")
-            create_venv(Path(sys.executable), folder, log=log, notify=notify)
-            install(venv_python(folder), [pin], log=log, notify=notify)
+            create_venv(Path(sys.executable), folder, log=log, progress=progress)
+            install(venv_python(folder), [pin], log=log, progress=progress)
             write_atomically(folder / "ready.json", json.dumps({"pins": {"foundry-local-sdk": release}}))
     return venv_python(folder)
 
 
-def stage_for_cache(artifact: Path, target: Path, name: str, *, notify: Notify = silent) -> None:
+def stage_for_cache(artifact: Path, target: Path, name: str, *, progress: Progress = SILENT) -> None:
     """Put an artifact into a model cache as `target`, with an `inference_model.json` that gives it its name.
 
     Raises:
@@ -98,7 +100,7 @@ def stage_for_cache(artifact: Path, target: Path, name: str, *, notify: Notify =
         raise DeployError(f"a model is in the cache as {name!r} already", where=str(target))
     template, problem = choose_prompt_template(artifact, None)
     if problem:
-        notify(f"{name}: inference_model.json without PromptTemplate: {problem}")
+        progress.line(f"{name}: inference_model.json without PromptTemplate: {problem}")
     stage(artifact, target, lambda aside: write_inference_model(aside, name, prompt_template=template))
 
 
@@ -111,7 +113,7 @@ def serve_from_cache(
     log: Path,
     max_new_tokens: int,
     timeout_s: float = 1800.0,
-    notify: Notify = silent,
+    progress: Progress = SILENT,
 ) -> dict[str, CacheRouteModel]:
     """Put each artifact into a model cache under `home`, and see it listed, loaded, asked and unloaded by name.
 
@@ -121,7 +123,7 @@ def serve_from_cache(
     """
     cache = home / "model-cache"
     for name, artifact in models.items():
-        stage_for_cache(artifact, cache / name, name, notify=notify)
+        stage_for_cache(artifact, cache / name, name, progress=progress)
     job = {
         "home": str(home),
         "cache": str(cache),
@@ -130,7 +132,7 @@ def serve_from_cache(
         "max_new_tokens": max_new_tokens,
     }
     command: list[str | Path] = [python, "-E", "-s", "-P", "-X", "utf8", _WORKER]
-    result = run_job(command, job, log=log, timeout_s=timeout_s, notify=notify)
+    result = run_job(command, job, log=log, timeout_s=timeout_s, progress=progress)
     return {name: _read(name, result) for name in models}
 
 

@@ -16,7 +16,7 @@ from harness.errors import GateError, first_line
 from harness.foundry.host import FoundryHost
 from harness.foundry.registration import Finding
 from harness.metrics.units import format_bytes
-from harness.system.store import require_cache
+from harness.system.paths import require_cache
 from harness.toolchain.toolchain import PINS, is_ready, own_python, toolchain_key, venv_python, verify_toolchain
 
 _SERVING = ("onnxruntime", "onnxruntime-genai", "onnxruntime-genai-core", "foundry-local-sdk")

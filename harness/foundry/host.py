@@ -24,7 +24,7 @@ from harness.foundry.home import OwnFolder, refusing_socket
 from harness.foundry.sdk import reason
 from harness.foundry.staging import stage
 from harness.prompts.prompt_template import choose_prompt_template, write_inference_model
-from harness.system.child import Notify, silent
+from harness.system.progress import SILENT, Progress
 
 _ALIAS: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 """What Foundry Local takes for the name in `name:version`."""
@@ -73,7 +73,7 @@ class FoundryHost:
         DeployError: a host is open already, or Foundry Local does not start.
     """
 
-    def __init__(self, home: Path, *, notify: Notify = silent) -> None:
+    def __init__(self, home: Path, *, progress: Progress = SILENT) -> None:
         global _open_host
         if _open_host is not None:
             raise DeployError(
@@ -83,7 +83,7 @@ class FoundryHost:
             )
         self.home: Path = home.resolve()
         self.logs = self.home / "logs"
-        self._notify = notify
+        self._progress = progress
         self._models: dict[str, RegisteredModel] = {}
         self._folder = OwnFolder(self.home)
         self._nowhere = refusing_socket()
@@ -109,7 +109,7 @@ class FoundryHost:
         self._require_free(alias)
         template, problem = choose_prompt_template(folder, prompt_template)
         if problem:
-            self._notify(f"{alias}: inference_model.json without PromptTemplate: {problem}")
+            self._progress.line(f"{alias}: inference_model.json without PromptTemplate: {problem}")
         staged = self._folder.path / "models" / alias
         stage(folder, staged, lambda aside: write_inference_model(aside, alias, prompt_template=template))
         try:
@@ -288,7 +288,7 @@ class FoundryHost:
         try:
             self.unregister(model)
         except DeployError as error:
-            self._notify(f"{model.model_id} was not given back cleanly: {error.what}")
+            self._progress.line(f"{model.model_id} was not given back cleanly: {error.what}")
 
     def _failure(self, what: str, where: str | None = None) -> foundry_sdk.MakeError:
         def make(error: BaseException) -> GateError:

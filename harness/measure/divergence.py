@@ -13,8 +13,9 @@ import numpy.typing as npt
 from harness.errors import MeasureError
 from harness.pack.choose import spread
 from harness.pack.pack import DomainPack
-from harness.runtime.session import ScoringSession, Step, no_step
+from harness.runtime.session import ScoringSession
 from harness.stats.divergence import Divergence, diverge, joined
+from harness.system.progress import Step, silent_step
 
 LOGITS_BUDGET_BYTES = 512 * 2**20
 """Most that one source model's reference logits may take on disk; more positions are thinned evenly."""
@@ -69,7 +70,7 @@ def _sequence(row: dict[str, object]) -> ScoredSequence:
 
 
 def score_reference(
-    session: ScoringSession, pack: DomainPack, answers: Mapping[str, str], step: Step = no_step
+    session: ScoringSession, pack: DomainPack, answers: Mapping[str, str], step: Step = silent_step
 ) -> ReferenceScores:
     """Score the pack's texts and up to 60 right answers with the source model.
 
@@ -109,7 +110,7 @@ def _thinned(found: list[tuple[str, str, list[int], range, bool]]) -> tuple[Scor
     )
 
 
-def compare_with_reference(session: ScoringSession, reference: ReferenceScores, step: Step = no_step) -> Divergence:
+def compare_with_reference(session: ScoringSession, reference: ReferenceScores, step: Step = silent_step) -> Divergence:
     """Score the same tokens with a candidate and compare.
 
     Raises:

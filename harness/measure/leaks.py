@@ -17,7 +17,9 @@ from harness.errors import ChildError, MeasureError
 from harness.measure.growth import LONG_STRIDE, SEGMENTS, LeakResult, LeakSample, judge_samples
 from harness.metrics.units import format_bytes
 from harness.runtime.session import Message
-from harness.system.child import REPOSITORY, Notify, harness_module, run_job, silent
+from harness.system.child import harness_module, run_job
+from harness.system.paths import REPOSITORY
+from harness.system.progress import SILENT, Progress
 
 __all__ = ["LeakResult", "LeakSample", "measure_leak"]
 
@@ -43,7 +45,7 @@ def measure_leak(
     conversations: Sequence[Sequence[Message]],
     *,
     log: Path,
-    notify: Notify = silent,
+    progress: Progress = SILENT,
     max_new_tokens: int = 16,
     invalid: Sequence[Message] | None = None,
     segment_requests: int = ROUND_REQUESTS,
@@ -76,7 +78,7 @@ def measure_leak(
         "coarse_segment_requests": max(segment_requests, COARSE_SEGMENT_REQUESTS),
         "method": method,
     }
-    child = _Child(job=job, log=log, notify=notify, timeout_s=timeout_s)
+    child = _Child(job=job, log=log, progress=progress, timeout_s=timeout_s)
     result = child.measure()
     if not result.is_leaking and not result.is_conclusive:
         result = _repeated(child, result)
@@ -89,7 +91,7 @@ class _Child:
 
     job: dict[str, Any]
     log: Path
-    notify: Notify
+    progress: Progress
     timeout_s: float
 
     def measure(self, **changes: Any) -> LeakResult:
@@ -117,13 +119,13 @@ class _Child:
             {**self.job, **changes},
             log=self.log,
             timeout_s=self.timeout_s,
-            notify=self.notify,
+            progress=self.progress,
             env=CHILD_ENVIRONMENT,
         )
 
 
 def _repeated(child: _Child, first: LeakResult) -> LeakResult:
-    child.notify("leaks: memory moved in some segments only; repeating with four times the requests")
+    child.progress.line("leaks: memory moved in some segments only; repeating with four times the requests")
     result = child.measure(segments=LONG_STRIDE * SEGMENTS)
     steps = f"repeated, as memory moved unevenly at first ({first.theil_sen_bytes_per_request:.1f} B/request)"
     return replace(result, earlier_samples=first.samples, note=f"{result.note}; {steps}")
@@ -131,7 +133,7 @@ def _repeated(child: _Child, first: LeakResult) -> LeakResult:
 
 def _with_stacks(child: _Child, result: LeakResult) -> LeakResult:
     """The verdict stands whatever becomes of the search for its cause."""
-    child.notify("leaks: memory grows; a second process looks for the stacks that hold it")
+    child.progress.line("leaks: memory grows; a second process looks for the stacks that hold it")
     try:
         found = child.stacks()
     except ChildError as error:

@@ -14,7 +14,8 @@ from typing import Any
 
 from harness.errors import MeasureError
 from harness.runtime.session import Message
-from harness.system.child import Notify, harness_module, run_job, silent
+from harness.system.child import harness_module, run_job
+from harness.system.progress import SILENT, Progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +103,7 @@ def measure_resources(
     *,
     max_new_tokens: int,
     log: Path,
-    notify: Notify = silent,
+    progress: Progress = SILENT,
     timeout_s: float = 1800.0,
 ) -> ResourceResult:
     """Load the described session in a fresh process, answer every conversation once, and end the process.
@@ -123,7 +124,7 @@ def measure_resources(
         job,
         log=log,
         timeout_s=timeout_s,
-        notify=notify,
+        progress=progress,
         env={"ORT_DISABLE_TELEMETRY": "1"},
     )
     return read_resources(result, answers=len(conversations))

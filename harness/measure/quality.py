@@ -9,7 +9,8 @@ from harness.errors import GateError, InvalidPromptError, MeasureError
 from harness.grading.grade import GradedAnswer, Grader, grade
 from harness.pack.choose import length_cases
 from harness.pack.pack import OUT_OF_SCOPE, Case, DomainPack, EdgeCase
-from harness.runtime.session import BatchSession, Message, ScoringSession, Session, Step, no_step
+from harness.runtime.session import BatchSession, Message, ScoringSession, Session
+from harness.system.progress import Step, silent_step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +41,7 @@ def rate(outcomes: Sequence[bool]) -> Rate:
     return Rate(successes=sum(outcomes), total=len(outcomes))
 
 
-def ask_cases(session: Session, pack: DomainPack, step: Step = no_step) -> tuple[GradedAnswer, ...]:
+def ask_cases(session: Session, pack: DomainPack, step: Step = silent_step) -> tuple[GradedAnswer, ...]:
     """Ask every case once and grade the answers; a refused prompt counts as a wrong answer."""
     grader = Grader.of(pack)
     conversations = [pack.conversation(case.messages) for case in pack.cases]
@@ -82,7 +83,7 @@ def cut_to_tokens(text: str, tokens: int, encode: Callable[[str], Sequence[int]]
     return " ".join(words[:low]).rstrip()
 
 
-def ask_lengths(session: ScoringSession, pack: DomainPack, step: Step = no_step) -> tuple[GradedAnswer, ...]:
+def ask_lengths(session: ScoringSession, pack: DomainPack, step: Step = silent_step) -> tuple[GradedAnswer, ...]:
     """Ask the same questions on every rung of the length ladder."""
     grader = Grader.of(pack)
     rungs = padded_conversations(pack, session.encode, session.context_length)
@@ -151,7 +152,7 @@ class EdgeResult:
     """What came back instead; empty when handled."""
 
 
-def ask_edge_cases(session: ScoringSession, pack: DomainPack, step: Step = no_step) -> tuple[EdgeResult, ...]:
+def ask_edge_cases(session: ScoringSession, pack: DomainPack, step: Step = silent_step) -> tuple[EdgeResult, ...]:
     """Send every edge case, each followed by the same ordinary question, whose answer must not change."""
     grader = Grader.of(pack)
     canary = pack.conversation(pack.cases[0].messages)

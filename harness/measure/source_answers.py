@@ -14,8 +14,10 @@ from harness.measure.divergence import ReferenceScores, score_reference
 from harness.measure.quality import ask_cases, ask_lengths
 from harness.pack.pack import DomainPack
 from harness.prompts.conversations import EncodedPrompt, parity_conversations
-from harness.runtime.session import Message, ScoringSession, Step, no_step
-from harness.system.store import build_once, digest_of
+from harness.runtime.session import Message, ScoringSession
+from harness.system.hashing import digest_of
+from harness.system.progress import Step, silent_step
+from harness.system.store import build_once
 
 _FORMAT = 4
 
@@ -47,7 +49,7 @@ def measure_reference(
     source_digest: str,
     versions: Mapping[str, str],
     cache: Path,
-    step: Callable[[str], Step] = lambda _what: no_step,
+    step: Callable[[str], Step] = lambda _what: silent_step,
 ) -> ReferenceData:
     """The reference for this source and pack, from the cache or measured with the session that `open_session` gives."""
     key = digest_of([_FORMAT, source_digest, pack.digest, dict(versions)])

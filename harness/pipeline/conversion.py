@@ -20,8 +20,8 @@ from harness.runtime.smoke_test import runtime_version, smoke_test
 from harness.source.obtain import obtain_base, obtain_source
 from harness.source.reference_logits import ReferenceLogits
 from harness.source.source import Source, locate, named_folder
-from harness.system.child import Notify, silent
-from harness.system.store import require_cache
+from harness.system.paths import require_cache
+from harness.system.progress import SILENT, Progress
 from harness.toolchain.toolchain import ToolchainOnDemand
 from harness.verify.fidelity import convert_with_reference_exports, measure_graph
 
@@ -113,7 +113,7 @@ class Conversion:
         return [f"{', '.join(who)}: {reason.removeprefix(f'{who[0]}: ')}" for reason, who in names.items()]
 
 
-def run_request(request: Request, *, cache: Path, notify: Notify = silent) -> Conversion:
+def run_request(request: Request, *, cache: Path, progress: Progress = SILENT) -> Conversion:
     """Convert, or only prove, what was asked for; a variant that fails takes nothing from the others.
 
     Raises:
@@ -123,8 +123,8 @@ def run_request(request: Request, *, cache: Path, notify: Notify = silent) -> Co
     if not request.is_converted:
         locate(request.model)
     _refuse_idle_options(request)
-    toolchain = ToolchainOnDemand(cache=cache, python=request.python, notify=notify)
-    job = _Job(request=request, cache=require_cache(cache), toolchain=toolchain, notify=notify)
+    toolchain = ToolchainOnDemand(cache=cache, python=request.python, progress=progress)
+    job = _Job(request=request, cache=require_cache(cache), toolchain=toolchain, progress=progress)
     return job.adopt() if request.is_converted else job.make()
 
 
@@ -133,7 +133,7 @@ class _Places(TypedDict):
 
     cache: Path
     toolchain: ToolchainOnDemand
-    notify: Notify
+    progress: Progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,11 +141,11 @@ class _Job:
     request: Request
     cache: Path
     toolchain: ToolchainOnDemand
-    notify: Notify
+    progress: Progress
 
     @property
     def _places(self) -> _Places:
-        return {"cache": self.cache, "toolchain": self.toolchain, "notify": self.notify}
+        return {"cache": self.cache, "toolchain": self.toolchain, "progress": self.progress}
 
     def make(self) -> Conversion:
         """Convert the model into every variant."""
@@ -167,7 +167,7 @@ class _Job:
         if self.request.out is not None:
             self._require_place(folder.name)
         source, base = self._source() if self.request.source is not None else (None, None)
-        self.notify(f"{folder.name}: proving that it answers")
+        self.progress.line(f"{folder.name}: proving that it answers")
         try:
             made: Artifact | GateError = adopt(folder, _recipe_of(folder), folder.name, source=source)
         except GateError as error:
@@ -180,7 +180,7 @@ class _Job:
             return Outcome(result=made)
         reference_logits = self._reference_logits(source, base, longest=made.facts.context_length)
         if not self.request.with_fidelity:
-            reference_logits.ensure(self.toolchain, self.notify)
+            reference_logits.ensure(self.toolchain, self.progress)
             smoke_test(made.path, log=self._log(made.variant), tokens=reference_logits.tokens_file())
             return Outcome(result=made)
         reference_exports = convert_with_reference_exports(reference_logits, {}, has_adopted=True, **self._places)
@@ -190,7 +190,7 @@ class _Job:
         """The source model and, where it matters and is known, what it was tuned from."""
         spec = self.request.source_spec
         assert spec is not None
-        self.notify(f"reading {spec}")
+        self.progress.line(f"reading {spec}")
         source = obtain_source(spec, adapter=self.request.adapter, **self._places)
         base = None
         if self.request.with_fidelity:
@@ -235,7 +235,7 @@ class _Job:
             outcome = measure(made)
             if self.request.out is None:
                 return outcome
-            self.notify(f"{made.variant}: copying it to {self.request.out}")
+            self.progress.line(f"{made.variant}: copying it to {self.request.out}")
             versions = {} if made.is_adopted else self.toolchain.versions
             manifest = outcome.manifest(self.request.title, source, versions, runtime_version())
             return replace(outcome, folder=deliver(made, self.request.out, manifest))

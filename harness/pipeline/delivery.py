@@ -12,7 +12,9 @@ from filelock import FileLock
 
 from harness.artifact.artifact import Artifact
 from harness.errors import ConfigError, ConversionError
-from harness.system.store import MANIFEST, publish, require_writable, sha256_of, staging_dir
+from harness.system.hashing import sha256_of
+from harness.system.paths import require_writable
+from harness.system.store import MANIFEST, publish, staging_dir
 
 _LOCK = ".slm-gate.lock"
 """Stays in the folder: removed, it would no longer keep those apart who wait for it."""

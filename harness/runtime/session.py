@@ -16,7 +16,7 @@ Step = Callable[[int, int], None]
 """Called with (done, total) while something long goes on."""
 
 
-def no_step(_done: int, _total: int) -> None:
+def silent_step(_done: int, _total: int) -> None:
     """A `Step` for callers without a listener."""
 
 
@@ -120,7 +120,7 @@ class BatchSession(Session, Protocol):
     """A session that answers many conversations faster together than one by one."""
 
     def answer_many(
-        self, conversations: Sequence[Sequence[Message]], *, max_new_tokens: int, step: Step = no_step
+        self, conversations: Sequence[Sequence[Message]], *, max_new_tokens: int, step: Step = silent_step
     ) -> list[Answer]:
         """Answers in the order of the conversations; a refused one has an empty text."""
         ...

@@ -13,7 +13,8 @@ from typing import Any, Final
 from harness.errors import MeasureError
 from harness.measure.leaks import CHILD_ENVIRONMENT
 from harness.runtime.session import Message
-from harness.system.child import Notify, harness_module, run_job, silent
+from harness.system.child import harness_module, run_job
+from harness.system.progress import SILENT, Progress
 
 SEGMENTS: Final = 8
 """Requests in a row are counted in so many parts, with a look at the memory after each."""
@@ -88,7 +89,7 @@ def measure_unloading(
     max_new_tokens: int,
     log: Path,
     cycles: int = 3,
-    notify: Notify = silent,
+    progress: Progress = SILENT,
 ) -> Unloading:
     """Load the artifact, ask it, and unload it, `cycles` times.
 
@@ -99,7 +100,7 @@ def measure_unloading(
     if cycles < 1:
         raise MeasureError("without a cycle of load and unload nothing can be measured")
     job = {"question": [dict(turn) for turn in question], "cycles": cycles}
-    return read_unloading(_run(job, artifact, alias, home, max_new_tokens, log, notify), cycles=cycles)
+    return read_unloading(_run(job, artifact, alias, home, max_new_tokens, log, progress), cycles=cycles)
 
 
 def measure_soak(
@@ -111,7 +112,7 @@ def measure_soak(
     requests: int,
     max_new_tokens: int,
     log: Path,
-    notify: Notify = silent,
+    progress: Progress = SILENT,
 ) -> Soak:
     """Send `requests` requests in a row, the conversations in turn.
 
@@ -126,7 +127,7 @@ def measure_soak(
         )
     asked = {case: [dict(turn) for turn in turns] for case, turns in conversations.items()}
     job = {"conversations": asked, "requests": requests, "segments": SEGMENTS}
-    return read_soak(_run(job, artifact, alias, home, max_new_tokens, log, notify), requests=requests)
+    return read_soak(_run(job, artifact, alias, home, max_new_tokens, log, progress), requests=requests)
 
 
 def read_unloading(result: Mapping[str, Any], *, cycles: int) -> Unloading:
@@ -162,11 +163,11 @@ def read_soak(result: Mapping[str, Any], *, requests: int) -> Soak:
 
 
 def _run(
-    job: Mapping[str, Any], artifact: Path, alias: str, home: Path, max_new_tokens: int, log: Path, notify: Notify
+    job: Mapping[str, Any], artifact: Path, alias: str, home: Path, max_new_tokens: int, log: Path, progress: Progress
 ) -> dict[str, Any]:
     model = {"artifact": str(artifact), "alias": alias, "home": str(home), "max_new_tokens": max_new_tokens}
     command = harness_module("harness.serving.endurance_child")
-    return run_job(command, {**model, **job}, log=log, timeout_s=_TIMEOUT_S, notify=notify, env=CHILD_ENVIRONMENT)
+    return run_job(command, {**model, **job}, log=log, timeout_s=_TIMEOUT_S, progress=progress, env=CHILD_ENVIRONMENT)
 
 
 _TIMEOUT_S: Final = 3600.0

@@ -11,7 +11,7 @@ from harness.errors import SessionError
 from harness.foundry.host import FoundryHost, RegisteredModel
 from harness.foundry.http_session import FoundryHttpSession
 from harness.measure.children.leak_child import choose_meter, settle
-from harness.system.child import serve_job, tell_progress
+from harness.system.child import serve_job, tell_step
 
 Memory = Callable[[], int]
 
@@ -41,6 +41,7 @@ def unload(
 ) -> dict[str, Any]:
     """Load, ask and unload as often as the job says; memory is read before, meanwhile and after."""
     cycles, texts = [], set()
+    tell_step("loaded and unloaded", 0, job["cycles"])
     for number in range(job["cycles"]):
         before_load_bytes = memory()
         host.load(model)
@@ -50,7 +51,7 @@ def unload(
         cycles.append(
             {"before_load_bytes": before_load_bytes, "loaded_bytes": loaded_bytes, "unloaded_bytes": memory()}
         )
-        tell_progress(f"loaded and unloaded: {number + 1} of {job['cycles']}")
+        tell_step("loaded and unloaded", number + 1, job["cycles"])
     return {"cycles": cycles, "is_same_after_reload": len(texts) == 1}
 
 
@@ -62,6 +63,7 @@ def soak(session: FoundryHttpSession, job: dict[str, Any], memory: Memory) -> di
     wrong: list[str] = []
     memory_bytes = [memory()]
     requests, segments = job["requests"], job["segments"]
+    tell_step("requests in a row", 0, requests)
     for number in range(requests):
         case, turns = conversations[number % len(conversations)]
         try:
@@ -71,7 +73,7 @@ def soak(session: FoundryHttpSession, job: dict[str, Any], memory: Memory) -> di
             errors.append(f"{case}: {error.what}")
         if (number + 1) * segments // requests != number * segments // requests:
             memory_bytes.append(memory())
-            tell_progress(f"requests in a row: {number + 1} of {requests}")
+            tell_step("requests in a row", number + 1, requests)
     return {"requests": requests, "errors": errors, "wrong": wrong, "memory_bytes": memory_bytes}
 
 

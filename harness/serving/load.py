@@ -11,7 +11,8 @@ from typing import Final
 from harness.errors import MeasureError, SessionError
 from harness.foundry.http_session import FoundryHttpSession
 from harness.measure.latency import percentile
-from harness.runtime.session import Answer, Message, Session, Step, no_step
+from harness.runtime.session import Answer, Message, Session
+from harness.system.progress import Step, silent_step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +107,7 @@ def run_load(
     clients: int,
     requests: int,
     max_new_tokens: int,
-    step: Step = no_step,
+    step: Step = silent_step,
 ) -> LoadLevel:
     """Let `clients` threads send `requests` requests between them, each its next one when its last is answered.
 

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 from harness.errors import InvalidPromptError, MeasureError
 from harness.foundry.http_session import FoundryHttpSession
 from harness.foundry.session import ServedAnswer
-from harness.runtime.session import Answer, Message, Session, Step, no_step
+from harness.runtime.session import Answer, Message, Session
+from harness.system.progress import Step, silent_step
 
 Conversations = Mapping[str, Sequence[Message]]
 """Conversations by the id of their case."""
@@ -63,7 +64,7 @@ class Refusal:
 
 
 def bare_answers(
-    session: Session, conversations: Conversations, *, max_new_tokens: int, step: Step = no_step
+    session: Session, conversations: Conversations, *, max_new_tokens: int, step: Step = silent_step
 ) -> dict[str, Answer | None]:
     """The runtime's own answers by case; None where it refused the prompt."""
     answers: dict[str, Answer | None] = {}
@@ -82,7 +83,7 @@ def compare_served(
     conversations: Conversations,
     *,
     max_new_tokens: int,
-    step: Step = no_step,
+    step: Step = silent_step,
 ) -> tuple[ServedComparison, ...]:
     """Ask Foundry Local what the bare runtime was asked, and hold the answers against each other.
 

@@ -13,20 +13,20 @@ from tqdm.asyncio import tqdm_asyncio
 from harness.errors import SourceError, first_line
 from harness.metrics.units import format_bytes
 from harness.system.child import serve_job, tell_progress
-
-_SECONDS_BETWEEN = 2.0
+from harness.system.progress import BETWEEN_STEPS_S, time_left
 
 
 class Telling(tqdm_asyncio):  # type: ignore[type-arg]
     """A progress bar that tells its state in a line instead of drawing it."""
 
     def __init__(self, *given: Any, **options: Any) -> None:
-        super().__init__(*given, **{**options, "disable": False, "mininterval": _SECONDS_BETWEEN})
+        super().__init__(*given, **{**options, "disable": False, "mininterval": BETWEEN_STEPS_S})
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
         """Tell how much there is already, of bars that count bytes."""
         if self.unit == "B" and self.total and self.n:
-            tell_progress(f"downloading: {format_bytes(self.n)} of {format_bytes(self.total)}")
+            left = time_left(self.n, self.total, self.format_dict["elapsed"])
+            tell_progress(f"downloading: {format_bytes(self.n)} of {format_bytes(self.total)}{left}")
 
 
 def main(job: dict[str, Any]) -> dict[str, Any]:

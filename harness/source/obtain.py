@@ -9,10 +9,12 @@ from typing import Any
 
 from harness.errors import ChildError, SourceError
 from harness.source.hub import download
-from harness.source.source import Source, digest_files, is_adapter, locate, named_folder, read_json, resolve_source
+from harness.source.source import Source, is_adapter, locate, named_folder, read_json, resolve_source
 from harness.source.weights import read_shapes
-from harness.system.child import Notify, run_job, silent
-from harness.system.store import build_once, digest_of
+from harness.system.child import run_job
+from harness.system.hashing import digest_files, digest_of
+from harness.system.progress import SILENT, Progress
+from harness.system.store import build_once
 from harness.toolchain.toolchain import Toolchain, quiet_environment, worker
 
 WORKER = worker("merge_worker")
@@ -32,7 +34,7 @@ def obtain_source(
     *,
     cache: Path,
     toolchain: Callable[[], Toolchain],
-    notify: Notify = silent,
+    progress: Progress = SILENT,
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
     adapter: str | None = None,
@@ -49,7 +51,7 @@ def obtain_source(
     def resolve(place: str) -> Source:
         return resolve_source(place, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
 
-    folder = _local(adapter or spec, cache, notify)
+    folder = _local(adapter or spec, cache, progress)
     if adapter is not None and not (folder / "adapter_config.json").is_file():
         raise SourceError("this is no LoRA adapter: it has no adapter_config.json", where=str(folder))
     if adapter is None and not is_adapter(folder):
@@ -59,11 +61,11 @@ def obtain_source(
         named or spec,
         cache=cache,
         toolchain=toolchain,
-        notify=notify,
+        progress=progress,
         allow_pickle=False,
         trust_remote_code=trust_remote_code,
     )
-    merged = resolve(str(_merged(folder, source, cache, toolchain, notify)))
+    merged = resolve(str(_merged(folder, source, cache, toolchain, progress)))
     return replace(merged, spec=spec if adapter is None else f"{spec} + {adapter}")
 
 
@@ -74,7 +76,7 @@ def obtain_base(
     adapter: str | None,
     cache: Path,
     toolchain: Callable[[], Toolchain],
-    notify: Notify = silent,
+    progress: Progress = SILENT,
     trust_remote_code: bool = False,
 ) -> Source | None:
     """The model that `obtain_source`'s was tuned from: `base`, or what the LoRA adapter is merged into.
@@ -86,15 +88,17 @@ def obtain_base(
     """
     known = base or (spec if adapter else None)
     if known is None:
-        folder = _local(spec, cache, notify)
+        folder = _local(spec, cache, progress)
         known = _base_of(folder, is_named=True) if is_adapter(folder) else None
     if known is None:
         return None
-    return obtain_source(known, cache=cache, toolchain=toolchain, notify=notify, trust_remote_code=trust_remote_code)
+    return obtain_source(
+        known, cache=cache, toolchain=toolchain, progress=progress, trust_remote_code=trust_remote_code
+    )
 
 
-def _local(spec: str, cache: Path, notify: Notify) -> Path:
-    return locate(spec) or download(spec, logs=cache / "logs", notify=notify)
+def _local(spec: str, cache: Path, progress: Progress) -> Path:
+    return locate(spec) or download(spec, logs=cache / "logs", progress=progress)
 
 
 def _base_of(adapter: Path, *, is_named: bool) -> str | None:
@@ -131,7 +135,7 @@ def _base_of(adapter: Path, *, is_named: bool) -> str | None:
     return str(beside) if beside.is_dir() else base
 
 
-def _merged(adapter: Path, base: Source, cache: Path, toolchain: Callable[[], Toolchain], notify: Notify) -> Path:
+def _merged(adapter: Path, base: Source, cache: Path, toolchain: Callable[[], Toolchain], progress: Progress) -> Path:
     weights = adapter / "adapter_model.safetensors"
     if not weights.is_file():
         raise SourceError("the adapter has no adapter_model.safetensors", where=str(adapter))
@@ -141,12 +145,12 @@ def _merged(adapter: Path, base: Source, cache: Path, toolchain: Callable[[], To
     folder = cache / "merged" / key
 
     def build(aside: Path) -> Mapping[str, Any]:
-        notify(f"merging the adapter {adapter.name} into {base.path.name}")
+        progress.line(f"merging the adapter {adapter.name} into {base.path.name}")
         job = {"base": str(base.path), "adapter": str(adapter), "target": str(aside / "model")}
         log = cache / "logs" / f"merge-{key[:12]}.log"
         try:
             result = run_job(
-                toolchain().command(WORKER), job, log=log, timeout_s=7200, notify=notify, env=quiet_environment()
+                toolchain().command(WORKER), job, log=log, timeout_s=7200, progress=progress, env=quiet_environment()
             )
         except ChildError as error:
             raise SourceError(error.what, where=error.where, next_step=error.next_step) from error

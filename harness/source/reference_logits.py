@@ -14,8 +14,10 @@ import numpy.typing as npt
 
 from harness.errors import ChildError, SourceError
 from harness.source.source import Source, read_json
-from harness.system.child import Notify, run_job, silent
-from harness.system.store import build_once, digest_of, read_verified
+from harness.system.child import run_job
+from harness.system.hashing import digest_of
+from harness.system.progress import SILENT, Progress
+from harness.system.store import build_once, read_verified
 from harness.toolchain.toolchain import Toolchain, quiet_environment, worker
 
 WORKER = worker("reference_logits_worker")
@@ -166,7 +168,7 @@ class ReferenceLogits:
                 self._publish(place / part.file_name, self._root / part.key)
 
     def ensure(
-        self, toolchain: Callable[[], Toolchain], notify: Notify = silent, *, names: Sequence[str] | None = None
+        self, toolchain: Callable[[], Toolchain], progress: Progress = SILENT, *, names: Sequence[str] | None = None
     ) -> None:
         """Ask for whatever is missing (of `names`, or of everything), in a worker of its own.
 
@@ -175,13 +177,13 @@ class ReferenceLogits:
         """
         names = [name for name in self.missing() if names is None or name in names]
         if names and not any(name in self._problems for name in names):
-            self._ask(names, toolchain(), notify)
+            self._ask(names, toolchain(), progress)
         for name in names:
             if name in self._problems:
                 raise self._problems[name]
 
-    def _ask(self, names: list[str], toolchain: Toolchain, notify: Notify) -> None:
-        notify("asking the source model for tokens and logits")
+    def _ask(self, names: list[str], toolchain: Toolchain, progress: Progress) -> None:
+        progress.line("asking the source model for tokens and logits")
         with tempfile.TemporaryDirectory(prefix="slm-gate-logits-") as folder:
             try:
                 run_job(
@@ -189,7 +191,7 @@ class ReferenceLogits:
                     {"parts": self.job(names, Path(folder))},
                     log=self._logs / f"reference-logits-{self.source.digest[:12]}.log",
                     timeout_s=7200,
-                    notify=notify,
+                    progress=progress,
                     env=quiet_environment(),
                 )
             except ChildError as error:

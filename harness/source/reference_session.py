@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import tempfile
 import threading
@@ -17,9 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import InvalidPromptError, SessionError
-from harness.runtime.session import Answer, Message, Step, TokenTimeline, no_step
+from harness.runtime.session import Answer, Message, TokenTimeline
 from harness.source.source import Source
-from harness.system.child import Notify, log_tail, silent
+from harness.system.child import describe_exit, describe_timeout, log_tail, time_limit
+from harness.system.progress import Step, silent_step
 from harness.toolchain.toolchain import Toolchain, quiet_environment, worker
 
 WORKER = worker("reference_worker")
@@ -47,7 +47,7 @@ class ReferenceSession:
         self._log.parent.mkdir(parents=True, exist_ok=True)
         self._worker: subprocess.Popen[str] | None = self._start(source, toolchain)
         try:
-            facts = self._reply(no_step)
+            facts = self._reply(silent_step)
         except BaseException:
             self.close()
             raise
@@ -56,7 +56,7 @@ class ReferenceSession:
     def answer(self, messages: Sequence[Message], *, max_new_tokens: int, min_new_tokens: int = 0) -> Answer:
         """Answer one conversation."""
         start_s = time.perf_counter()
-        result = self._answers([messages], max_new_tokens, min_new_tokens, 1, no_step)[0]
+        result = self._answers([messages], max_new_tokens, min_new_tokens, 1, silent_step)[0]
         if "refused" in result:
             raise InvalidPromptError(result["refused"], where=self.name)
         return _as_answer(result, start_s)
@@ -66,18 +66,13 @@ class ReferenceSession:
         conversations: Sequence[Sequence[Message]],
         *,
         max_new_tokens: int,
-        step: Step = no_step,
+        step: Step = silent_step,
         batch_size: int = 48,
-        notify: Notify = silent,
     ) -> list[Answer]:
         """Answers in the order of the conversations, in batches of similar length; a refused one has an empty text."""
         start_s = time.perf_counter()
 
-        def tell(done: int, total: int) -> None:
-            step(done, total)
-            notify(f"{self.name}: {done} of {total} answers")
-
-        results = self._answers(conversations, max_new_tokens, 0, batch_size, tell)
+        results = self._answers(conversations, max_new_tokens, 0, batch_size, step)
         return [_as_answer(result, start_s) for result in results]
 
     def render(self, messages: Sequence[Message]) -> str:
@@ -93,7 +88,7 @@ class ReferenceSession:
         file = Path(self._folder.name, "logits.npy")
         with self._lock:
             self._send({"op": "logits", "token_ids": [int(token) for token in token_ids], "file": str(file)})
-            self._reply(no_step)
+            self._reply(silent_step)
             values = np.load(file, allow_pickle=False)
             file.unlink()
         return np.asarray(values, dtype=np.float32)
@@ -134,7 +129,7 @@ class ReferenceSession:
         results: list[dict[str, Any]] = self._ask({**job, "batch_size": batch_size}, step) if plain else []
         return results
 
-    def _ask(self, job: dict[str, Any], step: Step = no_step) -> Any:
+    def _ask(self, job: dict[str, Any], step: Step = silent_step) -> Any:
         with self._lock:
             self._send(job)
             return self._reply(step)
@@ -153,15 +148,7 @@ class ReferenceSession:
         worker = self._worker
         assert worker is not None
         assert worker.stdout is not None
-        late = threading.Event()
-
-        def stop() -> None:
-            late.set()
-            worker.kill()
-
-        watchdog = threading.Timer(self._timeout_s, stop)
-        watchdog.start()
-        try:
+        with time_limit(worker, self._timeout_s) as timed_out:
             for line in worker.stdout:
                 reply = json.loads(line)
                 if reply["request"] != self._request:
@@ -169,9 +156,7 @@ class ReferenceSession:
                 if "step" not in reply:
                     return self._unpack(reply)
                 step(*reply["step"])
-        finally:
-            watchdog.cancel()
-        raise self._died(f"took longer than {self._timeout_s:.0f} s and was stopped" if late.is_set() else None)
+        raise self._died(describe_timeout(self._timeout_s) if timed_out.is_set() else None)
 
     def _unpack(self, reply: dict[str, Any]) -> Any:
         if "refused" in reply:
@@ -183,11 +168,8 @@ class ReferenceSession:
     def _died(self, how: str | None = None) -> SessionError:
         assert self._worker is not None
         status = self._worker.wait()
-        if how is None and status < 0:
-            name = signal.Signals(-status).name
-            how = f"was killed by {name}{' (out of memory?)' if name == 'SIGKILL' else ''}"
         return SessionError(
-            f"the reference's process {how or f'ended with status {status}'}",
+            f"the process of the source model {how or describe_exit(status)}",
             where=f"{self.name}\n{log_tail(self._log)}",
             next_step="read the log's last lines; with too little memory use a smaller batch_size",
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from harness.errors import SourceError
 from harness.prompts.template_files import chat_templates
 from harness.source.hub import find_snapshot, is_hub_id, not_downloaded
 from harness.source.weights import Weights, find_weights, require_finite, stored_types
-from harness.system.store import sha256_of
+from harness.system.hashing import digest_files
 
 TOKENIZER_FILES = (
     "tokenizer*", "vocab.*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "chat_template*"
@@ -178,22 +177,6 @@ def must_be_obtained(spec: str) -> bool:
 def is_adapter(folder: Path) -> bool:
     """Whether a folder holds a LoRA adapter and no whole model."""
     return (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file()
-
-
-def digest_files(folder: Path, files: Iterable[Path]) -> str:
-    """SHA-256 over the names and contents of files."""
-    return digest_of_files(digests_of(folder, files))
-
-
-def digests_of(folder: Path, files: Iterable[Path]) -> dict[str, str]:
-    """SHA-256 of each file, by its name below `folder`."""
-    return {file.relative_to(folder).as_posix(): sha256_of(file) for file in files}
-
-
-def digest_of_files(digests: Mapping[str, str]) -> str:
-    """One SHA-256 over names and digests, in the order of the names."""
-    lines = (f"{name}\0{digest}\n" for name, digest in sorted(digests.items()))
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def read_json(file: Path) -> dict[str, Any]:

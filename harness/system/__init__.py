@@ -1,1 +1,1 @@
-"""Child processes and the content-addressed store: what the system gives to every room."""
+"""What every room takes from the system: child processes, cached folders, hashes, locks, paths, progress."""

@@ -13,23 +13,20 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from harness.errors import ChildError
-
-Notify = Callable[[str], None]
-"""Takes one line of progress, meant for a person."""
+from harness.errors import ChildError, GateError
+from harness.system.paths import REPOSITORY
+from harness.system.progress import SILENT, Progress, Step
 
 PROGRESS_MARK = "@progress "
-"""A child's output line that starts so is progress for the user; every line goes to the log."""
+"""A child's output line that starts so is a line of progress for the user; every line goes to the log."""
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-def silent(_line: str) -> None:
-    """A `Notify` for callers without a listener."""
+STEP_MARK = "@step "
+"""A child's output line that starts so is a counted step: `@step DONE TOTAL WHAT`. The first DONE is 0."""
 
 
 def run_job(
@@ -38,7 +35,7 @@ def run_job(
     *,
     log: Path,
     timeout_s: float,
-    notify: Notify = silent,
+    progress: Progress = SILENT,
     env: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Run `command JOB_FILE RESULT_FILE` and return what it wrote into RESULT_FILE.
@@ -55,14 +52,16 @@ def run_job(
         job_file, result_file = Path(folder, "job.json"), Path(folder, "result.json")
         job_file.write_text(json.dumps(job), encoding="utf-8")
         arguments = [str(part) for part in (*command, job_file, result_file)]
-        returncode = _run(arguments, log, timeout_s, notify, {**os.environ, **(env or {})})
+        returncode = _run(arguments, log, timeout_s, progress, {**os.environ, **(env or {})})
         result = _read_result(result_file)
     if result is not None and "error" in result:
         error = result["error"]
         raise ChildError(error["what"], where=error.get("where") or f"log: {log}", next_step=error.get("next_step"))
     if result is None or returncode != 0:
         raise ChildError(
-            describe_exit(returncode), where=f"{log}\n{log_tail(log)}", next_step="read the log's last lines"
+            f"a child process {describe_exit(returncode)}",
+            where=f"{log}\n{log_tail(log)}",
+            next_step="read the log's last lines",
         )
     return result
 
@@ -78,8 +77,6 @@ def harness_module(module: str) -> list[str]:
 
 def serve_job(work: Callable[[dict[str, Any]], dict[str, Any]], arguments: Sequence[str]) -> None:
     """The child's side: read the job, do `work`, write the result; a `GateError` becomes the error entry."""
-    from harness.errors import GateError
-
     job_file, result_file = map(Path, arguments)
     try:
         result = work(json.loads(job_file.read_text(encoding="utf-8")))
@@ -89,9 +86,32 @@ def serve_job(work: Callable[[dict[str, Any]], dict[str, Any]], arguments: Seque
 
 
 def tell_progress(text: str) -> None:
-    """The child's side: show a line to the user at once, through the parent's `notify`."""
+    """The child's side: show a line to the user, through the parent's `progress`."""
     sys.stdout.write(f"{PROGRESS_MARK}{text}\n")
     sys.stdout.flush()
+
+
+def tell_step(what: str, done: int, total: int) -> None:
+    """The child's side: `done` of `total` units of the work called `what` are finished; call it with 0 first."""
+    sys.stdout.write(f"{STEP_MARK}{done} {total} {what}\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def time_limit(process: subprocess.Popen[str], timeout_s: float) -> Iterator[threading.Event]:
+    """Kill a process that runs longer than `timeout_s`; the event that is given says whether that happened."""
+    timed_out = threading.Event()
+
+    def stop() -> None:
+        timed_out.set()
+        process.kill()
+
+    watchdog = threading.Timer(timeout_s, stop)
+    watchdog.start()
+    try:
+        yield timed_out
+    finally:
+        watchdog.cancel()
 
 
 def log_tail(log: Path, lines: int = 12) -> str:
@@ -100,7 +120,7 @@ def log_tail(log: Path, lines: int = 12) -> str:
     return "\n".join(f"    | {line}" for line in text.splitlines()[-lines:])
 
 
-def _run(arguments: list[str], log: Path, timeout_s: float, notify: Notify, env: Mapping[str, str]) -> int:
+def _run(arguments: list[str], log: Path, timeout_s: float, progress: Progress, env: Mapping[str, str]) -> int:
     with log.open("a", encoding="utf-8", errors="replace") as sink:
         process = subprocess.Popen(
             arguments,
@@ -111,34 +131,36 @@ def _run(arguments: list[str], log: Path, timeout_s: float, notify: Notify, env:
             encoding="utf-8",
             errors="replace",
         )
-        timed_out = threading.Event()
-
-        def stop() -> None:
-            timed_out.set()
-            process.kill()
-
-        watchdog = threading.Timer(timeout_s, stop)
-        watchdog.start()
         try:
-            assert process.stdout is not None
-            for line in process.stdout:
-                sink.write(line)
-                if line.startswith(PROGRESS_MARK):
-                    notify(line.removeprefix(PROGRESS_MARK).rstrip())
-            returncode = process.wait()
+            with time_limit(process, timeout_s) as timed_out:
+                assert process.stdout is not None
+                _listen(process.stdout, sink, progress)
+                returncode = process.wait()
         except BaseException:
             process.kill()
             process.wait()
             raise
-        finally:
-            watchdog.cancel()
     if timed_out.is_set():
         raise ChildError(
-            f"a child process took longer than {timeout_s:.0f} s and was stopped",
+            f"a child process {describe_timeout(timeout_s)}",
             where=f"{log}\n{log_tail(log)}",
             next_step="see in the log what it was doing",
         )
     return returncode
+
+
+def _listen(output: IO[str], sink: IO[str], progress: Progress) -> None:
+    """Write all output to the log, and show what is meant for the user."""
+    steps: dict[str, Step] = {}
+    for line in output:
+        sink.write(line)
+        if line.startswith(PROGRESS_MARK):
+            progress.line(line.removeprefix(PROGRESS_MARK).rstrip())
+        elif line.startswith(STEP_MARK):
+            done, total, what = line.removeprefix(STEP_MARK).rstrip().split(" ", 2)
+            if what not in steps or done == "0":
+                steps[what] = progress.step(what)
+            steps[what](int(done), int(total))
 
 
 def _read_result(result_file: Path) -> dict[str, Any] | None:
@@ -150,12 +172,17 @@ def _read_result(result_file: Path) -> dict[str, Any] | None:
 
 
 def describe_exit(returncode: int) -> str:
-    """How a child process ended, in words; a signal by its name."""
+    """How a process ended, for a message: `was killed by SIGKILL (out of memory?)`."""
     if returncode < 0:
         try:
             name = signal.Signals(-returncode).name
         except ValueError:
             name = f"signal {-returncode}"
         hint = " (out of memory?)" if name == "SIGKILL" else ""
-        return f"a child process was killed by {name}{hint}"
-    return f"a child process ended with status {returncode} and without a result"
+        return f"was killed by {name}{hint}"
+    return f"ended with status {returncode} and without a result"
+
+
+def describe_timeout(timeout_s: float) -> str:
+    """The same for a process that `time_limit` killed."""
+    return f"took longer than {timeout_s:.0f} s and was stopped"

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Protocol
 
 from harness.errors import ToolchainError
-from harness.system.child import Notify, silent
-from harness.system.store import locked, write_atomically
+from harness.system.locks import locked
+from harness.system.progress import SILENT, Progress
+from harness.system.store import write_atomically
 from harness.toolchain.venv import create_venv, install
 
 PINS: Mapping[str, str] = {
@@ -88,7 +89,7 @@ class ToolchainOnDemand:
     python: Path | None = None
     """The interpreter that the user named; None where none was."""
 
-    notify: Notify = silent
+    progress: Progress = SILENT
     """Hears about the making."""
 
     _ready: Toolchain | None = field(default=None, init=False, repr=False)
@@ -101,7 +102,7 @@ class ToolchainOnDemand:
     def __call__(self) -> Toolchain:
         """The verified toolchain; the same one every time."""
         if self._ready is None:
-            self._ready = ensure_toolchain(cache=self.cache, python=self.python, notify=self.notify)
+            self._ready = ensure_toolchain(cache=self.cache, python=self.python, progress=self.progress)
         return self._ready
 
 
@@ -111,7 +112,7 @@ def own_python(given: Path | None) -> Path | None:
     return given or (Path(named).expanduser() if named else None)
 
 
-def ensure_toolchain(*, cache: Path, python: Path | None = None, notify: Notify = silent) -> Toolchain:
+def ensure_toolchain(*, cache: Path, python: Path | None = None, progress: Progress = SILENT) -> Toolchain:
     """The toolchain at `own_python(python)`, or the cached one of these pins; it is made where there is none yet.
 
     Raises:
@@ -121,10 +122,10 @@ def ensure_toolchain(*, cache: Path, python: Path | None = None, notify: Notify 
     if python is not None:
         return verify_toolchain(python)
     folder = cache / "toolchains" / toolchain_key()
-    with locked(folder, lambda: notify("another process is making the toolchain; waiting for it")):
+    with locked(folder, lambda: progress.line("another process is making the toolchain; waiting for it")):
         if is_ready(folder):
             return verify_toolchain(venv_python(folder))
-        return _make(folder, notify)
+        return _make(folder, progress)
 
 
 def verify_toolchain(python: Path) -> Toolchain:
@@ -223,7 +224,7 @@ def quiet_environment(*, offline: bool = True) -> dict[str, str]:
     return environment | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"} if offline else environment
 
 
-def _make(folder: Path, notify: Notify) -> Toolchain:
+def _make(folder: Path, progress: Progress) -> Toolchain:
     # A virtual environment cannot be moved, so it grows in its final place and counts only with its mark.
     shutil.rmtree(folder, ignore_errors=True)
     free_bytes = shutil.disk_usage(folder.parent).free
@@ -235,9 +236,9 @@ def _make(folder: Path, notify: Notify) -> Toolchain:
         )
     log = folder.with_suffix(".log")
     log.unlink(missing_ok=True)
-    notify("making the conversion toolchain (torch, transformers, olive): about 2 GB, once")
-    create_venv(Path(sys.executable), folder, log=log, notify=notify)
-    install(venv_python(folder), requirements(PINS), log=log, notify=notify)
+    progress.line("making the conversion toolchain (torch, transformers, olive): about 2 GB, once")
+    create_venv(Path(sys.executable), folder, log=log, progress=progress)
+    install(venv_python(folder), requirements(PINS), log=log, progress=progress)
     toolchain = verify_toolchain(venv_python(folder))
     write_atomically(folder / "ready.json", json.dumps({"versions": dict(toolchain.versions), "pins": dict(PINS)}))
     return toolchain

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import ToolchainError
-from harness.system.child import Notify, log_tail
+from harness.system.child import log_tail
+from harness.system.progress import Progress
 
 HEARTBEAT_S = 5.0
 _TELLING = re.compile(
@@ -24,26 +25,26 @@ _NETWORK = re.compile(
 )
 
 
-def create_venv(python: Path, folder: Path, *, log: Path, notify: Notify) -> None:
+def create_venv(python: Path, folder: Path, *, log: Path, progress: Progress) -> None:
     """Make an empty virtual environment.
 
     Raises:
         ToolchainError: with the decisive line of the log.
     """
-    run_with_heartbeat([str(python), "-m", "venv", str(folder)], log=log, notify=notify, what="venv")
+    run_with_heartbeat([str(python), "-m", "venv", str(folder)], log=log, progress=progress, what="venv")
 
 
-def install(python: Path, packages: Sequence[str], *, log: Path, notify: Notify) -> None:
+def install(python: Path, packages: Sequence[str], *, log: Path, progress: Progress) -> None:
     """Install pinned packages with pip, its own settings (index, proxy) respected.
 
     Raises:
         ToolchainError: with the decisive line of pip's output.
     """
     command = [str(python), "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
-    run_with_heartbeat([*command, "--progress-bar", "off", *packages], log=log, notify=notify, what="pip")
+    run_with_heartbeat([*command, "--progress-bar", "off", *packages], log=log, progress=progress, what="pip")
 
 
-def run_with_heartbeat(command: Sequence[str], *, log: Path, notify: Notify, what: str) -> None:
+def run_with_heartbeat(command: Sequence[str], *, log: Path, progress: Progress, what: str) -> None:
     """Run a command; its newest line and the time so far are told every few seconds, all of it goes to the log."""
     started_s = time.perf_counter()
     try:
@@ -56,7 +57,7 @@ def run_with_heartbeat(command: Sequence[str], *, log: Path, notify: Notify, wha
     lines: queue.Queue[str | None] = queue.Queue()
     threading.Thread(target=_pump, args=(process, lines), daemon=True).start()
     try:
-        _follow(lines, log, notify, what, started_s)
+        _follow(lines, log, progress, what, started_s)
         returncode = process.wait()
     except BaseException:
         process.kill()
@@ -73,7 +74,7 @@ def _pump(process: subprocess.Popen[str], lines: queue.Queue[str | None]) -> Non
     lines.put(None)
 
 
-def _follow(lines: queue.Queue[str | None], log: Path, notify: Notify, what: str, started_s: float) -> None:
+def _follow(lines: queue.Queue[str | None], log: Path, progress: Progress, what: str, started_s: float) -> None:
     newest, told_s = "starting", started_s
     with log.open("a", encoding="utf-8") as sink:
         while True:
@@ -89,7 +90,7 @@ def _follow(lines: queue.Queue[str | None], log: Path, notify: Notify, what: str
                 newest = newest if line.startswith(("WARNING", "DEPRECATION")) else line.strip()
             now_s = time.perf_counter()
             if not line or now_s - told_s >= HEARTBEAT_S:
-                notify(f"{what}: {newest[:100]} ({now_s - started_s:.0f} s)")
+                progress.line(f"{what}: {newest[:100]} ({now_s - started_s:.0f} s)")
                 told_s = now_s
 
 

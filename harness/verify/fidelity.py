@@ -25,8 +25,9 @@ from harness.runtime.smoke_test import runtime_version, smoke_test
 from harness.source.reference_logits import ReferenceLogits
 from harness.source.source import Source
 from harness.stats.divergence import diverge
-from harness.system.child import Notify, silent
-from harness.system.store import cached_json, digest_of
+from harness.system.hashing import digest_of
+from harness.system.progress import SILENT, Progress
+from harness.system.store import cached_json
 from harness.toolchain.toolchain import Toolchain, ToolchainProvider
 from harness.verify.compare_weights import WeightComparison, compare_with_reference_export
 
@@ -62,7 +63,7 @@ def convert_with_reference_exports(
     has_adopted: bool = False,
     cache: Path,
     toolchain: ToolchainProvider,
-    notify: Notify = silent,
+    progress: Progress = SILENT,
 ) -> dict[str, Artifact | GateError]:
     """`convert`, where each back-end's unquantised witness is made by the same worker.
 
@@ -77,7 +78,7 @@ def convert_with_reference_exports(
         {**recipes, **reference_exports},
         cache=cache,
         toolchain=toolchain,
-        notify=notify,
+        progress=progress,
         reference_logits=reference_logits,
         may_repeat=reference_exports,
     )
@@ -133,7 +134,7 @@ def measure_graph(
     *,
     cache: Path,
     toolchain: Callable[[], Toolchain],
-    notify: Notify = silent,
+    progress: Progress = SILENT,
     log: Path,
     is_transformed: bool = False,
 ) -> GraphFidelity:
@@ -148,14 +149,14 @@ def measure_graph(
 
     def measure(one: Artifact) -> Fidelity:
         def open_session() -> GenaiSession:
-            notify(f"{one.variant}: measuring its divergence from the source")
+            progress.line(f"{one.variant}: measuring its divergence from the source")
             return GenaiSession(one.path, name=one.variant)
 
         return measure_fidelity(open_session, one, reference_logits, cache=cache)
 
-    reference_logits.ensure(toolchain, notify)
+    reference_logits.ensure(toolchain, progress)
     if artifact.is_adopted:
-        notify(f"{artifact.variant}: comparing its token ids with the source's")
+        progress.line(f"{artifact.variant}: comparing its token ids with the source's")
         smoke_test(artifact.path, log=log, tokens=reference_logits.tokens_file())
     reference_export, no_reference_export = None, None
     try:
@@ -169,7 +170,7 @@ def measure_graph(
         no_reference_export = error.what
     else:
         weight_comparison = compare_weights(
-            artifact, made, reference_logits.source, cache=cache, notify=notify, is_transformed=is_transformed
+            artifact, made, reference_logits.source, cache=cache, progress=progress, is_transformed=is_transformed
         )
         reference_export = ReferenceExport(path=made.path, found=export_found, weight_comparison=weight_comparison)
     try:
@@ -215,7 +216,7 @@ def compare_weights(
     source: Source,
     *,
     cache: Path,
-    notify: Notify = silent,
+    progress: Progress = SILENT,
     is_transformed: bool = False,
 ) -> WeightComparison:
     """What an artifact has in common with its witness, from the cache or compared now.
@@ -228,7 +229,7 @@ def compare_weights(
     )
 
     def compare() -> dict[str, Any]:
-        notify(f"{artifact.variant}: comparing its weights with the source's")
+        progress.line(f"{artifact.variant}: comparing its weights with the source's")
         return asdict(
             compare_with_reference_export(
                 artifact, reference_export, source.path, is_transformed=is_transformed, is_bound=is_bound

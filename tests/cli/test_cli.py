@@ -13,7 +13,7 @@ from harness.foundry import doctor
 from harness.pipeline.conversion import Conversion
 from harness.pipeline.outcome import Outcome
 from harness.report.record import build_record, save_record
-from harness.system.child import REPOSITORY
+from harness.system.paths import REPOSITORY
 from tests.report.test_record import REQUIRED, tell
 from tests.toys import write_artifact
 
@@ -137,7 +137,7 @@ def test_a_reason_that_stands_in_every_variants_way_is_told_once(monkeypatch, ca
     outcomes = {"int4": failed, "int8": failed, "fp16": Outcome(result=ConversionError("fp16: no model"))}
     (tmp_path / "int8").mkdir()
     done = Conversion(outcomes=outcomes, source=None, out=tmp_path)
-    monkeypatch.setattr(cli, "run_request", lambda request, cache, notify: done)
+    monkeypatch.setattr(cli, "run_request", lambda request, cache, progress: done)
     assert cli.main(["convert", "model", "--out", "out"]) == 1
     shown = capsys.readouterr()
     assert shown.out.count("FAILED") == 3
@@ -159,7 +159,9 @@ def test_a_narrow_terminal_gets_other_characters_instead_of_a_traceback(monkeypa
     narrow = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr("sys.stdout", narrow)
     monkeypatch.setattr(
-        cli, "run_request", lambda *_, notify, **__: notify("reading \u2603") or Conversion(outcomes={}, source=None)
+        cli,
+        "run_request",
+        lambda *_, progress, **__: progress.line("reading \u2603") or Conversion(outcomes={}, source=None),
     )
     assert cli.main(["convert", ".", "--out", "out"]) == 0
     narrow.flush()

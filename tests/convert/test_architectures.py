@@ -18,6 +18,7 @@ from harness.errors import ConversionError, MeasureError
 from harness.recipes.recipe import load_recipe
 from harness.source.reference_logits import ReferenceLogits
 from harness.source.source import resolve_source
+from harness.system.progress import LineProgress
 from harness.toolchain.toolchain import quiet_environment
 from harness.verify.fidelity import measure_graph, reference_export_name, require_same_function
 from tests.conftest import TINY_MODEL
@@ -56,7 +57,12 @@ def outcome(folder, toolchain, tmp_path_factory):
         reference_logits = ReferenceLogits(source, cache=cache, versions=toolchain.versions, with_logits=True)
         recipes = {precision: load_recipe(precision, backend=backend) for precision in precisions}
         results = convert(
-            source, recipes, cache=cache, toolchain=toolchain, notify=print, reference_logits=reference_logits
+            source,
+            recipes,
+            cache=cache,
+            toolchain=toolchain,
+            progress=LineProgress(print),
+            reference_logits=reference_logits,
         )
 
         reference_export = {reference_export_name(backend): results["fp32"]}

@@ -18,8 +18,10 @@ from harness.convert import job as job
 from harness.convert.convert import adopt, convert
 from harness.errors import ArtifactError, ConversionError, ToolchainError, UnexplainedError
 from harness.recipes.recipe import load_recipe
-from harness.source.source import digest_files, resolve_source
+from harness.source.source import resolve_source
 from harness.source.weights import read_shapes
+from harness.system.hashing import digest_files
+from harness.system.progress import LineProgress
 from harness.system.store import publish
 from harness.toolchain.toolchain import PINS, Toolchain
 from tests.toys import write_safetensors
@@ -46,7 +48,9 @@ class Bench:
     def run(self, script, **recipes):
         self.script_file.write_text(json.dumps(script))
         recipes = recipes or {name: load_recipe(name) for name in script}
-        return convert(self.source, recipes, cache=self.cache, toolchain=self.toolchain, notify=self.told.append)
+        return convert(
+            self.source, recipes, cache=self.cache, toolchain=self.toolchain, progress=LineProgress(self.told.append)
+        )
 
     @property
     def worker_runs(self):

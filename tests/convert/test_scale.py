@@ -10,7 +10,8 @@ from harness.convert.convert import convert
 from harness.recipes.recipe import load_recipe
 from harness.runtime.genai import GenaiSession
 from harness.source.source import resolve_source
-from harness.system.child import REPOSITORY
+from harness.system.paths import REPOSITORY
+from harness.system.progress import LineProgress
 from harness.system.store import read_verified
 from harness.toolchain.toolchain import quiet_environment
 
@@ -28,7 +29,7 @@ def variants(request, toolchain, tmp_path_factory):
     subprocess.run(command, env={**os.environ, **quiet_environment()}, check=True)
     recipes = {name: load_recipe(name) for name in ("int4", "int8", "fp16")}
     source = resolve_source(str(folder / "model"))
-    return convert(source, recipes, cache=folder / "cache", toolchain=toolchain, notify=print)
+    return convert(source, recipes, cache=folder / "cache", toolchain=toolchain, progress=LineProgress(print))
 
 
 @pytest.mark.parametrize("name", ["int4", "int8", "fp16"])

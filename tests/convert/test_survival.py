@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.system.child import REPOSITORY
+from harness.system.paths import REPOSITORY
 from harness.system.store import read_verified
 
 GATE = """

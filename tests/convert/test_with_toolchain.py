@@ -23,7 +23,8 @@ from harness.runtime.smoke_test import smoke_test
 from harness.source.obtain import obtain_source
 from harness.source.reference_logits import ReferenceLogits
 from harness.source.reference_session import ReferenceSession
-from harness.system.child import REPOSITORY
+from harness.system.paths import REPOSITORY
+from harness.system.progress import LineProgress
 from harness.verify.fidelity import measure_fidelity, require_fine_tune
 
 pytestmark = pytest.mark.toolchain
@@ -119,7 +120,7 @@ def misled(tiny_source, toolchain, tmp_path_factory):
         file = folder / f"{name}.json"
         file.write_text(json.dumps({"passes": content}))
         recipes[name] = load_recipe(str(file))
-    return convert(tiny_source, recipes, cache=folder / "cache", toolchain=toolchain, notify=print)
+    return convert(tiny_source, recipes, cache=folder / "cache", toolchain=toolchain, progress=LineProgress(print))
 
 
 @pytest.mark.parametrize(

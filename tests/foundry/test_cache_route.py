@@ -25,7 +25,7 @@ from harness.foundry.command import (
 from harness.foundry.registration import examine_folder
 from harness.runtime.genai import GenaiSession
 from harness.system.child import run_job
-from harness.system.store import default_cache
+from harness.system.paths import default_cache
 from tests.prompts import templates
 
 CONVERSATIONS = [
@@ -36,10 +36,10 @@ CONVERSATIONS = [
 
 
 @pytest.fixture(scope="module")
-def old_release(notify) -> Path:
+def old_release(progress) -> Path:
     """An environment with the older release: `$SLM_GATE_SERVING`, or one in the user's cache, made on first need."""
     given = os.environ.get("SLM_GATE_SERVING")
-    return Path(given) if given else ensure_release(default_cache(), notify=notify)
+    return Path(given) if given else ensure_release(default_cache(), progress=progress)
 
 
 @pytest.mark.toolchain

@@ -23,7 +23,7 @@ from harness.foundry.session import FoundrySession
 from harness.prompts.prompt_template import render_chat_template
 from harness.runtime.genai import GenaiSession
 from harness.runtime.session import Message, Session
-from harness.system.child import REPOSITORY
+from harness.system.paths import REPOSITORY
 
 QUESTIONS = [
     "What does E4 mean?",

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import pytest
 
-from harness.system.child import REPOSITORY
+from harness.system.paths import REPOSITORY
 
 LEAKS_IN_C = """
     #include <stdlib.h>

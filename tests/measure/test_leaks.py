@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import platform
 import sys
@@ -22,7 +23,8 @@ from harness.measure.growth import (
     theil_sen_slope,
 )
 from harness.measure.leaks import measure_leak, render_stacks
-from harness.system.child import REPOSITORY
+from harness.system.paths import REPOSITORY
+from harness.system.progress import LineProgress
 
 STUB_SPEC = {"runtime": "stub", "path": "none"}
 CONVERSATIONS = [[{"role": "user", "content": f"What does E{i} mean?" + " Please." * (i % 5)}] for i in range(16)]
@@ -339,8 +341,8 @@ class TestStubbedChild:
     def test_progress_reaches_the_user(self, stub_session, tmp_path):
         stub_session("")
         lines: list[str] = []
-        self.measure(tmp_path, notify=lines.append)
-        assert lines[-1].startswith("leaks: 8 of 8 segments")
+        self.measure(tmp_path, progress=LineProgress(lines.append, clock=itertools.count(step=10).__next__))
+        assert lines[-1].startswith("leaks: segments of 16 requests 8/8")
 
 
 def test_no_conversation_is_no_evidence(tmp_path):

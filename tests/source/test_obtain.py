@@ -10,7 +10,6 @@ import pytest
 from harness.errors import ChildError, SourceError
 from harness.source import obtain as module
 from harness.source.obtain import obtain_base, obtain_source
-from harness.system.child import silent
 from harness.toolchain.merge_worker import JobError, changed, read_changes, scale_of
 from harness.toolchain.toolchain import PINS, Toolchain
 from tests.toys import write_safetensors
@@ -29,7 +28,7 @@ def worker(monkeypatch):
     class Worker:
         jobs, act = [], staticmethod(lambda job: {})
 
-        def run(self, command, job, *, log, timeout_s, notify, env):
+        def run(self, command, job, *, log, timeout_s, progress, env):
             self.jobs.append((job, env))
             return self.act(job)
 
@@ -40,14 +39,14 @@ def worker(monkeypatch):
 
 
 def test_a_folder_needs_nothing(toy_source, tmp_path, worker):
-    source = obtain_source(str(toy_source), cache=tmp_path, toolchain=untouchable, notify=silent)
+    source = obtain_source(str(toy_source), cache=tmp_path, toolchain=untouchable)
     assert source.path == toy_source
     assert worker.jobs == []
 
 
 def test_a_hub_id_is_downloaded_without_a_toolchain_and_then_checked(toy_source, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "locate", lambda spec: None)
-    monkeypatch.setattr(module, "download", lambda spec, logs, notify: toy_source)
+    monkeypatch.setattr(module, "download", lambda spec, logs, progress: toy_source)
     source = obtain_source("acme/widget", cache=tmp_path, toolchain=untouchable)
     assert (source.spec, source.path) == ("acme/widget", toy_source)
 

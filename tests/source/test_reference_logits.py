@@ -20,7 +20,7 @@ class Model:
     def __init__(self):
         self.jobs, self.reason = [], None
 
-    def run(self, command, job, *, log, timeout_s, notify, env):
+    def run(self, command, job, *, log, timeout_s, progress, env):
         self.jobs.append([part["kind"] for part in job["parts"]])
         for part in job["parts"]:
             if self.reason:

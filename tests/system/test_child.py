@@ -1,3 +1,4 @@
+import itertools
 import json
 import sys
 import textwrap
@@ -6,6 +7,7 @@ import pytest
 
 from harness.errors import ChildError
 from harness.system.child import harness_module, run_job
+from harness.system.progress import LineProgress
 
 
 @pytest.fixture
@@ -23,15 +25,17 @@ def test_a_job_goes_in_and_its_result_comes_out(run):
     result = run(
         """
         print("@progress half way", flush=True)
+        print("@step 0 8 lines: of a file", flush=True)
+        print("@step 2 8 lines: of a file", flush=True)
         print("only for the log")
         json.dump({"twice": 2 * job["n"], "env": os.environ["EXTRA"]}, open(sys.argv[2], "w"))
         """,
         {"n": 21},
-        notify=lines.append,
+        progress=LineProgress(lines.append, clock=itertools.count(step=10).__next__),
         env={"EXTRA": "yes"},
     )
     assert result == {"twice": 42, "env": "yes"}
-    assert lines == ["half way"]
+    assert lines == ["half way", "lines: of a file 0/8", "lines: of a file 2/8, about 2 min left"]
 
 
 FAULTS = {

@@ -9,15 +9,8 @@ import pytest
 
 from harness.errors import ConfigError
 from harness.system import store as module
-from harness.system.store import (
-    MANIFEST,
-    build_once,
-    clear_staging_dirs,
-    default_cache,
-    read_verified,
-    require_cache,
-    write_atomically,
-)
+from harness.system.paths import default_cache, require_cache
+from harness.system.store import MANIFEST, build_once, clear_staging_dirs, read_verified, write_atomically
 
 
 def build(folder):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import ToolchainError
+from harness.system.progress import LineProgress
 from harness.toolchain import toolchain as module
 from harness.toolchain import venv
 from harness.toolchain.toolchain import (
@@ -74,13 +75,13 @@ def fake_pip(monkeypatch):
     """Virtual environments without contents; the list tells what was made."""
     made = []
 
-    def create(python, folder, *, log, notify):
+    def create(python, folder, *, log, progress):
         venv_python(folder).parent.mkdir(parents=True)
         venv_python(folder).touch()
         made.append(folder)
 
     monkeypatch.setattr(module, "create_venv", create)
-    monkeypatch.setattr(module, "install", lambda python, packages, *, log, notify: None)
+    monkeypatch.setattr(module, "install", lambda python, packages, *, log, progress: None)
     monkeypatch.setattr(module, "query_versions", lambda python: dict(PINS))
     return made
 
@@ -105,7 +106,7 @@ def test_an_unfinished_one_is_never_trusted(tmp_path, fake_pip):
 
 
 def test_a_failed_installation_leaves_no_mark(tmp_path, fake_pip, monkeypatch):
-    def fail(python, packages, *, log, notify):
+    def fail(python, packages, *, log, progress):
         raise ToolchainError("pip failed")
 
     monkeypatch.setattr(module, "install", fail)
@@ -124,7 +125,8 @@ def test_two_at_once_make_one(tmp_path, fake_pip, monkeypatch):
 
     monkeypatch.setattr(module, "install", install)
     threads = [
-        threading.Thread(target=ensure_toolchain, kwargs={"cache": tmp_path, "notify": told.append}) for _ in range(2)
+        threading.Thread(target=ensure_toolchain, kwargs={"cache": tmp_path, "progress": LineProgress(told.append)})
+        for _ in range(2)
     ]
     for thread in threads:
         thread.start()
@@ -163,7 +165,9 @@ def test_progress_goes_on_while_nothing_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(venv, "HEARTBEAT_S", 0.1)
     told = []
     code = "import time; print('Collecting torch', flush=True); time.sleep(2)"
-    run_with_heartbeat([sys.executable, "-c", code], log=tmp_path / "log", notify=told.append, what="pip")
+    run_with_heartbeat(
+        [sys.executable, "-c", code], log=tmp_path / "log", progress=LineProgress(told.append), what="pip"
+    )
     assert len(told) >= 3
     assert "Collecting torch" in told[-1]
     assert "Collecting torch" in (tmp_path / "log").read_text()
@@ -182,7 +186,7 @@ def test_progress_goes_on_while_nothing_is_said(tmp_path, monkeypatch):
 def test_pips_decisive_line_and_a_remedy_are_told(tmp_path, output, told, hint):
     code = f"print({output!r}); raise SystemExit(3)"
     with pytest.raises(ToolchainError, match="pip failed") as caught:
-        run_with_heartbeat([sys.executable, "-c", code], log=tmp_path / "log", notify=print, what="pip")
+        run_with_heartbeat([sys.executable, "-c", code], log=tmp_path / "log", progress=LineProgress(print), what="pip")
     assert told in caught.value.what
     assert hint in caught.value.next_step
     assert str(tmp_path / "log") in caught.value.where
@@ -190,7 +194,7 @@ def test_pips_decisive_line_and_a_remedy_are_told(tmp_path, output, told, hint):
 
 def test_a_program_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ToolchainError, match="does not start"):
-        run_with_heartbeat([str(tmp_path / "none")], log=tmp_path / "log", notify=print, what="venv")
+        run_with_heartbeat([str(tmp_path / "none")], log=tmp_path / "log", progress=LineProgress(print), what="venv")
 
 
 def test_everything_driven_is_quiet_and_offline_unless_it_downloads():

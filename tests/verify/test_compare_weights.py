@@ -9,7 +9,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from harness.errors import MeasureError
-from harness.system.store import sha256_of
+from harness.system.hashing import sha256_of
+from harness.system.progress import LineProgress
 from harness.verify.compare_weights import compare_with_reference_export
 from harness.verify.fidelity import GraphFidelity, ReferenceExport, compare_weights
 from tests.verify.test_fidelity import EXACT, INT4
@@ -331,13 +332,18 @@ def test_other_rotary_tables_are_refused_even_in_the_users_own_graph(tmp_path, m
 def test_a_comparison_is_made_once_for_the_same_content(tmp_path, measured):
     told = []
     made = Model(4).save(tmp_path / "made")
-    first, again = (measured(made, notify=told.append) for _ in range(2))
+    first, again = (measured(made, progress=LineProgress(told.append)) for _ in range(2))
     assert told == ["theirs: comparing its weights with the source's"]
     assert first.reference_export == again.reference_export
     model = Model(4)
     without_bias(model)
-    assert measured(model.save(tmp_path / "other"), notify=told.append).reference_export.weight_comparison.differences
-    assert measured(made, notify=told.append, is_transformed=True).reference_export == first.reference_export
+    assert measured(
+        model.save(tmp_path / "other"), progress=LineProgress(told.append)
+    ).reference_export.weight_comparison.differences
+    assert (
+        measured(made, progress=LineProgress(told.append), is_transformed=True).reference_export
+        == first.reference_export
+    )
     assert len(told) == 3
 
 

@@ -118,7 +118,7 @@ class Source:
         self.found, self.compared = found, []
         self.source = SimpleNamespace(path="source")
 
-    def ensure(self, _toolchain, _notify):
+    def ensure(self, _toolchain, _progress):
         pass
 
     def tokens_file(self):

@@ -22,7 +22,7 @@ from typing import Any, Final
 from harness.errors import InvalidPromptError, MeasureError
 from harness.foundry.opening import open_session
 from harness.runtime.session import Message, Session
-from harness.system.child import serve_job, tell_progress
+from harness.system.child import serve_job, tell_progress, tell_step
 
 CONTROL_OBJECTS: Final = 1024
 CONTROL_OBJECT_BYTES: Final = 64
@@ -104,7 +104,7 @@ def measure(workload: Workload, job: dict[str, Any]) -> dict[str, Any]:
     for segment in range(segments + 1):
         if segment:
             workload.run(segment_requests)
-        tell_progress(f"leaks: {segment} of {segments} segments of {segment_requests} requests")
+        tell_step(f"leaks: segments of {segment_requests} requests", segment, segments)
         settle()
         in_use[segment] = meter.in_use_bytes()
         if meter.anonymous_bytes:

@@ -13,7 +13,7 @@ import psutil
 from harness.errors import MeasureError
 from harness.foundry.opening import import_runtime, open_session
 from harness.runtime.session import Answer, Session
-from harness.system.child import serve_job, tell_progress
+from harness.system.child import serve_job, tell_step
 
 
 def main(job: dict[str, Any]) -> dict[str, Any]:
@@ -82,6 +82,7 @@ def logical_cpus() -> int:
 def _answer_all(session: Session, job: dict[str, Any], process: psutil.Process) -> list[dict[str, Any]]:
     conversations = job["conversations"]
     samples = []
+    tell_step("memory and CPU: answers", 0, len(conversations))
     start_s, start_cpu_s = time.perf_counter(), time.process_time()
     for index, conversation in enumerate(conversations, start=1):
         answer = session.answer(conversation, max_new_tokens=job["max_new_tokens"])
@@ -93,7 +94,7 @@ def _answer_all(session: Session, job: dict[str, Any], process: psutil.Process) 
                 "tokens": _tokens(answer),
             }
         )
-        tell_progress(f"memory and CPU: {index} of {len(conversations)} answers")
+        tell_step("memory and CPU: answers", index, len(conversations))
     return samples
 
 
