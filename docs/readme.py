@@ -1,4 +1,4 @@
-"""Writes the generated parts: the README's table of metrics and, where asked, what commands printed.
+"""Writes the generated parts: docs/metrics.md and, where asked, what commands printed.
 
 usage: python docs/readme.py [RUN_FOLDER]    the README's run is that one
        python docs/readme.py --convert       docs/conversion.md shows what the demo model's conversion prints now;
@@ -15,32 +15,53 @@ import tempfile
 from pathlib import Path
 
 from harness.cli import main as cli
-from harness.config.settings import Limit, load_config
-from harness.metrics.catalogue import METRICS
-from harness.metrics.units import format_metric
+from harness.config.limits import Limit
+from harness.config.load import load_config
+from harness.metrics.catalogue import METRICS, Group, Metric
 from harness.report.record import load_record
 from harness.report.table import comparison_table, recommendation
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 CONVERSION = ROOT / "docs" / "conversion.md"
+METRICS_PAGE = ROOT / "docs" / "metrics.md"
 
 
-def metrics_table() -> str:
-    """One row per metric: what it says, where it is measured, what the demo's gate.toml allows."""
-    limits = load_config(ROOT / "gate.toml", known_metrics=frozenset(METRICS)).limits
-    rows = ["| metric | what it says | suite | limit |", "|---|---|---|---|"]
-    for metric in METRICS.values():
-        bound = _bound(metric.name, limits.get(metric.name))
-        rows.append(f"| `{metric.name}` | {metric.meaning} | `{metric.suite}` | {bound} |")
-    return "\n".join(rows)
+def metrics_page() -> str:
+    """`docs/metrics.md`: every metric by group, with unit, direction, estimator, suite and the demo's limit."""
+    limits = load_config(ROOT / "gate.toml").limits
+    parts = [_METRICS_HEAD]
+    for group in Group:
+        rows = [_metric_row(metric, limits.get(metric.name)) for metric in METRICS.values() if metric.group is group]
+        head = [
+            "| metric | what it says | unit | better | estimator | suite | limit |",
+            "|---|---|---|---|---|---|---|",
+        ]
+        parts.append("\n".join([f"## {group[0].upper()}{group[1:]}", "", *head, *rows]))
+    return "\n\n".join(parts) + "\n"
 
 
-def _bound(metric: str, limit: Limit | None) -> str:
+_TABLE_HEAD = ("| metric | what it says | unit | better | estimator | suite | limit |", "|---|---|---|---|---|---|---|")
+_METRICS_HEAD = """# Metrics
+
+Written by `python docs/readme.py` from `harness/metrics/catalogue.py`. Every number is an estimate: a value, and for a
+sample the 95 % interval that the estimator names. The limits are those of the demo's `gate.toml`, each with its reason
+there; a metric without one is recorded and not judged. Yes/no criteria must always be met."""
+
+
+def _metric_row(metric: Metric, limit: Limit | None) -> str:
+    name = f"`{metric.name}`" + (f"<br>part of `{metric.parent}`" if metric.parent else "")
+    better = "" if metric.is_criterion else metric.better.value
+    bound = "must be met" if metric.is_criterion else _bound(metric, limit)
+    cells = (name, metric.meaning, metric.unit.value, better, metric.estimator, f"`{metric.suite}`", bound)
+    return f"| {' | '.join(cells)} |"
+
+
+def _bound(metric: Metric, limit: Limit | None) -> str:
     if limit is None:
         return ""
-    sign, edge = ("≥", limit.min) if limit.min is not None else ("≤", limit.max)
-    return f"{sign} {format_metric(metric, edge)}"
+    judged = ", bound judged" if limit.judge == "bound" else ""
+    return f"{'≥' if limit.min is not None else '≤'} {metric.format(limit.edge)}{judged}"
 
 
 def run_output(run: Path) -> str:
@@ -79,7 +100,8 @@ def main() -> None:
             with_part(CONVERSION.read_text(encoding="utf-8"), "convert", convert_output()), encoding="utf-8"
         )
         return
-    text = with_part(README.read_text(encoding="utf-8"), "metrics", metrics_table())
+    METRICS_PAGE.write_text(metrics_page(), encoding="utf-8")
+    text = README.read_text(encoding="utf-8")
     if len(sys.argv) > 1:
         text = with_part(text, "output", run_output(Path(sys.argv[1])))
     README.write_text(text, encoding="utf-8")

@@ -2,10 +2,10 @@
 
 
 def test_artifact_is_complete_and_what_was_asked_for(judge, conversion):
-    """Inspected against the request, proved to answer in a process of its own: or an error that names it."""
-    judge(conversion, "size_bytes")
+    """Inspected against the request, smoke-tested in a process of its own: or an error that names it."""
+    judge(conversion, "artifact_matches_request", "size_bytes")
 
 
-def test_graph_computes_what_its_source_does(graph_fidelity):
+def test_graph_computes_what_its_source_does(judge, graph_match):
     """Unquantised to 1e-6 nats, near and far; the variant is that rounded, token by token too, and the fine-tune."""
-    graph_fidelity.require()
+    judge(graph_match, "graph_matches_source")

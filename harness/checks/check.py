@@ -1,4 +1,4 @@
-"""One judgement about one number."""
+"""One judgement about one estimate."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from harness.config.settings import Limit
-from harness.metrics.catalogue import METRICS
-from harness.metrics.units import format_metric
+from harness.config.limits import Limit
+from harness.metrics.catalogue import Metric, metric_named
+from harness.metrics.units import format_apart
+from harness.stats.estimate import Estimate
+
+_HOPELESS = 1000
+"""More times as many observations than anybody will make."""
 
 
 class Outcome(StrEnum):
@@ -16,43 +20,100 @@ class Outcome(StrEnum):
 
     PASS = "pass"
     FAIL = "fail"
-    NO_DATA = "no evidence"
+    INCONCLUSIVE = "inconclusive"
+    """The interval reaches across the limit: more observations would decide."""
+
+    NO_DATA = "no data"
+    """Nothing was measured, or not a number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CheckResult:
-    """A metric, its value, its limit, and what follows."""
+class Check:
+    """A metric of a variant, its estimate, its limit, and what follows.
+
+    Raises:
+        UnknownMetricError: the catalogue has no such metric.
+    """
 
     variant: str
     metric: str
-    value: float | None
-    """What was measured; None when nothing could be measured."""
-
+    estimate: Estimate
     limit: Limit
-    evidence: str = ""
-    """What stands behind the value: counts, an interval, the worst examples."""
+    details: str = ""
+    """What stands behind the estimate: counts, the worst examples, the first difference."""
+
+    def __post_init__(self) -> None:
+        metric_named(self.metric)
 
     @property
     def outcome(self) -> Outcome:
-        """Absent evidence never passes, nor does NaN."""
-        if self.value is None or math.isnan(self.value):
+        """Missing data never passes, nor does NaN."""
+        value = self.estimate.value
+        if value is None or math.isnan(value):
             return Outcome.NO_DATA
-        passes = (self.limit.min is None or self.value >= self.limit.min) and (
-            self.limit.max is None or self.value <= self.limit.max
-        )
-        return Outcome.PASS if passes else Outcome.FAIL
+        if self.limit.judge == "value" or not self.estimate.has_interval:
+            return Outcome.PASS if self.limit.admits(value) else Outcome.FAIL
+        worst, best = self._ends
+        if self.limit.admits(worst):
+            return Outcome.PASS
+        return Outcome.INCONCLUSIVE if self.limit.admits(best) else Outcome.FAIL
+
+    @property
+    def _ends(self) -> tuple[float, float]:
+        """The interval's worse and better end, as the limit sees them; a missing end is unbounded."""
+        low = -math.inf if self.estimate.low is None else self.estimate.low
+        high = math.inf if self.estimate.high is None else self.estimate.high
+        return (low, high) if self.limit.min is not None else (high, low)
+
+    @property
+    def what_would_decide(self) -> str:
+        """What an inconclusive check lacks; empty for any other."""
+        if self.outcome is not Outcome.INCONCLUSIVE:
+            return ""
+        value, n = self.estimate.value, self.estimate.n
+        assert value is not None
+        worst, best = self._ends
+        reach = abs((worst if self.limit.admits(value) else best) - value)
+        gap = abs(value - self.limit.edge)
+        if not n or math.isinf(reach):
+            return "more observations: there are too few for an interval"
+        # An interval shrinks with the square root of the number of observations.
+        factor = math.inf if gap == 0 else (reach / gap) ** 2
+        if factor > _HOPELESS:
+            return "no number of observations that anybody makes: the value lies on the limit"
+        return f"about {math.ceil(n * factor):,} observations instead of {n:,}, if the value stays"
 
     @property
     def explanation(self) -> str:
-        """A message that names variant, metric, value, limit, reason and evidence."""
-        bound = "at least" if self.limit.min is not None else "at most"
-        edge = self.limit.min if self.limit.min is not None else self.limit.max
-        head = f"{self.variant}: {self.metric} = {format_metric(self.metric, self.value)}"
-        lines = [
-            f"{head}, must be {bound} {format_metric(self.metric, edge)}",
-            f"  what:   {METRICS[self.metric].meaning}",
-            f"  reason: {self.limit.reason}",
-        ]
-        if self.value is None or math.isnan(self.value):
-            lines[0] = f"{head}: no evidence is not a pass"
-        return "\n".join([*lines, *(f"  {line}" for line in self.evidence.splitlines())])
+        """A message that names variant, metric, value, limit, reason and what stands behind the number."""
+        metric = metric_named(self.metric)
+        lines = [self.headline, f"  what:   {metric.meaning}", f"  reason: {self.limit.reason}"]
+        if self.what_would_decide:
+            lines.append(f"  decide: {self.what_would_decide}")
+        return "\n".join([*lines, *(f"  {line}" for line in self.details.splitlines())])
+
+    @property
+    def headline(self) -> str:
+        """One line: variant, metric, value with its interval, limit, and what is wrong with it."""
+        metric, sign = metric_named(self.metric), "at least" if self.limit.min is not None else "at most"
+        if self.outcome is Outcome.NO_DATA:
+            why = "not a number" if self.estimate.value is not None else self.estimate.method
+            return f"{self.variant}: {self.metric}: no data is not a pass ({why})"
+        if metric.is_criterion:
+            return f"{self.variant}: {self.metric}: {'met' if self.outcome is Outcome.PASS else 'NOT met'}"
+        value, edge = format_apart(metric.unit, self.estimate.value, self.limit.edge)
+        head = f"{self.variant}: {self.metric} = {value}{format_interval(metric, self.estimate)}, must be {sign} {edge}"
+        if self.outcome is Outcome.INCONCLUSIVE:
+            head += ": inconclusive, the interval reaches across the limit (bound judged)"
+        elif self.limit.judge == "bound":
+            head += " (bound judged)"
+        return head
+
+
+def format_interval(metric: Metric, estimate: Estimate) -> str:
+    """` (95 %: 94.1 % to 98.2 %)`; nothing for an exact number."""
+    if not estimate.has_interval or estimate.confidence is None:
+        return ""
+    low = "?" if estimate.low is None else metric.format(estimate.low)
+    high = "?" if estimate.high is None else metric.format(estimate.high)
+    return f" ({100 * estimate.confidence:g} % interval {low} to {high})"

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import Field, model_validator
 
-from harness.errors import ConfigError, GateError
+from harness.config.diagnosis import Settings, did_you_mean
+from harness.config.limits import Limit, criterion_limit
+from harness.errors import ConfigError
+from harness.metrics.catalogue import METRICS, Group
 
 CACHE_ROUTE = re.compile(r"^(command|\d+(\.\d+)+)$")
 VARIANT_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
-
-
-class Settings(BaseModel):
-    """Base of all sections: unknown keys are errors, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+Precision = Literal["int4", "int8", "fp16", "fp32"]
 
 
 class ModelSettings(Settings):
@@ -42,25 +37,6 @@ class ModelSettings(Settings):
     """Read pickled weights (`.bin`), which can run code; off unless you made them."""
 
 
-class Limit(Settings):
-    """A bound on one metric, with the reason why it stands where it stands."""
-
-    min: float | None = None
-    """The smallest value that passes."""
-
-    max: float | None = None
-    """The largest value that passes."""
-
-    reason: Annotated[str, Field(min_length=8)]
-    """Why this number; shown when the limit is broken."""
-
-    @model_validator(mode="after")
-    def _has_one_bound(self) -> Limit:
-        if (self.min is None) == (self.max is None):
-            raise ValueError("give exactly one of min and max")
-        return self
-
-
 class VariantSettings(Settings):
     """`[variants.NAME]`: one precision to make, or a folder that is converted already."""
 
@@ -74,7 +50,7 @@ class VariantSettings(Settings):
     """Whether an artifact's weights were rescaled or trained on while they were quantised (AWQ, QAT): its divergence is
     judged then, and its weights are not held against the source's one by one."""
 
-    precision: Literal["int4", "int8", "fp16", "fp32"] | None = None
+    precision: Precision | None = None
     """What the graph must be; follows from a recipe, if the passes of an Olive file show it."""
 
     block_size: int | None = None
@@ -92,7 +68,7 @@ class VariantSettings(Settings):
     backend: Literal["olive", "genai"] = "olive"
     """What converts: Olive, or the builder of the onnxruntime-genai that will serve the model."""
 
-    limits: dict[str, Limit] = {}
+    limits: dict[str, Limit] = Field(default_factory=dict)
     """Limits for this variant only; they replace those of `[limits]`."""
 
     @model_validator(mode="after")
@@ -107,8 +83,27 @@ class VariantSettings(Settings):
             raise ValueError("transformed is for artifacts: what is converted here is only rounded")
         return self
 
+    @property
+    def known_precision(self) -> str | None:
+        """What is asked for; None for an Olive file that does not say."""
+        return self.precision or (self.recipe if self.recipe in BUILT_IN_RECIPES else None)
+
 
 BUILT_IN_RECIPES = ("int4", "int8", "fp16", "fp32")
+
+
+class PrecisionSettings(Settings):
+    """`[precisions.int8]`: what holds for every variant of a precision, whatever it is called."""
+
+    limits: dict[str, Limit] = Field(default_factory=dict)
+    """They replace those of `[limits]`, and are replaced by a variant's own."""
+
+
+class GateSettings(Settings):
+    """`[gate]`: how the run is judged."""
+
+    inconclusive: Literal["red", "green"] = "red"
+    """What a check that cannot decide does to the exit status: red ends the run with 3, green lets it pass."""
 
 
 class DomainSettings(Settings):
@@ -175,7 +170,11 @@ class GateConfig(Settings):
     domain: DomainSettings
     foundry: FoundrySettings = FoundrySettings()
     benchmark: BenchmarkSettings = BenchmarkSettings()
-    limits: dict[str, Limit] = {}
+    gate: GateSettings = GateSettings()
+    limits: dict[str, Limit] = Field(default_factory=dict)
+    precisions: dict[Precision, PrecisionSettings] = Field(default_factory=dict)
+    with_load: bool = False
+    """Whether the served model is put under load too: `--load`."""
 
     @model_validator(mode="after")
     def _has_usable_names(self) -> GateConfig:
@@ -185,8 +184,17 @@ class GateConfig(Settings):
         return self
 
     def limits_for(self, variant: str) -> dict[str, Limit]:
-        """The limits of one variant: the common ones, replaced by its own where it has them."""
-        return {**self.limits, **self.variants[variant].limits}
+        """All that a variant is judged by: criteria, common limits, those of its precision, its own; later ones win."""
+        settings = self.variants[variant]
+        criteria = {metric.name: criterion_limit(metric) for metric in METRICS.values() if metric.is_criterion}
+        of_precision = self.precisions.get(settings.known_precision)  # type: ignore[call-overload]
+        limits = {**criteria, **self.limits, **(of_precision.limits if of_precision else {}), **settings.limits}
+        return {name: limit for name, limit in limits.items() if self._is_measured(METRICS[name].group)}
+
+    def _is_measured(self, group: Group) -> bool:
+        if group is Group.LOAD:
+            return self.with_load
+        return group is not Group.CACHE_ROUTE or self.foundry.cache_route is not None
 
     def with_cache_route(self, route: str) -> GateConfig:
         """The same, with variants served from a cache folder too.
@@ -202,17 +210,6 @@ class GateConfig(Settings):
             )
         return self.model_copy(update={"foundry": self.foundry.model_copy(update={"cache_route": route})})
 
-    def without_limits(self, names: frozenset[str]) -> GateConfig:
-        """The same without the limits of some metrics, which then are not asked for."""
-
-        def kept(limits: dict[str, Limit]) -> dict[str, Limit]:
-            return {name: limit for name, limit in limits.items() if name not in names}
-
-        variants = {
-            name: variant.model_copy(update={"limits": kept(variant.limits)}) for name, variant in self.variants.items()
-        }
-        return self.model_copy(update={"limits": kept(self.limits), "variants": variants})
-
     def with_variants(self, names: tuple[str, ...]) -> GateConfig:
         """Only these variants, in this order.
 
@@ -227,145 +224,3 @@ class GateConfig(Settings):
                     next_step=f"configured are: {', '.join(self.variants)}",
                 )
         return self.model_copy(update={"variants": {name: self.variants[name] for name in names}})
-
-
-def load_config(file: Path, *, known_metrics: frozenset[str]) -> GateConfig:
-    """Read and validate a configuration; its relative paths start at its own folder.
-
-    Raises:
-        ConfigError: the file is missing or wrong; the message names file, line and field.
-    """
-    try:
-        text = file.read_text(encoding="utf-8")
-        config = GateConfig.model_validate(tomllib.loads(text))
-    except OSError as error:
-        raise ConfigError(
-            f"cannot read the configuration: {error.strerror}",
-            where=str(file),
-            next_step="give --config FILE",
-        ) from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"not valid TOML: {error}", where=str(file)) from error
-    except ValidationError as error:
-        raise validation_error(error, GateConfig, file, text, ConfigError) from error
-    _check_limit_names(config, known_metrics, file, text)
-    return _with_absolute_paths(config, file.resolve().parent)
-
-
-def validation_error(
-    error: ValidationError,
-    model: type[BaseModel],
-    file: Path,
-    text: str,
-    kind: type[GateError],
-    *,
-    line: int | None = None,
-) -> GateError:
-    """Turn pydantic's most telling finding into one that names file, line and field, with a suggestion for a typo."""
-    findings = error.errors()  # a typo makes two: an unknown key and a missing one; the unknown one explains both
-    first = next((finding for finding in findings if finding["type"] == "extra_forbidden"), findings[0])
-    field = ".".join(str(part) for part in first["loc"])
-    line = line if line is not None else toml_line(text, first["loc"])
-    return kind(
-        f"{field or 'file'}: {_explain(first, model)}",
-        where=f"{file}, line {line}" if line else str(file),
-        next_step=f"mend the field{f' ({error.error_count()} findings in all)' if error.error_count() > 1 else ''}",
-    )
-
-
-def did_you_mean(word: str, known: Any) -> str:
-    """` (did you mean 'x'?)`, or nothing when no known word is near."""
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
-
-
-def toml_line(text: str, location: tuple[int | str, ...]) -> int | None:
-    """The 1-based line where a key stands, as far down its tables as the text shows it."""
-    table, found = "", None
-    keys = [str(part) for part in location]
-    for number, line in enumerate(text.splitlines(), 1):
-        header = re.match(r"\s*\[+([^\]]+)\]", line)
-        if header:
-            table = re.sub(r"[\s\"']", "", header[1])
-            if keys[: table.count(".") + 1] == table.split("."):
-                found = number
-            continue
-        key = re.match(r"\s*([\w.\"'-]+)\s*=", line)
-        if key:
-            path = [*filter(None, table.split(".")), *key[1].strip("\"'").split(".")]
-            if keys[: len(path)] == path:
-                return number
-    return found
-
-
-def _explain(first: ErrorDetails, model: type[BaseModel]) -> str:
-    if first["type"] == "extra_forbidden":
-        known = _fields_at(model, first["loc"][:-1])
-        return f"unknown key{did_you_mean(str(first['loc'][-1]), known)}; known are: {', '.join(known)}"
-    if first["type"] == "missing":
-        return "is missing"
-    return first["msg"].removeprefix("Value error, ")
-
-
-def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """Names of the fields of the section that a location points into."""
-    current: Any = model
-    for part in location:
-        if isinstance(current, type) and issubclass(current, BaseModel) and part in current.model_fields:
-            current = current.model_fields[str(part)].annotation
-        elif getattr(current, "__args__", None):  # dict[str, X], X | None, tuple[X, ...]
-            current = current.__args__[-1]
-        sections = [kind for kind in getattr(current, "__args__", ()) if _is_section(kind)]
-        if sections and not str(current).startswith("dict"):
-            current = sections[0]
-    return list(current.model_fields) if _is_section(current) else []
-
-
-def _is_section(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, BaseModel)
-
-
-def _check_limit_names(config: GateConfig, known: frozenset[str], file: Path, text: str) -> None:
-    tables: list[tuple[tuple[str, ...], dict[str, Limit]]] = [(("limits",), config.limits)]
-    tables += [(("variants", name, "limits"), variant.limits) for name, variant in config.variants.items()]
-    for location, limits in tables:
-        for metric in limits:
-            if metric not in known:
-                line = toml_line(text, (*location, metric))
-                raise ConfigError(
-                    f"{'.'.join(location)}.{metric}: unknown metric{did_you_mean(metric, known)}",
-                    where=f"{file}, line {line}",
-                    next_step="the README's table lists the metrics",
-                )
-
-
-def _with_absolute_paths(config: GateConfig, folder: Path) -> GateConfig:
-    models = {
-        name: _absolute_model(spec, folder)
-        for name in ("source", "adapter", "base")
-        if (spec := getattr(config.model, name)) is not None
-    }
-    variants = {name: _absolute_variant(variant, folder) for name, variant in config.variants.items()}
-    pack = (folder / config.domain.pack.expanduser()).resolve()
-    return config.model_copy(
-        update={
-            "model": config.model.model_copy(update=models),
-            "variants": variants,
-            "domain": DomainSettings(pack=pack),
-        }
-    )
-
-
-def _absolute_model(spec: str, folder: Path) -> str:
-    if (folder / spec).exists() or spec.startswith((".", "/", "~")):
-        return str((folder / Path(spec).expanduser()).resolve())
-    return spec
-
-
-def _absolute_variant(variant: VariantSettings, folder: Path) -> VariantSettings:
-    update: dict[str, object] = {}
-    if variant.artifact is not None:
-        update["artifact"] = (folder / variant.artifact.expanduser()).resolve()
-    if variant.recipe is not None and variant.recipe not in BUILT_IN_RECIPES:
-        update["recipe"] = str((folder / Path(variant.recipe).expanduser()).resolve())
-    return variant.model_copy(update=update)

@@ -7,7 +7,8 @@ from pathlib import PureWindowsPath
 
 from pydantic import ValidationError
 
-from harness.config.settings import BUILT_IN_RECIPES, VariantSettings, did_you_mean
+from harness.config.diagnosis import did_you_mean
+from harness.config.settings import BUILT_IN_RECIPES, VariantSettings
 from harness.errors import ConfigError
 
 OPTIONS = ("block_size", "symmetric", "accuracy_level", "algorithm", "backend", "precision")

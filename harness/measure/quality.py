@@ -10,35 +10,10 @@ from harness.grading.grade import GradedAnswer, Grader, grade
 from harness.pack.choose import length_cases
 from harness.pack.pack import OUT_OF_SCOPE, Case, DomainPack, EdgeCase
 from harness.runtime.session import BatchSession, Message, ScoringSession, Session
+from harness.stats.estimate import Estimate
+from harness.stats.paired import paired_loss
+from harness.stats.proportions import proportion
 from harness.system.progress import Step, silent_step
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rate:
-    """A share of successes with its evidence."""
-
-    successes: int
-    total: int
-
-    @property
-    def value(self) -> float | None:
-        """successes / total; None without a single trial, never 0."""
-        return self.successes / self.total if self.total else None
-
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """Wilson score interval at 95 % (E. B. Wilson, JASA 22, 1927); None without a trial."""
-        if not self.total:
-            return None
-        z, n, p = 1.959963984540054, self.total, self.successes / self.total
-        centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-        half = z / (1 + z * z / n) * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5
-        return max(0.0, centre - half), min(1.0, centre + half)
-
-
-def rate(outcomes: Sequence[bool]) -> Rate:
-    """Count successes."""
-    return Rate(successes=sum(outcomes), total=len(outcomes))
 
 
 def ask_cases(session: Session, pack: DomainPack, step: Step = silent_step) -> tuple[GradedAnswer, ...]:
@@ -109,23 +84,30 @@ def _ask_all(
     return texts
 
 
-def quality_rates(graded: Sequence[GradedAnswer]) -> dict[str, Rate]:
+def quality_rates(graded: Sequence[GradedAnswer]) -> dict[str, Estimate]:
     """`exact_match_rate` (in scope, all and per split), `out_of_scope_rate`, `json_valid_rate`."""
     in_scope = [answer for answer in graded if answer.kind != OUT_OF_SCOPE]
     declined = [answer for answer in graded if answer.kind == OUT_OF_SCOPE]
     return {
-        "exact_match_rate": rate([answer.is_exact for answer in in_scope]),
-        "exact_match_dev_rate": rate([a.is_exact for a in in_scope if a.split == "dev"]),
-        "exact_match_final_rate": rate([a.is_exact for a in in_scope if a.split == "final"]),
-        "out_of_scope_rate": rate([answer.is_exact for answer in declined]),
-        "json_valid_rate": rate([answer.is_valid for answer in graded if answer.is_valid is not None]),
+        "exact_match_rate": proportion([answer.is_exact for answer in in_scope]),
+        "exact_match_dev_rate": proportion([a.is_exact for a in in_scope if a.split == "dev"]),
+        "exact_match_final_rate": proportion([a.is_exact for a in in_scope if a.split == "final"]),
+        "out_of_scope_rate": proportion([answer.is_exact for answer in declined]),
+        "json_valid_rate": proportion([answer.is_valid for answer in graded if answer.is_valid is not None]),
     }
 
 
-def rates_by_length(graded: Sequence[GradedAnswer]) -> dict[int, Rate]:
+def exact_match_loss(source: Sequence[GradedAnswer], own: Sequence[GradedAnswer]) -> Estimate:
+    """Percentage points of exact in-scope answers lost against the source model, paired by case."""
+    was_right = {answer.case_id: answer.is_exact for answer in source}
+    pairs = [(was_right[a.case_id], a.is_exact) for a in own if a.kind != OUT_OF_SCOPE and a.case_id in was_right]
+    return paired_loss([before for before, _ in pairs], [after for _, after in pairs]).map(lambda share: 100 * share)
+
+
+def rates_by_length(graded: Sequence[GradedAnswer]) -> dict[int, Estimate]:
     """Share of exact answers per rung, in tokens of padding."""
     rungs = sorted({answer.padding_tokens for answer in graded})
-    return {rung: rate([a.is_exact for a in graded if a.padding_tokens == rung]) for rung in rungs}
+    return {rung: proportion([a.is_exact for a in graded if a.padding_tokens == rung]) for rung in rungs}
 
 
 def length_drop_points(graded: Sequence[GradedAnswer]) -> float | None:

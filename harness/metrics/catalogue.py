@@ -1,97 +1,461 @@
-"""Every number that the gate publishes: its name, what it means, and which suite measures it."""
+"""Every number and every yes/no criterion that the gate publishes.
+
+Table rows, formats, limits, the record and `docs/metrics.md` derive from this list. A name that is not in it is an
+error where it is used.
+"""
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
+from enum import StrEnum
+
+from harness.errors import GateError
+from harness.metrics.units import Unit, format_value
+
+
+class Better(StrEnum):
+    """Which way a metric improves."""
+
+    LOWER = "lower"
+    HIGHER = "higher"
+
+
+class Group(StrEnum):
+    """What a metric is about; tables are ordered by it."""
+
+    CONVERSION = "conversion"
+    QUALITY = "quality"
+    DIVERGENCE = "divergence"
+    SPEED = "speed"
+    MEMORY = "memory"
+    DEPLOYMENT = "deployment"
+    LOAD = "load"
+    """Measured with `--load` only."""
+
+    CACHE_ROUTE = "cache route"
+    """Measured with `--cache-route` only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """One row of the table of metrics."""
+    """One entry of the catalogue."""
 
     name: str
-    """With its unit at the end, as it stands in run.json and in limits."""
+    """As it stands in run.json and in limits; a number's name ends in its unit."""
 
     meaning: str
+    """What the number says, or what is so when the criterion is met."""
+
     suite: str
-    """File under suites/."""
+    """File under suites/ that judges it."""
+
+    group: Group
+    unit: Unit
+    better: Better = Better.LOWER
+    parent: str | None = None
+    """The metric that this one is a part or another view of."""
+
+    estimator: str = "one reading"
+    """How value and interval are found."""
+
+    @property
+    def is_criterion(self) -> bool:
+        """Whether it is met or not, with a limit that is part of the gate."""
+        return self.unit is Unit.YES_NO
+
+    def format(self, value: float | None, digits: int = 3) -> str:
+        """The value as people read it."""
+        return format_value(self.unit, value, digits)
 
 
-def _metrics(suite: str, **meanings: str) -> list[Metric]:
-    return [Metric(name=name, meaning=meaning, suite=suite) for name, meaning in meanings.items()]
+class UnknownMetricError(GateError):
+    """A name that the catalogue does not have, in a suite or a measurement."""
+
+
+_WILSON = "Wilson score interval over {}"
+_PAIRED = "Newcombe's paired interval over cases"
+_ORDER = "order statistics over {}"
+_SEQUENCES = "clustered by text and answer"
+
+
+def _share(name: str, meaning: str, suite: str, group: Group, over: str, parent: str | None = None) -> Metric:
+    return Metric(
+        name=name,
+        meaning=meaning,
+        suite=suite,
+        group=group,
+        unit=Unit.SHARE,
+        better=Better.HIGHER,
+        parent=parent,
+        estimator=_WILSON.format(over),
+    )
+
+
+def _yes_no(name: str, meaning: str, suite: str, group: Group) -> Metric:
+    return Metric(
+        name=name,
+        meaning=meaning,
+        suite=suite,
+        group=group,
+        unit=Unit.YES_NO,
+        better=Better.HIGHER,
+        estimator="a fact",
+    )
+
+
+_CONVERSION, _DEPLOYMENT, _PRECISION = "test_conversion.py", "test_deployment.py", "test_precision_comparison.py"
+_RELEVANCE, _LATENCY, _LOAD = (
+    "quality/test_domain_relevance.py",
+    "performance/test_latency.py",
+    "performance/test_load.py",
+)
+
+
+def _latency(
+    name: str, meaning: str, estimator: str, *, parent: str | None = None, unit: Unit = Unit.SECONDS
+) -> Metric:
+    better = Better.HIGHER if unit is Unit.PER_SECOND else Better.LOWER
+    return Metric(
+        name=name,
+        meaning=meaning,
+        suite=_LATENCY,
+        group=Group.SPEED,
+        unit=unit,
+        better=better,
+        parent=parent,
+        estimator=estimator,
+    )
 
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in [
-        *_metrics("test_conversion.py", size_bytes="files of the artifact on disk"),
-        *_metrics(
-            "test_deployment.py",
-            foundry_same_answer_rate="questions that Foundry Local answers in process as onnxruntime-genai does: text, "
-            "finish reason, token counts",
-            foundry_http_same_answer_rate="the same over HTTP",
-            foundry_stream_same_answer_rate="the same over HTTP, streamed",
-            foundry_refusal_rate="bad requests that the web service answers with a 4xx, the next good one unharmed",
-            foundry_unload_retention_bytes="memory of a serving process after the model was unloaded against before",
+        # conversion
+        _yes_no(
+            "artifact_matches_request",
+            "the variant was converted, is complete, loads, and its graph is what was asked for",
+            _CONVERSION,
+            Group.CONVERSION,
         ),
-        *_metrics(
-            "quality/test_domain_relevance.py",
-            exact_match_rate="in-scope questions whose whole answer is right",
-            exact_match_dev_rate="the same, on the questions that tuning has seen",
-            exact_match_final_rate="the same, on the questions kept back",
-            exact_match_loss_points="percentage points of exact answers lost against the source model, same questions",
-            out_of_scope_rate="out-of-scope questions that are declined as they should be",
+        _yes_no(
+            "graph_matches_source",
+            "the graph computes what the source model does, rounded, near and far and token by token",
+            _CONVERSION,
+            Group.CONVERSION,
         ),
-        *_metrics("quality/test_format.py", json_valid_rate="answers that meet the response schema"),
-        *_metrics(
+        Metric(
+            name="size_bytes",
+            meaning="files of the artifact on disk",
+            suite=_CONVERSION,
+            group=Group.MEMORY,
+            unit=Unit.BYTES,
+            estimator="a count",
+        ),
+        # quality
+        _share(
+            "exact_match_rate",
+            "in-scope questions whose whole answer is right",
+            _RELEVANCE,
+            Group.QUALITY,
+            "in-scope cases",
+        ),
+        _share(
+            "exact_match_dev_rate",
+            "the same, on the questions that tuning has seen",
+            _RELEVANCE,
+            Group.QUALITY,
+            "in-scope cases of the split",
+            parent="exact_match_rate",
+        ),
+        _share(
+            "exact_match_final_rate",
+            "the same, on the questions kept back",
+            _RELEVANCE,
+            Group.QUALITY,
+            "in-scope cases of the split",
+            parent="exact_match_rate",
+        ),
+        Metric(
+            name="exact_match_loss_points",
+            meaning="percentage points of exact answers lost against the source model, same questions",
+            suite=_RELEVANCE,
+            group=Group.QUALITY,
+            unit=Unit.POINTS,
+            parent="exact_match_rate",
+            estimator=_PAIRED,
+        ),
+        _share(
+            "out_of_scope_rate",
+            "out-of-scope questions that are declined as they should be",
+            _RELEVANCE,
+            Group.QUALITY,
+            "out-of-scope cases",
+        ),
+        _share(
+            "json_valid_rate", "answers that meet the response schema", "quality/test_format.py", Group.QUALITY, "cases"
+        ),
+        _share(
+            "edge_case_rate",
+            "unfriendly prompts that are handled, with the next ordinary question unharmed",
             "quality/test_edge_cases.py",
-            edge_case_rate="unfriendly prompts that are handled, with the next ordinary question unharmed",
+            Group.QUALITY,
+            "edge cases",
         ),
-        *_metrics(
-            "quality/test_memory_leaks.py",
-            leak_bytes_per_request="heap growth per request in onnxruntime-genai, lower quartile of segments",
-            foundry_leak_bytes_per_request="the same through Foundry Local",
+        Metric(
+            name="length_drop_points",
+            meaning="largest loss of exact answers, in percentage points, as the same questions get longer",
+            suite="quality/test_length_consistency.py",
+            group=Group.QUALITY,
+            unit=Unit.POINTS,
+            estimator=f"{_PAIRED} of the worst length, Bonferroni over lengths",
         ),
-        *_metrics(
-            "quality/test_length_consistency.py",
-            length_drop_points="largest loss of exact answers, in percentage points, as the same questions get longer",
+        # divergence
+        Metric(
+            name="kld_mean_nats",
+            meaning="mean KL divergence from the source model over positions",
+            suite=_PRECISION,
+            group=Group.DIVERGENCE,
+            unit=Unit.NATS,
+            estimator=f"Student's t, {_SEQUENCES}",
         ),
-        *_metrics(
-            "performance/test_latency.py",
-            ttft_p50_s="median time from request to first token, tokenisation included",
-            ttft_p95_s="95th percentile of the same",
-            itl_p50_s="median gap between neighbouring tokens, pooled over requests",
-            itl_p95_s="95th percentile of the same",
-            tpot_mean_s="mean over requests of (last - first token) / (n - 1)",
-            e2e_p50_s="median time from request to last token",
-            prefill_tokens_per_second="prompt tokens / median TTFT",
-            decode_tokens_per_second="1 / tpot_mean_s",
+        Metric(
+            name="kld_p99_nats",
+            meaning="99th percentile of the same",
+            suite=_PRECISION,
+            group=Group.DIVERGENCE,
+            unit=Unit.NATS,
+            parent="kld_mean_nats",
+            estimator=f"bootstrap, {_SEQUENCES}",
         ),
-        *_metrics(
-            "performance/test_memory.py",
-            load_s="time to load the model in a fresh process, imports excluded",
-            peak_rss_bytes="high-water mark of a fresh process that holds this model alone",
+        Metric(
+            name="top1_agreement",
+            meaning="positions whose most likely token is the source model's",
+            suite=_PRECISION,
+            group=Group.DIVERGENCE,
+            unit=Unit.SHARE,
+            better=Better.HIGHER,
+            estimator=f"Student's t, {_SEQUENCES}",
         ),
-        *_metrics(
-            "performance/test_cpu.py",
-            cpu_utilization="CPU time / (wall time x usable cores) while answering, 1 = all cores busy",
-            cpu_seconds_per_token="CPU time per generated token",
+        Metric(
+            name="perplexity",
+            meaning="exp(mean negative log-likelihood) of right answers' tokens",
+            suite=_PRECISION,
+            group=Group.DIVERGENCE,
+            unit=Unit.RATIO,
+            estimator=f"Student's t of the mean, {_SEQUENCES}",
         ),
-        *_metrics(
-            "performance/test_load.py",
-            load_same_answer_rate="requests of many clients at once that get a single client's answer",
-            load_requests_per_second="requests answered by the web service with the most clients",
-            load_ttft_p95_s="95th percentile of the time to first token with the most clients, their queue included",
-            soak_same_answer_rate="requests in a row that get the first answer again",
-            soak_growth_bytes="memory of the serving process after the last of them against after the first eighth",
+        Metric(
+            name="perplexity_ratio",
+            meaning="perplexity / the source model's on the same tokens",
+            suite=_PRECISION,
+            group=Group.DIVERGENCE,
+            unit=Unit.RATIO,
+            parent="perplexity",
+            estimator=f"Student's t of the mean difference, {_SEQUENCES}",
         ),
-        *_metrics(
-            "test_precision_comparison.py",
-            kld_mean_nats="mean KL divergence from the source model over positions",
-            kld_p99_nats="99th percentile of the same",
-            top1_agreement="positions whose most likely token is the source model's",
-            perplexity="exp(mean negative log-likelihood) of right answers' tokens",
-            perplexity_ratio="perplexity / the source model's on the same tokens",
+        # speed
+        _latency(
+            "ttft_p50_s", "median time from request to first token, tokenisation included", _ORDER.format("requests")
+        ),
+        _latency("ttft_p95_s", "95th percentile of the same", _ORDER.format("requests"), parent="ttft_p50_s"),
+        _latency(
+            "itl_p50_s",
+            "median gap between neighbouring tokens, pooled over requests",
+            "bootstrap over requests",
+        ),
+        _latency("itl_p95_s", "95th percentile of the same", "bootstrap over requests", parent="itl_p50_s"),
+        _latency("tpot_mean_s", "mean over requests of (last - first token) / (n - 1)", "Student's t over requests"),
+        _latency("e2e_p50_s", "median time from request to last token", _ORDER.format("requests")),
+        _latency(
+            "prefill_tokens_per_second",
+            "prompt tokens / median TTFT",
+            "from ttft_p50_s",
+            parent="ttft_p50_s",
+            unit=Unit.PER_SECOND,
+        ),
+        _latency(
+            "decode_tokens_per_second",
+            "1 / tpot_mean_s",
+            "from tpot_mean_s",
+            parent="tpot_mean_s",
+            unit=Unit.PER_SECOND,
+        ),
+        _yes_no("longer_prompts_timed", "every configured prompt length was timed", _LATENCY, Group.SPEED),
+        Metric(
+            name="load_s",
+            meaning="time to load the model in a fresh process, imports excluded",
+            suite="performance/test_memory.py",
+            group=Group.SPEED,
+            unit=Unit.SECONDS,
+        ),
+        Metric(
+            name="cpu_utilization",
+            meaning="CPU time / (wall time x usable cores) while answering, 1 = all cores busy",
+            suite="performance/test_cpu.py",
+            group=Group.SPEED,
+            unit=Unit.RATIO,
+        ),
+        Metric(
+            name="cpu_seconds_per_token",
+            meaning="CPU time per generated token",
+            suite="performance/test_cpu.py",
+            group=Group.SPEED,
+            unit=Unit.SECONDS,
+            parent="cpu_utilization",
+        ),
+        # memory
+        Metric(
+            name="peak_rss_bytes",
+            meaning="high-water mark of a fresh process that holds this model alone",
+            suite="performance/test_memory.py",
+            group=Group.MEMORY,
+            unit=Unit.BYTES,
+        ),
+        Metric(
+            name="leak_bytes_per_request",
+            meaning="heap growth per request in onnxruntime-genai, lower quartile of segments",
+            suite="quality/test_memory_leaks.py",
+            group=Group.MEMORY,
+            unit=Unit.BYTES_PER_REQUEST,
+            estimator=_ORDER.format("segments"),
+        ),
+        Metric(
+            name="foundry_leak_bytes_per_request",
+            meaning="the same through Foundry Local",
+            suite="quality/test_memory_leaks.py",
+            group=Group.MEMORY,
+            unit=Unit.BYTES_PER_REQUEST,
+            parent="leak_bytes_per_request",
+            estimator=_ORDER.format("segments"),
+        ),
+        # deployment
+        _yes_no(
+            "prompt_matches_source",
+            "the artifact's chat template renders every question as the source model's does",
+            _DEPLOYMENT,
+            Group.DEPLOYMENT,
+        ),
+        _yes_no("foundry_lists_model", "Foundry Local lists the registered variant", _DEPLOYMENT, Group.DEPLOYMENT),
+        _yes_no("foundry_loads_model", "Foundry Local loads it", _DEPLOYMENT, Group.DEPLOYMENT),
+        _yes_no(
+            "prompt_tokens_match",
+            "transformers, the runtime, PromptTemplate and Foundry Local prompt with the same tokens",
+            _DEPLOYMENT,
+            Group.DEPLOYMENT,
+        ),
+        _share(
+            "foundry_same_answer_rate",
+            "questions that Foundry Local answers in process as onnxruntime-genai does: text, finish reason, token "
+            "counts",
+            _DEPLOYMENT,
+            Group.DEPLOYMENT,
+            "questions",
+        ),
+        _share(
+            "foundry_http_same_answer_rate",
+            "the same over HTTP",
+            _DEPLOYMENT,
+            Group.DEPLOYMENT,
+            "questions",
+            parent="foundry_same_answer_rate",
+        ),
+        _share(
+            "foundry_stream_same_answer_rate",
+            "the same over HTTP, streamed",
+            _DEPLOYMENT,
+            Group.DEPLOYMENT,
+            "questions",
+            parent="foundry_same_answer_rate",
+        ),
+        _yes_no(
+            "request_options_obeyed",
+            "stop strings, seeds and temperature do over HTTP what they say",
+            _DEPLOYMENT,
+            Group.DEPLOYMENT,
+        ),
+        _share(
+            "foundry_refusal_rate",
+            "bad requests that the web service answers with a 4xx, the next good one unharmed",
+            _DEPLOYMENT,
+            Group.DEPLOYMENT,
+            "bad requests",
+        ),
+        Metric(
+            name="foundry_unload_retention_bytes",
+            meaning="memory of a serving process after the model was unloaded against before",
+            suite=_DEPLOYMENT,
+            group=Group.DEPLOYMENT,
+            unit=Unit.BYTES,
+        ),
+        _yes_no(
+            "same_answer_after_reload", "a model that is loaded again answers as before", _DEPLOYMENT, Group.DEPLOYMENT
+        ),
+        _yes_no(
+            "cache_route_serves_model",
+            "the cache folder of another release serves the variant with the same answers",
+            _DEPLOYMENT,
+            Group.CACHE_ROUTE,
+        ),
+        # load
+        _share(
+            "load_same_answer_rate",
+            "requests of many clients at once that get a single client's answer",
+            _LOAD,
+            Group.LOAD,
+            "requests",
+        ),
+        Metric(
+            name="load_requests_per_second",
+            meaning="requests answered by the web service with the most clients",
+            suite=_LOAD,
+            group=Group.LOAD,
+            unit=Unit.PER_SECOND,
+            better=Better.HIGHER,
+        ),
+        Metric(
+            name="load_ttft_p95_s",
+            meaning="95th percentile of the time to first token with the most clients, their queue included",
+            suite=_LOAD,
+            group=Group.LOAD,
+            unit=Unit.SECONDS,
+            estimator=_ORDER.format("requests"),
+        ),
+        _yes_no(
+            "hung_up_client_harms_nobody",
+            "answers stay the same after a client hung up in mid-stream",
+            _LOAD,
+            Group.LOAD,
+        ),
+        _share(
+            "soak_same_answer_rate",
+            "requests in a row that get the first answer again",
+            _LOAD,
+            Group.LOAD,
+            "requests",
+        ),
+        Metric(
+            name="soak_growth_bytes",
+            meaning="memory of the serving process after the last of them against after the first eighth",
+            suite=_LOAD,
+            group=Group.LOAD,
+            unit=Unit.BYTES,
         ),
     ]
 }
+
+
+def metric_named(name: str) -> Metric:
+    """The catalogue's entry.
+
+    Raises:
+        UnknownMetricError: there is none; with the nearest name.
+    """
+    try:
+        return METRICS[name]
+    except KeyError:
+        near = difflib.get_close_matches(name, METRICS, n=1)
+        raise UnknownMetricError(
+            f"{name!r} is no metric{f' (did you mean {near[0]!r}?)' if near else ''}",
+            next_step="docs/metrics.md lists the names; a new one goes into harness/metrics/catalogue.py",
+        ) from None

@@ -1,17 +1,47 @@
-"""What a measurement hands to the checks."""
+"""What a measurement hands to the record and to the checks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from harness.metrics.catalogue import metric_named
+from harness.stats.estimate import Estimate
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """Numbers by metric name, with what stands behind each."""
+    """Estimates by metric name, with what stands behind each.
 
-    values: Mapping[str, float | None]
-    """SI units, named at the ends of the names; None for what could not be measured."""
+    Raises:
+        UnknownMetricError: a name is not in the catalogue.
+    """
 
-    evidence: Mapping[str, str] = field(default_factory=dict)
-    """Counts, intervals, the worst examples: what a failing check shows."""
+    estimates: Mapping[str, Estimate]
+    """Of each metric that was measured, or that could not be: then the estimate is missing."""
+
+    details: Mapping[str, str] = field(default_factory=dict)
+    """Counts, the worst examples, the first difference: what a check shows beside its numbers."""
+
+    def __post_init__(self) -> None:
+        for name in (*self.estimates, *self.details):
+            metric_named(name)
+
+    def estimate(self, name: str) -> Estimate:
+        """The estimate of one metric; missing where it was not measured.
+
+        Raises:
+            UnknownMetricError: the catalogue has no such metric.
+        """
+        metric_named(name)
+        return self.estimates.get(name, Estimate.missing())
+
+
+def criterion(name: str, *, is_met: bool, details: str = "") -> Measurement:
+    """The measurement of one yes/no criterion."""
+    return Measurement(estimates={name: Estimate.exact(float(is_met))}, details={name: details} if details else {})
+
+
+def exact_measurement(values: Mapping[str, float | None], details: Mapping[str, str] | None = None) -> Measurement:
+    """The measurement of counts, facts and single readings, none of which has an interval."""
+    return Measurement(estimates={name: Estimate.exact(value) for name, value in values.items()}, details=details or {})

@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import jsonschema
 from pydantic import Field, ValidationError, model_validator
 
-from harness.config.settings import Settings, validation_error
+from harness.config.diagnosis import Settings, validation_error
 from harness.errors import PackError
 
 OUT_OF_SCOPE = "out_of_scope"

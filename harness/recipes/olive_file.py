@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from harness.config.settings import did_you_mean
+from harness.config.diagnosis import did_you_mean
 from harness.errors import ConfigError
 
 WHOLE_ROW = -1

@@ -9,7 +9,7 @@ from tabulate import tabulate
 from harness.artifact.artifact import Artifact
 from harness.artifact.facts import precision_of
 from harness.errors import GateError
-from harness.metrics.units import format_bytes, format_metric, format_seconds
+from harness.metrics.units import Unit, format_bytes, format_seconds, format_value
 from harness.pipeline.outcome import Outcome
 from harness.source.source import Source
 from harness.verify.fidelity import EXACT_NATS, GraphFidelity
@@ -35,8 +35,8 @@ def _row(name: str, outcome: Outcome) -> Sequence[str]:
         precision_of(made.facts),
         format_bytes(made.size_bytes),
         "-" if made.facts.bytes_per_weight is None else f"{made.facts.bytes_per_weight:.3g}",
-        format_metric("kld_nats", found.short_kld_nats if found else None),
-        format_metric("kld_nats", found.long_kld_nats if found else None),
+        format_value(Unit.NATS, found.short_kld_nats if found else None),
+        format_value(Unit.NATS, found.long_kld_nats if found else None),
         _duration(made),
         "-" if made.peak_rss_bytes is None else format_bytes(made.peak_rss_bytes),
         str(outcome.folder or "-"),

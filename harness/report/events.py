@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from harness.checks.check import CheckResult
+from harness.checks.check import Check
+from harness.stats.estimate import Estimate
 
 
 class EventLog:
@@ -19,35 +20,40 @@ class EventLog:
         self.run_folder = run_folder
         self._file = run_folder / "events" / f"{writer}.jsonl"
 
-    def metrics(self, variant: str, values: dict[str, float | None]) -> None:
-        """Numbers of a variant by metric name."""
-        self._append({"event": "metrics", "variant": variant, "values": values})
+    def metrics(self, variant: str, estimates: Mapping[str, Estimate]) -> None:
+        """Estimates of a variant by metric name."""
+        self._append({"event": "metrics", "variant": variant, "estimates": _plain_estimates(estimates)})
 
     def details(self, variant: str, name: str, value: Any) -> None:
-        """Evidence that is more than a number: a table by prompt length, facts of the graph."""
+        """What is more than a number: a table by prompt length, facts of the graph."""
         self._append({"event": "details", "variant": variant, "name": name, "value": value})
 
-    def latency(self, variant: str, prompt_tokens: int, values: dict[str, float | None]) -> None:
+    def latency(self, variant: str, prompt_tokens: int, estimates: Mapping[str, Estimate]) -> None:
         """Latency metrics at one prompt length."""
-        self._append({"event": "latency", "variant": variant, "prompt_tokens": prompt_tokens, "values": values})
+        plain = _plain_estimates(estimates)
+        self._append({"event": "latency", "variant": variant, "prompt_tokens": prompt_tokens, "estimates": plain})
 
-    def check(self, result: CheckResult) -> None:
+    def check(self, check: Check) -> None:
         """A judgement."""
         self._append(
             {
                 "event": "check",
-                "variant": result.variant,
-                "metric": result.metric,
-                "value": result.value,
-                "limit": result.limit.model_dump(exclude_none=True),
-                "outcome": result.outcome.value,
-                "evidence": result.evidence,
+                "variant": check.variant,
+                "metric": check.metric,
+                "estimate": asdict(check.estimate),
+                "limit": check.limit.model_dump(exclude_none=True),
+                "outcome": check.outcome.value,
+                "details": check.details,
             }
         )
 
-    def problem(self, variant: str, test: str, message: str) -> None:
-        """A test that failed or could not run."""
+    def problem(self, variant: str | None, test: str, message: str) -> None:
+        """A test that failed or could not run outside of a check; `variant` is None for one of the whole run."""
         self._append({"event": "problem", "variant": variant, "test": test, "message": message})
+
+    def skipped(self, variant: str | None, test: str, reason: str) -> None:
+        """A test that was asked for and did not run."""
+        self._append({"event": "skipped", "variant": variant, "test": test, "message": reason})
 
     def run(self, **facts: Any) -> None:
         """Facts about the whole run."""
@@ -75,6 +81,10 @@ def read_events(run_folder: Path) -> Iterator[dict[str, Any]]:
                 yield json.loads(line)
             except ValueError:
                 continue
+
+
+def _plain_estimates(estimates: Mapping[str, Estimate]) -> dict[str, Any]:
+    return {name: asdict(estimate) for name, estimate in estimates.items()}
 
 
 def _plain(row: Any) -> Any:

@@ -5,33 +5,40 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from harness.checks.check import Outcome
-from harness.checks.verdict import Verdict, recommend, verdict_of
-from harness.config.settings import Limit
+from harness.checks.check import Check, Outcome
+from harness.checks.verdict import ExitStatus, Verdict, exit_status, recommend, verdict_of
+from harness.config.limits import Limit
 from harness.errors import GateError
 from harness.report.events import read_events
+from harness.stats.estimate import Estimate
 from harness.system.store import write_atomically
 
-SCHEMA_VERSION = 1
-"""1: first version."""
+SCHEMA_VERSION = 2
+"""1: first version. 2: estimates instead of bare numbers, limits and configuration of the run, its scope."""
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
 
 
 class CheckRecord(_Record):
     """A judgement as it was made."""
 
     metric: str
-    value: float | None
+    estimate: Estimate
     limit: Limit
     outcome: Outcome
-    evidence: str = ""
+    details: str = ""
+
+    def as_check(self, variant: str) -> Check:
+        """The check itself, which explains its outcome."""
+        return Check(
+            variant=variant, metric=self.metric, estimate=self.estimate, limit=self.limit, details=self.details
+        )
 
 
 class ProblemRecord(_Record):
@@ -45,18 +52,35 @@ class ProblemRecord(_Record):
 class VariantRecord(_Record):
     """Everything about one variant."""
 
-    metrics: dict[str, float | None] = {}
+    metrics: dict[str, Estimate] = {}
     """By metric name, SI units, the unit in the name."""
 
-    details: dict[str, Any] = {}
-    """Evidence that is more than a number."""
+    limits: dict[str, Limit] = {}
+    """What it was, or had to be, judged by."""
 
-    latency_by_prompt_tokens: dict[int, dict[str, float | None]] = {}
+    details: dict[str, Any] = {}
+    """What is more than a number."""
+
+    latency_by_prompt_tokens: dict[int, dict[str, Estimate]] = {}
     """The latency metrics at every prompt length that was timed."""
 
     checks: list[CheckRecord] = []
     problems: list[ProblemRecord] = []
+    skipped: list[ProblemRecord] = []
+    """Tests that were asked for and did not run, by reason."""
+
     verdict: Verdict = Verdict.INCOMPLETE
+
+    def value(self, metric: str) -> float | None:
+        """The value of a metric; None where it was not measured."""
+        found = self.metrics.get(metric)
+        return found.value if found else None
+
+    @property
+    def unjudged(self) -> list[str]:
+        """Metrics that have a limit and were not judged."""
+        judged = {check.metric for check in self.checks}
+        return [metric for metric in self.limits if metric not in judged]
 
 
 class RunRecord(_Record):
@@ -71,7 +95,19 @@ class RunRecord(_Record):
     environment: dict[str, Any] = {}
     model: dict[str, Any] = {}
     domain: dict[str, Any] = {}
-    source: dict[str, float | None] = {}
+    config: dict[str, Any] = {}
+    """The effective configuration: gate.toml with what the command line replaced."""
+
+    part: str | None = None
+    """What of the suites was asked for (`-k`, paths); None for all of them."""
+
+    unusable: str | None = None
+    """Why nothing could be gated: the model or another input cannot be used; None where something was."""
+
+    problems: list[ProblemRecord] = []
+    """What went wrong outside of any variant."""
+
+    source: dict[str, Estimate] = {}
     """Metrics of the source model itself, where they were measured."""
 
     variants: dict[str, VariantRecord] = {}
@@ -83,49 +119,79 @@ SOURCE = "source"
 """The pseudo-variant under which events of the source model stand."""
 
 
-def build_record(run_folder: Path, required: Mapping[str, Mapping[str, Limit]]) -> RunRecord:
-    """Derive the record from a run's events; `required` maps each variant to its limits."""
-    run: dict[str, Any] = {"run_id": run_folder.name, "started_at": ""}
-    variants = {name: VariantRecord() for name in required}
-    source: dict[str, float | None] = {}
+def build_record(run_folder: Path, limits: Mapping[str, Mapping[str, Limit]], *, part: str | None = None) -> RunRecord:
+    """Derive the record from a run's events.
+
+    Args:
+        run_folder: the folder that holds `events/`.
+        limits: of each variant; in a whole run every one of them must have been judged.
+        part: what of the suites was asked for; what ran is then all that is judged.
+    """
+    run: dict[str, Any] = {"run_id": run_folder.name, "started_at": "", "part": part}
+    variants = {name: VariantRecord(limits=dict(own)) for name, own in limits.items()}
+    source: dict[str, Estimate] = {}
+    problems: list[ProblemRecord] = []
     for event in read_events(run_folder):
         if event["event"] == "run":
             run.update({key: value for key, value in event.items() if key != "event"})
+        elif event["variant"] is None:
+            _add_problem(problems, event["test"], event["message"])
         elif event["variant"] == SOURCE:
-            source.update(event.get("values", {}))
+            source.update(_estimates(event.get("estimates", {})))
         elif event["variant"] in variants:
             _add(variants[event["variant"]], event)
-    for name, variant in variants.items():
-        outcomes = {check.metric: check.outcome for check in variant.checks}
-        variant.verdict = verdict_of(outcomes, set(required[name]), [p.message for p in variant.problems])
-    recommended = recommend(
-        {name: variant.verdict for name, variant in variants.items()},
-        {name: variant.metrics.get("size_bytes") for name, variant in variants.items()},
-    )
-    return RunRecord(**run, source=source, variants=variants, recommended=recommended)
+    for variant in variants.values():
+        variant.verdict = _verdict(variant, is_whole=part is None)
+    recommended = None
+    if part is None:
+        verdicts = {name: variant.verdict for name, variant in variants.items()}
+        recommended = recommend(verdicts, {name: variant.value("size_bytes") for name, variant in variants.items()})
+    return RunRecord(**run, source=source, variants=variants, problems=problems, recommended=recommended)
+
+
+def _verdict(variant: VariantRecord, *, is_whole: bool) -> Verdict:
+    outcomes = {check.metric: check.outcome for check in variant.checks}
+    required = set(variant.limits) if is_whole else set()
+    verdict = verdict_of(outcomes, required, [problem.message for problem in variant.problems])
+    is_undecided = verdict in (Verdict.PASS, Verdict.INCONCLUSIVE)
+    return Verdict.INCOMPLETE if variant.skipped and is_undecided else verdict
+
+
+def status_of(record: RunRecord, inconclusive: Literal["red", "green"] = "red") -> ExitStatus:
+    """The exit status of the run that a record tells of."""
+    if record.unusable is not None:
+        return ExitStatus.UNUSABLE_INPUT
+    verdicts = [variant.verdict for variant in record.variants.values()]
+    return exit_status(verdicts, [problem.message for problem in record.problems], inconclusive)
+
+
+def _estimates(plain: Mapping[str, Mapping[str, Any]]) -> dict[str, Estimate]:
+    return {name: Estimate(**fields) for name, fields in plain.items()}
 
 
 def _add(variant: VariantRecord, event: dict[str, Any]) -> None:
     match event["event"]:
         case "metrics":
-            variant.metrics.update(event["values"])
+            variant.metrics.update(_estimates(event["estimates"]))
         case "details":
             variant.details[event["name"]] = event["value"]
         case "latency":
-            variant.latency_by_prompt_tokens[event["prompt_tokens"]] = event["values"]
+            variant.latency_by_prompt_tokens[event["prompt_tokens"]] = _estimates(event["estimates"])
         case "check":
-            fields = {key: event[key] for key in ("metric", "value", "limit", "outcome", "evidence")}
+            fields = {key: event[key] for key in ("metric", "estimate", "limit", "outcome", "details")}
             variant.checks.append(CheckRecord.model_validate(fields))
         case "problem":
-            _add_problem(variant, event["test"], event["message"])
+            _add_problem(variant.problems, event["test"], event["message"])
+        case "skipped":
+            _add_problem(variant.skipped, event["test"], event["message"])
 
 
-def _add_problem(variant: VariantRecord, test: str, message: str) -> None:
-    for problem in variant.problems:
+def _add_problem(problems: list[ProblemRecord], test: str, message: str) -> None:
+    for problem in problems:
         if problem.message == message:
             problem.tests.append(test)
             return
-    variant.problems.append(ProblemRecord(message=message, tests=[test]))
+    problems.append(ProblemRecord(message=message, tests=[test]))
 
 
 def save_record(record: RunRecord, run_folder: Path) -> None:
@@ -141,13 +207,19 @@ def load_record(run_folder: Path) -> RunRecord:
     """
     file = run_folder / "run.json"
     try:
-        return RunRecord.model_validate(json.loads(file.read_text(encoding="utf-8")))
+        plain = json.loads(file.read_text(encoding="utf-8"))
+        version = plain.get("schema_version") if isinstance(plain, dict) else None
+        if version != SCHEMA_VERSION:
+            raise GateError(
+                f"a run record of schema_version {version}; this slm-gate reads {SCHEMA_VERSION}",
+                where=str(file),
+                next_step="use the slm-gate that wrote it" if version else "give a folder under results/",
+            )
+        return RunRecord.model_validate(plain)
     except OSError as error:
         raise GateError("no run here", where=str(file), next_step="give a folder under results/") from error
     except (ValueError, ValidationError) as error:
-        raise GateError(
-            f"not a run record of schema_version {SCHEMA_VERSION}: {str(error).splitlines()[0]}", where=str(file)
-        ) from error
+        raise GateError(f"not a run record: {str(error).splitlines()[0]}", where=str(file)) from error
 
 
 def point_latest(results: Path, run_id: str) -> None:

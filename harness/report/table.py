@@ -2,72 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from tabulate import tabulate
 
-from harness.metrics.units import format_metric
+from harness.checks.check import Outcome
+from harness.metrics.catalogue import METRICS, Group, Metric
+from harness.metrics.units import Unit, format_value
 from harness.report.record import ProblemRecord, RunRecord, VariantRecord
+from harness.stats.estimate import Estimate
 
-ROWS: dict[str, tuple[str, ...]] = {
-    "quality": (
-        "exact_match_rate",
-        "exact_match_dev_rate",
-        "exact_match_final_rate",
-        "out_of_scope_rate",
-        "json_valid_rate",
-        "edge_case_rate",
-        "length_drop_points",
-    ),
-    "divergence": ("kld_mean_nats", "kld_p99_nats", "top1_agreement", "perplexity"),
-    "speed": (
-        "ttft_p50_s",
-        "ttft_p95_s",
-        "itl_p50_s",
-        "itl_p95_s",
-        "e2e_p50_s",
-        "prefill_tokens_per_second",
-        "decode_tokens_per_second",
-        "load_s",
-        "cpu_utilization",
-    ),
-    "memory": ("size_bytes", "peak_rss_bytes", "leak_bytes_per_request", "foundry_leak_bytes_per_request"),
-    "deployment": (
-        "foundry_same_answer_rate",
-        "foundry_http_same_answer_rate",
-        "foundry_stream_same_answer_rate",
-        "foundry_refusal_rate",
-        "foundry_unload_retention_bytes",
-        "load_same_answer_rate",
-        "load_requests_per_second",
-        "load_ttft_p95_s",
-        "soak_same_answer_rate",
-        "soak_growth_bytes",
-    ),
-}
+
+def rows() -> list[Metric]:
+    """The catalogue's numbers in the order of their groups; yes/no criteria are counted in one row below them."""
+    numbers = [metric for metric in METRICS.values() if not metric.is_criterion]
+    return sorted(numbers, key=lambda metric: list(Group).index(metric.group))
 
 
 def comparison_table(record: RunRecord, style: str = "simple") -> str:
     """Metrics down, the source model and the variants across; `style` is one of tabulate's."""
     names = list(record.variants)
-    rows: list[Sequence[str]] = []
-    for metrics in ROWS.values():
-        for metric in metrics:
-            values = [record.source.get(metric), *(record.variants[name].metrics.get(metric) for name in names)]
-            if any(value is not None for value in values):
-                rows.append([metric, *(format_metric(metric, value) for value in values)])
-    rows.append(["verdict", "", *(record.variants[name].verdict.upper() for name in names)])
+    table: list[Sequence[str]] = []
+    for metric in rows():
+        found = [record.source.get(metric.name), *(record.variants[name].metrics.get(metric.name) for name in names)]
+        values = [estimate.value if estimate else None for estimate in found]
+        if any(value is not None for value in values):
+            table.append([metric.name, *(metric.format(value) for value in values)])
+    table.append(["yes/no criteria met", "", *(_criteria(record.variants[name]) for name in names)])
+    table.append(["verdict", "", *(record.variants[name].verdict.upper() for name in names)])
     align = ("left", *("right" for _ in range(len(names) + 1)))
-    return tabulate(rows, headers=["", "source", *names], tablefmt=style, colalign=align, disable_numparse=True)
+    return tabulate(table, headers=["", "source", *names], tablefmt=style, colalign=align, disable_numparse=True)
+
+
+def _criteria(variant: VariantRecord) -> str:
+    judged = [check for check in variant.checks if METRICS[check.metric].is_criterion]
+    met = sum(check.outcome is Outcome.PASS for check in judged)
+    return f"{met} of {len(judged)}" if judged else "-"
 
 
 def latency_table(record: RunRecord, style: str = "simple") -> str:
     """TTFT and rates by prompt length, one row per variant and length."""
     columns = ("ttft_p50_s", "ttft_p95_s", "itl_p50_s", "prefill_tokens_per_second", "decode_tokens_per_second")
     rows = [
-        [name, length, *(format_metric(column, values.get(column)) for column in columns)]
+        [name, length, *(METRICS[column].format(_value(found, column)) for column in columns)]
         for name, variant in record.variants.items()
-        for length, values in sorted(variant.latency_by_prompt_tokens.items())
+        for length, found in sorted(variant.latency_by_prompt_tokens.items())
     ]
     return tabulate(rows, headers=["variant", "prompt tokens", *columns], tablefmt=style, disable_numparse=True)
 
@@ -75,9 +54,17 @@ def latency_table(record: RunRecord, style: str = "simple") -> str:
 def load_table(record: RunRecord, style: str = "simple") -> str:
     """The web service under load, one row per variant and number of clients."""
     counts = ("clients", "requests", "errors", "same")
-    columns = ("requests_per_second", "tokens_per_second", "ttft_p50_s", "ttft_p95_s", "itl_p50_s", "itl_p95_s")
+    columns = {
+        "requests_per_second": Unit.PER_SECOND,
+        "tokens_per_second": Unit.PER_SECOND,
+        **dict.fromkeys(("ttft_p50_s", "ttft_p95_s", "itl_p50_s", "itl_p95_s"), Unit.SECONDS),
+    }
     rows = [
-        [name, *(level[count] for count in counts), *(format_metric(column, level[column]) for column in columns)]
+        [
+            name,
+            *(level[count] for count in counts),
+            *(format_value(unit, level[column]) for column, unit in columns.items()),
+        ]
         for name, variant in record.variants.items()
         for level in variant.details.get("load", [])
     ]
@@ -121,26 +108,38 @@ def further_tables(record: RunRecord, style: str = "simple") -> Iterator[tuple[s
 
 def recommendation(record: RunRecord) -> str:
     """One sentence: which variant to ship, and why."""
+    if record.part is not None:
+        return f"INCOMPLETE: only a part of the gate was asked for ({record.part}), so nothing is recommended"
     if record.recommended is None:
         return "recommended: none, as no variant passed every check"
-    size = format_metric("size_bytes", record.variants[record.recommended].metrics.get("size_bytes"))
+    size = METRICS["size_bytes"].format(record.variants[record.recommended].value("size_bytes"))
     return f"recommended: {record.recommended}, the smallest variant that passes ({size})"
 
 
 def findings(record: RunRecord) -> list[str]:
-    """One line per broken limit and per problem."""
-    return [line for name, variant in record.variants.items() for line in _findings(name, variant)]
-
-
-def _findings(name: str, variant: VariantRecord) -> list[str]:
-    lines = []
-    for check in variant.checks:
-        if check.outcome != "pass":
-            sign, edge = (">=", check.limit.min) if check.limit.min is not None else ("<=", check.limit.max)
-            value, bound = format_metric(check.metric, check.value), format_metric(check.metric, edge)
-            lines.append(f"{name}: {check.metric} = {value} (limit {sign} {bound}): {check.outcome}")
-    lines += [f"{name}: {_stopped(problem)}: {problem.message.splitlines()[0]}" for problem in variant.problems]
+    """One line per check that did not pass, per problem, and per reason why a variant's judgement is incomplete."""
+    lines = [f"{_stopped(problem)}: {problem.message.splitlines()[0]}" for problem in record.problems]
+    for name, variant in record.variants.items():
+        lines += _findings(name, variant, is_whole=record.part is None)
     return lines
+
+
+def _findings(name: str, variant: VariantRecord, *, is_whole: bool) -> list[str]:
+    lines = []
+    for record in variant.checks:
+        if record.outcome is not Outcome.PASS:
+            check = record.as_check(name)
+            decide = f"; {check.what_would_decide} would decide" if check.what_would_decide else ""
+            lines.append(f"{check.headline}{decide}")
+    lines += [f"{name}: {_stopped(problem)}: {problem.message.splitlines()[0]}" for problem in variant.problems]
+    lines += [f"{name}: {_stopped(one)} did not run: {one.message.splitlines()[0]}" for one in variant.skipped]
+    if is_whole and variant.unjudged and not variant.problems:
+        lines.append(f"{name}: never judged: {', '.join(variant.unjudged)}")
+    return lines
+
+
+def _value(found: Mapping[str, Estimate], metric: str) -> float | None:
+    return found[metric].value if metric in found else None
 
 
 def _stopped(problem: ProblemRecord) -> str:

@@ -9,5 +9,5 @@ def test_answers_come_fast_enough(judge, latency, headline_prompt_tokens):
     judge(latency(headline_prompt_tokens), "ttft_p95_s", "itl_p95_s", "decode_tokens_per_second")
 
 
-def test_longer_prompts_are_timed(latency, longer_prompt_tokens):
-    assert latency(longer_prompt_tokens).values["decode_tokens_per_second"]
+def test_longer_prompts_are_timed(judge, longer_latency):
+    judge(longer_latency, "longer_prompts_timed")

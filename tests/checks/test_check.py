@@ -2,20 +2,29 @@ import math
 
 import pytest
 
-from harness.checks.check import CheckResult, Outcome
-from harness.checks.verdict import Verdict, recommend, verdict_of
-from harness.config.settings import Limit
+from harness.checks.check import Check, Outcome
+from harness.config.limits import Limit
+from harness.metrics.catalogue import UnknownMetricError
+from harness.stats.estimate import Estimate
 
 AT_MOST = Limit(max=1.0, reason="because it must")
 AT_LEAST = Limit(min=0.9, reason="because it must")
+BOUND_AT_MOST = Limit(max=1.0, judge="bound", reason="because it must")
+BOUND_AT_LEAST = Limit(min=0.9, judge="bound", reason="because it must")
 
 
-def check(value, limit, metric="ttft_p95_s"):
-    return CheckResult(variant="int4", metric=metric, value=value, limit=limit, evidence="3 requests")
+def check(estimate, limit, metric="ttft_p95_s"):
+    if not isinstance(estimate, Estimate):
+        estimate = Estimate.exact(estimate)
+    return Check(variant="int4", metric=metric, estimate=estimate, limit=limit, details="3 requests")
+
+
+def between(low, value, high, n=100):
+    return Estimate(value=value, low=low, high=high, confidence=0.95, n=n, method="a test")
 
 
 @pytest.mark.parametrize(
-    ("value", "limit", "outcome"),
+    ("estimate", "limit", "outcome"),
     [
         (1.0, AT_MOST, Outcome.PASS),
         (1.01, AT_MOST, Outcome.FAIL),
@@ -24,42 +33,57 @@ def check(value, limit, metric="ttft_p95_s"):
         (None, AT_MOST, Outcome.NO_DATA),
         (math.nan, AT_MOST, Outcome.NO_DATA),
         (math.nan, AT_LEAST, Outcome.NO_DATA),
+        (math.nan, BOUND_AT_LEAST, Outcome.NO_DATA),
         (math.inf, AT_MOST, Outcome.FAIL),
+        (between(0.8, 0.95, 0.99), AT_LEAST, Outcome.PASS),  # the value is judged
+        (between(0.8, 0.95, 0.99), BOUND_AT_LEAST, Outcome.INCONCLUSIVE),
+        (between(0.8, 0.85, 0.95), BOUND_AT_LEAST, Outcome.INCONCLUSIVE),
+        (between(0.9, 0.95, 0.99), BOUND_AT_LEAST, Outcome.PASS),
+        (between(0.6, 0.7, 0.89), BOUND_AT_LEAST, Outcome.FAIL),
+        (between(0.5, 0.9, 1.0), BOUND_AT_MOST, Outcome.PASS),
+        (between(0.5, 0.9, 1.1), BOUND_AT_MOST, Outcome.INCONCLUSIVE),
+        (between(1.1, 1.2, 1.3), BOUND_AT_MOST, Outcome.FAIL),
+        (between(0.5, 0.9, None), BOUND_AT_MOST, Outcome.INCONCLUSIVE),  # unbounded above
+        (between(None, 0.95, None), BOUND_AT_LEAST, Outcome.INCONCLUSIVE),
+        (0.95, BOUND_AT_LEAST, Outcome.PASS),  # an exact number has no bound but itself
     ],
 )
-def test_outcomes(value, limit, outcome):
-    assert check(value, limit).outcome is outcome
+def test_outcomes(estimate, limit, outcome):
+    assert check(estimate, limit).outcome is outcome
 
 
-def test_a_failure_names_variant_metric_value_limit_reason_and_evidence():
+def test_a_failure_names_variant_metric_value_limit_reason_and_details():
     text = check(1.5, AT_MOST).explanation
     for part in ("int4", "ttft_p95_s", "1.5 s", "at most 1 s", "because it must", "3 requests"):
         assert part in text
 
 
-def test_missing_evidence_is_said():
-    assert "no evidence is not a pass" in check(None, AT_MOST).explanation
+def test_missing_data_is_said_with_the_reason():
+    assert "no data is not a pass (no trials)" in check(Estimate.missing("no trials"), AT_MOST).explanation
+    assert "not a number" in check(math.nan, AT_MOST).explanation
 
 
-@pytest.mark.parametrize(
-    ("outcomes", "required", "problems", "verdict"),
-    [
-        ({"a": Outcome.PASS}, ["a"], [], Verdict.PASS),
-        ({"a": Outcome.PASS, "b": Outcome.FAIL}, ["a", "b"], [], Verdict.FAIL),
-        ({"a": Outcome.PASS}, ["a"], ["test_x"], Verdict.FAIL),
-        ({"a": Outcome.PASS, "b": Outcome.NO_DATA}, ["a", "b"], [], Verdict.NO_DATA),
-        ({"a": Outcome.PASS}, ["a", "b"], [], Verdict.INCOMPLETE),
-        ({}, [], [], Verdict.INCOMPLETE),
-    ],
-)
-def test_verdicts(outcomes, required, problems, verdict):
-    assert verdict_of(outcomes, required, problems) is verdict
+def test_a_failing_value_never_looks_like_its_limit():
+    text = check(0.9499, Limit(min=0.95, reason="because it must"), "exact_match_rate").headline
+    assert "94.99 %" in text
+    assert "at least 95.00 %" in text
 
 
-def test_the_smallest_passing_variant_is_recommended():
-    sizes = {"int4": 4.0, "int8": 8.0, "fp16": 16.0}
-    verdicts = dict.fromkeys(sizes, Verdict.PASS)
-    assert recommend(verdicts, sizes) == "int4"
-    assert recommend({**verdicts, "int4": Verdict.FAIL}, sizes) == "int8"
-    assert recommend({**verdicts, "int4": Verdict.INCOMPLETE}, {**sizes, "int8": None}) == "fp16"
-    assert recommend(dict.fromkeys(sizes, Verdict.FAIL), sizes) is None
+def test_an_interval_across_the_limit_says_what_would_decide():
+    limit = Limit(min=0.75, judge="bound", reason="because it must")
+    text = check(between(0.5, 1.0, 1.0), limit, "exact_match_rate").explanation
+    assert "inconclusive, the interval reaches across the limit" in text
+    # reach 0.5, gap 0.25: twice as near wants four times as many
+    assert "about 400 observations instead of 100" in text
+    assert "lies on the limit" in check(between(0.8, 0.9, 0.99), BOUND_AT_LEAST, "exact_match_rate").explanation
+
+
+def test_a_criterion_is_met_or_not():
+    must = Limit(min=1.0, reason="because it must")
+    assert check(1.0, must, "graph_matches_source").headline == "int4: graph_matches_source: met"
+    assert check(0.0, must, "graph_matches_source").headline == "int4: graph_matches_source: NOT met"
+
+
+def test_an_unknown_metric_is_an_error_where_it_stands():
+    with pytest.raises(UnknownMetricError, match="did you mean 'kld_mean_nats'"):
+        check(1.0, AT_MOST, "kld_men_nats")

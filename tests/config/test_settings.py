@@ -1,9 +1,9 @@
 import pytest
 
-from harness.config.settings import load_config, toml_line
+from harness.config.diagnosis import toml_line
+from harness.config.load import load_config
 from harness.errors import ConfigError
 
-KNOWN = frozenset({"ttft_p95_s", "exact_match_rate"})
 GOOD = """
 [model]
 source = "org/name"
@@ -31,7 +31,7 @@ reason = "a user notices"
 def load(tmp_path, text):
     file = tmp_path / "gate.toml"
     file.write_text(text)
-    return load_config(file, known_metrics=KNOWN)
+    return load_config(file)
 
 
 def test_a_good_file_loads_with_paths_from_its_own_folder(tmp_path):
@@ -78,7 +78,7 @@ def test_a_fault_is_named_with_file_and_line(tmp_path, old, new, message, line):
 
 def test_a_missing_file_is_a_config_error(tmp_path):
     with pytest.raises(ConfigError, match="cannot read"):
-        load_config(tmp_path / "none.toml", known_metrics=KNOWN)
+        load_config(tmp_path / "none.toml")
 
 
 def test_an_unknown_variant_gets_a_suggestion(tmp_path):
@@ -100,6 +100,42 @@ def test_a_cache_route_is_a_release_or_the_command(tmp_path):
         config.with_cache_route("newest")
 
 
-def test_limits_that_are_not_asked_for_are_gone_from_every_variant(tmp_path):
-    config = load(tmp_path, GOOD).without_limits(frozenset({"ttft_p95_s"}))
-    assert [config.limits_for(name) for name in config.variants] == [{}, {}]
+def test_what_is_not_asked_for_has_no_limits(tmp_path):
+    config = load(tmp_path, GOOD + '[limits.load_same_answer_rate]\nmin = 1.0\nreason = "who asks must not matter"\n')
+    plain = config.limits_for("mine")
+    assert not {"load_same_answer_rate", "hung_up_client_harms_nobody", "cache_route_serves_model"} & set(plain)
+    loaded = config.model_copy(update={"with_load": True}).limits_for("mine")
+    assert {"load_same_answer_rate", "hung_up_client_harms_nobody"} <= set(loaded)
+    assert "cache_route_serves_model" in config.with_cache_route("2.0.1").limits_for("mine")
+
+
+def test_every_variant_has_the_criteria_whatever_the_file_says(tmp_path):
+    limit = load(tmp_path, GOOD).limits_for("mine")["graph_matches_source"]
+    assert limit.admits(1.0)
+    assert not limit.admits(0.0)
+
+
+def test_limits_follow_the_precision_and_not_the_name(tmp_path):
+    tight = '\n[precisions.int8.limits.ttft_p95_s]\nmax = 0.5\nreason = "int8 is faster"\n'
+    config = load(tmp_path, GOOD + tight)
+    assert config.limits_for("mine")["ttft_p95_s"].max == 0.5  # an int8 folder, whatever it is called
+    assert config.limits_for("int4")["ttft_p95_s"].max == 2.0
+
+
+MISLEADING = {
+    "max of a rate": ("exact_match_rate", "max = 0.95", "did you mean min = 0.95"),
+    "min of a loss": ("exact_match_loss_points", "min = 3.0", "did you mean max = 3"),
+    "min of a time": ("ttft_p50_s", "min = 0.5", "did you mean max = 0.5"),
+    "max of a speed": ("decode_tokens_per_second", "max = 20", "did you mean min = 20"),
+    "per cent": ("top1_agreement", "min = 95", "did you mean min = 0.95"),
+    "beyond per cent": ("top1_agreement", "min = 950", "can never decide"),
+    "criterion": ("graph_matches_source", "min = 1.0", "has its limit built in"),
+}
+
+
+@pytest.mark.parametrize(("metric", "bound", "told"), MISLEADING.values(), ids=MISLEADING)
+@pytest.mark.parametrize("table", ["limits", "variants.mine.limits", "precisions.int4.limits"])
+def test_a_limit_that_would_not_say_what_was_meant_is_refused(tmp_path, table, metric, bound, told):
+    with pytest.raises(ConfigError, match=told) as caught:
+        load(tmp_path, f'{GOOD}\n[{table}.{metric}]\n{bound}\nreason = "because it must"\n')
+    assert "line 2" in str(caught.value)

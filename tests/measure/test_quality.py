@@ -3,7 +3,6 @@ import json
 import pytest
 
 from harness.measure.quality import (
-    Rate,
     ask_cases,
     ask_edge_cases,
     ask_lengths,
@@ -29,22 +28,10 @@ def right(messages):
     return json.dumps({"status": "ok", "part": number} if number else {"status": "out_of_scope"})
 
 
-def test_a_rate_without_trials_is_none_not_zero():
-    assert Rate(successes=0, total=0).value is None
-    assert Rate(successes=0, total=0).interval is None
-
-
-def test_wilson_interval_by_hand():
-    # 8 of 10, z = 1.96: centre (0.8 + 0.19207) / 1.38415 = 0.71674, half-width 0.22641
-    low, high = Rate(successes=8, total=10).interval
-    assert (low, high) == (pytest.approx(0.4902, abs=1e-4), pytest.approx(0.9433, abs=1e-4))
-    assert Rate(successes=1, total=1).interval[1] == 1.0
-
-
 def test_a_healthy_model_gets_full_marks(pack):
     rates = quality_rates(ask_cases(FakeSession(right), pack))
     assert {name: rate.value for name, rate in rates.items()} == dict.fromkeys(rates, 1.0)
-    assert (rates["exact_match_rate"].total, rates["out_of_scope_rate"].total) == (8, 1)
+    assert (rates["exact_match_rate"].n, rates["out_of_scope_rate"].n) == (8, 1)
 
 
 def test_prose_breaks_form_and_content(pack):
@@ -66,7 +53,7 @@ def test_a_refused_prompt_is_a_wrong_answer(pack):
 
 def test_the_ladder_asks_the_same_questions_on_every_rung(pack):
     graded = ask_lengths(FakeSession(right), pack)
-    assert {rung: rate.total for rung, rate in rates_by_length(graded).items()} == {0: 4, 40: 4}
+    assert {rung: rate.n for rung, rate in rates_by_length(graded).items()} == {0: 4, 40: 4}
     assert length_drop_points(graded) == 0.0
 
 

@@ -1,8 +1,8 @@
 import pytest
 
-from harness.checks.check import CheckResult
+from harness.checks.check import Check
 from harness.checks.verdict import Verdict
-from harness.config.settings import Limit
+from harness.config.limits import Limit
 from harness.errors import GateError
 from harness.report.events import EventLog, read_events
 from harness.report.record import SCHEMA_VERSION, build_record, load_record, point_latest, save_record
@@ -14,6 +14,7 @@ from harness.report.table import (
     latency_table,
     recommendation,
 )
+from harness.stats.estimate import Estimate
 
 LIMIT = Limit(min=0.9, reason="because it must")
 REQUIRED = {"int4": {"exact_match_rate": LIMIT}, "int8": {"exact_match_rate": LIMIT}}
@@ -21,15 +22,17 @@ REQUIRED = {"int4": {"exact_match_rate": LIMIT}, "int8": {"exact_match_rate": LI
 
 def tell(folder, variant, rate, size, writer="main"):
     events = EventLog(folder, writer)
-    events.metrics(variant, {"size_bytes": size, "exact_match_rate": rate})
-    events.check(CheckResult(variant=variant, metric="exact_match_rate", value=rate, limit=LIMIT, evidence="e"))
+    estimates = {"size_bytes": Estimate.exact(size), "exact_match_rate": Estimate.exact(rate)}
+    events.metrics(variant, estimates)
+    estimate = estimates["exact_match_rate"]
+    events.check(Check(variant=variant, metric="exact_match_rate", estimate=estimate, limit=LIMIT, details="e"))
     return events
 
 
 @pytest.fixture
 def run_folder(tmp_path):
     folder = tmp_path / "run"
-    tell(folder, "int4", 0.5, 1000, "gw0").latency("int4", 64, {"ttft_p50_s": 0.1})
+    tell(folder, "int4", 0.5, 1000, "gw0").latency("int4", 64, {"ttft_p50_s": Estimate.exact(0.1)})
     tell(folder, "int8", 0.95, 2000, "gw1")
     EventLog(folder, "main").run(started_at="2026-01-01T00:00:00+00:00", domain={"name": "parts"}, model={"spec": "m"})
     return folder
@@ -40,7 +43,7 @@ def test_events_of_several_writers_make_one_record(run_folder):
     assert record.schema_version == SCHEMA_VERSION
     assert {name: v.verdict for name, v in record.variants.items()} == {"int4": Verdict.FAIL, "int8": Verdict.PASS}
     assert record.recommended == "int8"
-    assert record.variants["int4"].latency_by_prompt_tokens[64]["ttft_p50_s"] == 0.1
+    assert record.variants["int4"].latency_by_prompt_tokens[64]["ttft_p50_s"].value == 0.1
 
 
 def test_a_variant_without_events_is_incomplete(run_folder):
@@ -83,11 +86,19 @@ def test_a_record_survives_the_disk(run_folder):
 
 
 def test_a_foreign_record_is_refused(run_folder):
-    (run_folder / "run.json").write_text('{"schema_version": 99}')
-    with pytest.raises(GateError, match="not a run record"):
+    (run_folder / "run.json").write_text("[]")
+    with pytest.raises(GateError, match="schema_version None"):
         load_record(run_folder)
     with pytest.raises(GateError, match="no run here"):
         load_record(run_folder / "nowhere")
+
+
+def test_a_record_of_another_version_is_refused_with_the_way_out(run_folder):
+    save_record(build_record(run_folder, REQUIRED), run_folder)
+    file = run_folder / "run.json"
+    file.write_text(file.read_text().replace(f'"schema_version": {SCHEMA_VERSION}', '"schema_version": 99'))
+    with pytest.raises(GateError, match=r"schema_version 99; this slm-gate reads 2\n.*\n.*the slm-gate that wrote it"):
+        load_record(run_folder)
 
 
 def test_latest_points_at_the_newest_run(tmp_path):
@@ -105,13 +116,13 @@ def test_tables_show_what_was_measured(run_folder):
     assert "FAIL" in table
     assert "kld_mean_nats" not in table  # never measured: no row of dashes
     assert recommendation(record) == "recommended: int8, the smallest variant that passes (2.0 KiB)"
-    assert "exact_match_rate = 50.0 % (limit >= 90.0 %)" in findings(record)[0]
+    assert findings(record)[0] == "int4: exact_match_rate = 50.0 %, must be at least 90.0 %"
 
 
 def test_prompt_lengths_stand_in_order_whoever_measured_first(run_folder):
     log = EventLog(run_folder, "gw1")
     for prompt_tokens in (1024, 256):
-        log.latency("int8", prompt_tokens, {"ttft_p50_s": 0.2})
+        log.latency("int8", prompt_tokens, {"ttft_p50_s": Estimate.exact(0.2)})
     rows = [line.split() for line in latency_table(build_record(run_folder, REQUIRED)).splitlines()]
     lengths = [int(row[1]) for row in rows if row[0] == "int8"]
     assert lengths == sorted(lengths)

@@ -1,0 +1,95 @@
+"""Reads `gate.toml`."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from harness.config.diagnosis import did_you_mean, toml_line, validation_error
+from harness.config.limits import Limit, limit_problem
+from harness.config.settings import BUILT_IN_RECIPES, DomainSettings, GateConfig, VariantSettings
+from harness.errors import ConfigError
+from harness.metrics.catalogue import METRICS
+
+
+def load_config(file: Path) -> GateConfig:
+    """Read and validate a configuration; its relative paths start at its own folder.
+
+    Raises:
+        ConfigError: the file is missing or wrong; the message names file, line and field.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+        config = GateConfig.model_validate(tomllib.loads(text))
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read the configuration: {error.strerror}",
+            where=str(file),
+            next_step="give --config FILE",
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"not valid TOML: {error}", where=str(file)) from error
+    except ValidationError as error:
+        raise validation_error(error, GateConfig, file, text, ConfigError) from error
+    _check_limits(config, file, text)
+    return _with_absolute_paths(config, file.resolve().parent)
+
+
+def _check_limits(config: GateConfig, file: Path, text: str) -> None:
+    for location, limits in _limit_tables(config):
+        for name, limit in limits.items():
+            if name not in METRICS:
+                problem = f"unknown metric{did_you_mean(name, METRICS)}"
+            else:
+                found = limit_problem(METRICS[name], limit)
+                if found is None:
+                    continue
+                problem = found
+            raise ConfigError(
+                f"{'.'.join(location)}.{name}: {problem}",
+                where=f"{file}, line {toml_line(text, (*location, name))}",
+                next_step="docs/metrics.md lists the metrics, their units and which way each is better",
+            )
+
+
+def _limit_tables(config: GateConfig) -> Iterator[tuple[tuple[str, ...], Mapping[str, Limit]]]:
+    yield ("limits",), config.limits
+    for precision, settings in config.precisions.items():
+        yield ("precisions", precision, "limits"), settings.limits
+    for name, variant in config.variants.items():
+        yield ("variants", name, "limits"), variant.limits
+
+
+def _with_absolute_paths(config: GateConfig, folder: Path) -> GateConfig:
+    models = {
+        name: _absolute_model(spec, folder)
+        for name in ("source", "adapter", "base")
+        if (spec := getattr(config.model, name)) is not None
+    }
+    variants = {name: _absolute_variant(variant, folder) for name, variant in config.variants.items()}
+    pack = (folder / config.domain.pack.expanduser()).resolve()
+    return config.model_copy(
+        update={
+            "model": config.model.model_copy(update=models),
+            "variants": variants,
+            "domain": DomainSettings(pack=pack),
+        }
+    )
+
+
+def _absolute_model(spec: str, folder: Path) -> str:
+    if (folder / spec).exists() or spec.startswith((".", "/", "~")):
+        return str((folder / Path(spec).expanduser()).resolve())
+    return spec
+
+
+def _absolute_variant(variant: VariantSettings, folder: Path) -> VariantSettings:
+    update: dict[str, object] = {}
+    if variant.artifact is not None:
+        update["artifact"] = (folder / variant.artifact.expanduser()).resolve()
+    if variant.recipe is not None and variant.recipe not in BUILT_IN_RECIPES:
+        update["recipe"] = str((folder / Path(variant.recipe).expanduser()).resolve())
+    return variant.model_copy(update=update)
