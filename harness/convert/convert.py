@@ -9,7 +9,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
-from itertools import zip_longest
 from pathlib import Path
 
 from harness.artifact.artifact import (
@@ -27,7 +26,7 @@ from harness.artifact.inspect import inspect_artifact
 from harness.convert.job import ConversionJob, outcome_of, run_olive
 from harness.errors import ArtifactError, ChildError, ConversionError, FileError, GateError, UnexplainedError
 from harness.metrics.units import format_bytes
-from harness.prompts.template_files import chat_templates
+from harness.prompts.template_files import find_templates, first_difference
 from harness.recipes.recipe import Precision, Recipe
 from harness.runtime.smoke_test import runtime_version, smoke_test
 from harness.source.reference_logits import ReferenceLogits
@@ -272,15 +271,16 @@ def _check_matches_recipe(
 
 
 def _template_problems(folder: Path, source: Source) -> list[str]:
-    wanted = next(iter(chat_templates(source.path)), None)
-    other = next((text for text in chat_templates(folder) if text != wanted), None)
-    if wanted is None or other is None:
+    wanted = next(iter(find_templates(source.path)), None)
+    if wanted is None:
         return []
-    at = next(place for place, (one, two) in enumerate(zip_longest(wanted, other)) if one != two)
-    before, theirs, ours = wanted[max(0, at - 24) : at], wanted[at : at + 16], other[at : at + 16]
+    other = next((template for template in find_templates(folder) if template.text != wanted.text), None)
+    if other is None:
+        return []
+    names = (f"the source's {wanted.file}", f"the artifact's {other.file}")
     return [
         "chat template: it is not the source's, so questions would be put to the model in another form: "
-        f"after {before!r} the source has {theirs!r}, the artifact {ours!r}"
+        + first_difference(wanted, other, names=names)
     ]
 
 
