@@ -164,7 +164,7 @@ def _convert(given: argparse.Namespace) -> int:
     )
     done = run_request(request, cache=default_cache(), progress=LineProgress(_tell))
     print(outcome_table(done.outcomes))
-    for line in remarks(done.outcomes):
+    for line in remarks(done.outcomes, done.source):
         print(line)
     if not request.with_fidelity:
         print("divergence from the source was not measured (--no-fidelity): the graph is unproven in what it computes")

@@ -34,7 +34,7 @@ class Outcome:
         return {
             "model": title,
             "variant": self.result.variant,
-            "source": {"spec": source.spec, "digest": source.digest} if source else None,
+            "source": source.as_dict() if source else None,
             "recipe": self.result.recipe.as_dict(),
             "facts": self.result.facts.as_dict(),
             "fidelity": self.fidelity.as_dict() if self.fidelity else None,

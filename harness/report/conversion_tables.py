@@ -91,13 +91,15 @@ def _text(value: object) -> str:
     return "-" if value is None else str(value)
 
 
-def remarks(outcomes: Mapping[str, Outcome]) -> list[str]:
-    """What the figures mean: the witness's own divergence, the base's, and what could not be compared."""
+def remarks(outcomes: Mapping[str, Outcome], source: Source | None = None) -> list[str]:
+    """What the user should know of the source, and what the figures mean: the reference export's own divergence, the
+    base's, and what could not be compared."""
+    of_source = [f"warning: {remark}" for remark in source.remarks] if source else []
     measured = {name: one.fidelity for name, one in outcomes.items() if one.fidelity is not None}
     told = [_of_reference_export(found) for found in measured.values()]
     told += [sentence for found in measured.values() for sentence in _uncompared(found)]
     told += [f"{name}: {_of_base(found)}" for name, found in measured.items() if found.found.base_kld_nats is not None]
-    return list(dict.fromkeys(told))
+    return list(dict.fromkeys([*of_source, *told]))
 
 
 def _of_reference_export(found: GraphFidelity) -> str:

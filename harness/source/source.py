@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from harness.errors import SourceError
-from harness.prompts.template_files import chat_templates
+from harness.prompts.template_files import find_templates, template_conflict
+from harness.source.ends import configured_ends, end_remark, require_ends
 from harness.source.hub import find_snapshot, is_hub_id, not_downloaded
 from harness.source.weights import Weights, find_weights, require_finite, stored_types
 from harness.system.hashing import digest_files
@@ -47,7 +48,7 @@ class Source:
     """Rows of the embedding."""
 
     eos_token_ids: tuple[int, ...]
-    """Tokens that end an answer, by the generation config, or else by the config; empty where neither says."""
+    """Tokens that end an answer, by the generation config, or else by the config; empty for a base where none says."""
 
     has_tied_embeddings: bool
     """Whether input embedding and output head are one matrix."""
@@ -69,6 +70,18 @@ class Source:
 
     state: Mapping[Path, tuple[int, ...]] = field(compare=False, repr=False)
     """Size, time of change and number of each of these files when they were hashed."""
+
+    remarks: tuple[str, ...] = field(default=(), compare=False)
+    """What the user should know of it, a sentence each: the model can be used, and may not be what is meant."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """What a record or a manifest says of it, as plain JSON values."""
+        return {
+            "spec": self.spec,
+            "architecture": self.architecture,
+            "digest": self.digest,
+            "remarks": list(self.remarks),
+        }
 
     def require_stated_type(self) -> None:
         """Refuse weights that transformers, and with it every converter, would round when it reads them.
@@ -102,8 +115,12 @@ class Source:
             )
 
 
-def resolve_source(spec: str, *, allow_pickle: bool = False, trust_remote_code: bool = False) -> Source:
+def resolve_source(
+    spec: str, *, allow_pickle: bool = False, trust_remote_code: bool = False, is_base: bool = False
+) -> Source:
     """Check a folder, or the downloaded copy of a hub id, without torch or network.
+
+    With `is_base`, it is only merged into or compared with, never asked: it needs neither chat template nor ends.
 
     Raises:
         SourceError: the first thing that would make the model unusable.
@@ -119,7 +136,9 @@ def resolve_source(spec: str, *, allow_pickle: bool = False, trust_remote_code: 
     require_finite(weights)
     vocabulary_size = _vocabulary_size(folder, config, weights)
     _check_tokenizer(folder, vocabulary_size)
-    _check_chat_template(folder)
+    if not is_base:
+        _check_chat_template(folder)
+        require_ends(folder)
     relevant = _relevant(folder, weights, trust_remote_code)
     state = _state(relevant)
     return Source(
@@ -129,7 +148,7 @@ def resolve_source(spec: str, *, allow_pickle: bool = False, trust_remote_code: 
         model_type=str(config.get("model_type", "")),
         context_length=_positive(config.get("max_position_embeddings")),
         vocabulary_size=vocabulary_size,
-        eos_token_ids=_eos_token_ids(folder, config),
+        eos_token_ids=configured_ends(folder).ids,
         has_tied_embeddings=config.get("tie_word_embeddings") is True,
         parameter_count=weights.parameter_count,
         input_widths=weights.input_widths,
@@ -137,6 +156,7 @@ def resolve_source(spec: str, *, allow_pickle: bool = False, trust_remote_code: 
         trust_remote_code=trust_remote_code,
         digest=digest_files(folder, relevant),
         state=state,
+        remarks=() if is_base else tuple(_remarks(folder)),
     )
 
 
@@ -267,15 +287,6 @@ def _vocabulary_size(folder: Path, config: dict[str, Any], weights: Weights) -> 
     return size
 
 
-def _eos_token_ids(folder: Path, config: dict[str, Any]) -> tuple[int, ...]:
-    file = folder / "generation_config.json"
-    value = read_json(file).get("eos_token_id") if file.is_file() else None
-    if value is None:
-        value = config.get("eos_token_id")
-    values = value if isinstance(value, list) else [value]
-    return tuple(token for token in values if isinstance(token, int))
-
-
 def _check_tokenizer(folder: Path, vocabulary_size: int) -> None:
     file = folder / "tokenizer.json"
     if not file.is_file():
@@ -302,12 +313,21 @@ def _check_tokenizer(folder: Path, vocabulary_size: int) -> None:
 
 
 def _check_chat_template(folder: Path) -> None:
-    if not chat_templates(folder):
+    if not find_templates(folder):
         raise SourceError(
             "the model has no chat template, so nobody can know how it wants to be asked",
             where=str(folder),
             next_step="put the template used in training into chat_template.jinja",
         )
+
+
+def _remarks(folder: Path) -> Iterator[str]:
+    conflict = template_conflict(folder)
+    if conflict:
+        yield f"{conflict}; the first of them is used: keep the one that the model was tuned with"
+    remark = end_remark(folder)
+    if remark:
+        yield remark
 
 
 def _relevant(folder: Path, weights: Weights, trust_remote_code: bool) -> list[Path]:
