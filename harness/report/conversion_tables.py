@@ -92,8 +92,10 @@ def _text(value: object) -> str:
 
 
 def remarks(outcomes: Mapping[str, Outcome], source: Source | None = None) -> list[str]:
-    """What the user should know of the source, and what the figures mean: the reference export's own divergence, the
-    base's, and what could not be compared."""
+    """What the user should know of the source, and what the figures mean.
+
+    The latter are the reference export's own divergence, the base's, and what could not be compared.
+    """
     of_source = [f"warning: {remark}" for remark in source.remarks] if source else []
     measured = {name: one.fidelity for name, one in outcomes.items() if one.fidelity is not None}
     told = [_of_reference_export(found) for found in measured.values()]

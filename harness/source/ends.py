@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from harness.errors import GateError, SourceError
 from harness.prompts.chat_template import ChatTemplate
@@ -136,7 +136,7 @@ def _added_tokens(folder: Path) -> dict[str, int]:
     return {entry["content"]: entry["id"] for entry in entries if entry.get("content") and _is_id(entry.get("id"))}
 
 
-def _is_id(value: object) -> bool:
+def _is_id(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 

@@ -41,13 +41,25 @@ def test_each_variant_comes_with_all_that_was_proved_of_it(run, tiny_source, tmp
     for name, nats in (("int4", 1.0), ("int8-symmetric-true", 0.05)):
         manifest = read_verified(tmp_path / name)
         assert manifest["model"] == str(tiny_source.path)
-        assert manifest["source"] == {"spec": str(tiny_source.path), "digest": tiny_source.digest}
+        assert manifest["source"] == tiny_source.as_dict()
         assert 0 < manifest["fidelity"]["variant"]["long_kld_nats"] < nats
         assert manifest["fidelity"]["witness"]["long_kld_nats"] < 1e-6
         assert manifest["recipe"]["symmetric"] is True
         assert manifest["facts"]["symmetries"] == [True]
         assert manifest["versions"]["olive-ai"]
         assert manifest["conversion_s"] > 0
+
+
+def test_answers_that_may_never_end_are_warned_of_and_the_warning_is_kept(run, tiny_source, tmp_path):
+    endless = shutil.copytree(tiny_source.path, tmp_path / "endless")
+    for name in ("config.json", "generation_config.json"):
+        settings = json.loads((endless / name).read_text())
+        (endless / name).write_text(json.dumps({**settings, "eos_token_id": 0}))
+    status, shown, _ = run(endless, "--variants", "int8", "--no-fidelity", "--out", tmp_path / "out")
+    assert status == 0
+    assert "warning: answers may never end: the chat template closes a turn with '<|im_end|>' (2)" in shown
+    (remark,) = read_verified(tmp_path / "out" / "int8")["source"]["remarks"]
+    assert '"eos_token_id": [0, 2]' in remark
 
 
 def test_without_fidelity_nothing_is_measured_and_that_is_said(run, tiny_source, tmp_path):

@@ -104,6 +104,12 @@ def test_the_witness_is_told_once_and_the_base_for_each(int4):
     assert bases == [f"{name}: 0.13 nats from the fine-tuned model, 0.5 from its base" for name in "ab"]
 
 
+def test_what_the_source_says_of_itself_comes_first_and_once(int4):
+    source = SimpleNamespace(remarks=("answers may never end",))
+    outcomes = {name: Outcome(result=int4) for name in "ab"}
+    assert remarks(outcomes, source) == ["warning: answers may never end"]
+
+
 def test_a_missing_witness_is_told(int4):
     found = measured(int4, reference_export=None, no_reference_export="Olive wrote no model")
     (told,) = remarks({"int4": Outcome(result=int4, fidelity=found)})
