@@ -43,7 +43,7 @@ def test_each_variant_comes_with_all_that_was_proved_of_it(run, tiny_source, tmp
         assert manifest["model"] == str(tiny_source.path)
         assert manifest["source"] == tiny_source.as_dict()
         assert 0 < manifest["fidelity"]["variant"]["long_kld_nats"] < nats
-        assert manifest["fidelity"]["witness"]["long_kld_nats"] < 1e-6
+        assert manifest["fidelity"]["reference_export"]["long_kld_nats"] < 1e-6
         assert manifest["recipe"]["symmetric"] is True
         assert manifest["facts"]["symmetries"] == [True]
         assert manifest["versions"]["olive-ai"]
@@ -66,7 +66,7 @@ def test_without_fidelity_nothing_is_measured_and_that_is_said(run, tiny_source,
     status, shown, _ = run(tiny_source.path, "--variants", "int8", "--no-fidelity", "--out", tmp_path)
     assert status == 0
     assert "was not measured (--no-fidelity)" in shown
-    assert "witness" not in shown
+    assert "reference export" not in shown
     assert read_verified(tmp_path / "int8")["fidelity"] is None
 
 
@@ -103,7 +103,7 @@ def test_an_adopted_folder_is_held_against_its_source(run, converted, tiny_sourc
     assert (status, told) == (0, "")
     assert "comparing its token ids" in shown
     manifest = read_verified(tmp_path / "model")
-    assert manifest["fidelity"]["witness"]["long_kld_nats"] < 1e-6
+    assert manifest["fidelity"]["reference_export"]["long_kld_nats"] < 1e-6
     assert (manifest["source"]["digest"], manifest["versions"]) == (tiny_source.digest, {})
 
 
