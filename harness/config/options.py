@@ -1,0 +1,39 @@
+"""The gate's own options: one list, read by pytest's command line and by `slm-gate run --help`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateOption:
+    """An option that the gate adds to pytest's."""
+
+    flag: str
+    """As it is typed: `--model`."""
+
+    help: str
+    """One line that says what it does, and the default where there is one."""
+
+    metavar: str | None = None
+    """What stands for its value in help texts; None for a switch, which takes no value."""
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether the option is on or off and takes no value."""
+        return self.metavar is None
+
+
+GATE_OPTIONS: Final = (
+    GateOption(flag="--config", metavar="FILE", help="the gate's configuration (default: gate.toml beside suites/)"),
+    GateOption(flag="--model", metavar="DIR_OR_HUB_ID", help="the fine-tuned model, instead of the configured one"),
+    GateOption(flag="--domain", metavar="PACK_DIR", help="the domain pack, instead of the configured one"),
+    GateOption(flag="--variants", metavar="NAMES", help="comma-separated subset of the configured variants"),
+    GateOption(flag="--load", help="also put Foundry Local's web service under load (minutes)"),
+    GateOption(flag="--cache-route", metavar="RELEASE", help="also serve from that foundry-local-sdk's cache folder"),
+    GateOption(flag="--toolchain", metavar="PYTHON", help="an existing interpreter with the conversion packages"),
+    GateOption(flag="--results-dir", metavar="DIR", help="where run records go (default: results/ beside suites/)"),
+    GateOption(flag="--cache-dir", metavar="DIR", help="toolchain, artifacts, references (default: the user's cache)"),
+)
+"""In the order in which help shows them."""
