@@ -140,5 +140,5 @@ def test_the_command_line_says_it(make_model: MakeModel, cache: Path, capsys: py
     (folder / "download.tmp").write_text("")
     assert main(["doctor", str(folder), "--cache-root", str(cache), "--release", OLD]) == 1
     said = capsys.readouterr().out
-    assert "MEND healthy: download.tmp" in said
+    assert "FIX healthy: download.tmp" in said
     assert "next: finish the copy" in said

@@ -32,7 +32,7 @@ def run(converted, shared_cache, toolchain, monkeypatch, capsys):
     return command
 
 
-def test_each_variant_comes_with_all_that_was_proved_of_it(run, tiny_source, tmp_path):
+def test_each_variant_comes_with_all_that_was_verified(run, tiny_source, tmp_path):
     variants = "int4,int8:symmetric=true"
     status, shown, _ = run(tiny_source.path, "--variants", variants, "--out", tmp_path)
     assert status == 0
@@ -98,7 +98,7 @@ def test_an_adapter_that_changes_nothing_fails_and_is_not_delivered(run, make_ad
     assert list(out.iterdir()) == []
 
 
-def test_an_adopted_folder_is_held_against_its_source(run, converted, tiny_source, tmp_path):
+def test_an_adopted_folder_is_compared_with_its_source(run, converted, tiny_source, tmp_path):
     status, shown, told = run(converted["int4"].path, "--source", tiny_source.path, "--out", tmp_path)
     assert (status, told) == (0, "")
     assert "comparing its token ids" in shown
@@ -220,7 +220,7 @@ def test_an_output_head_that_its_config_ties_is_told(run, tiny_source, tmp_path)
     assert "the weights of /lm_head are not the source's" in told
 
 
-def test_without_its_source_only_the_folder_itself_is_proved(run, other_theta):
+def test_without_its_source_only_the_folder_itself_is_verified(run, other_theta):
     status, shown, _ = run(other_theta)
     assert status == 0
     assert "nothing says what it was converted from" in shown
