@@ -4,8 +4,11 @@ from harness.checks.check import Check
 from harness.checks.verdict import Verdict
 from harness.config.limits import Limit
 from harness.errors import GateError
-from harness.report.events import EventLog, read_events
+from harness.measure.quality import EdgeResult
+from harness.metrics.measurement import Measurement
+from harness.report.events import read_events
 from harness.report.record import SCHEMA_VERSION, build_record, load_record, point_latest, save_record
+from harness.report.recorder import Recorder
 from harness.report.table import (
     comparison_markdown,
     comparison_table,
@@ -21,7 +24,7 @@ REQUIRED = {"int4": {"exact_match_rate": LIMIT}, "int8": {"exact_match_rate": LI
 
 
 def tell(folder, variant, rate, size, writer="main"):
-    events = EventLog(folder, writer)
+    events = Recorder(folder, writer)
     estimates = {"size_bytes": Estimate.exact(size), "exact_match_rate": Estimate.exact(rate)}
     events.metrics(variant, estimates)
     estimate = estimates["exact_match_rate"]
@@ -34,7 +37,7 @@ def run_folder(tmp_path):
     folder = tmp_path / "run"
     tell(folder, "int4", 0.5, 1000, "gw0").latency("int4", 64, {"ttft_p50_s": Estimate.exact(0.1)})
     tell(folder, "int8", 0.95, 2000, "gw1")
-    EventLog(folder, "main").run(started_at="2026-01-01T00:00:00+00:00", domain={"name": "parts"}, model={"spec": "m"})
+    Recorder(folder, "main").run(started_at="2026-01-01T00:00:00+00:00", domain={"name": "parts"}, model={"spec": "m"})
     return folder
 
 
@@ -52,7 +55,7 @@ def test_a_variant_without_events_is_incomplete(run_folder):
 
 
 def test_a_problem_fails_the_variant(run_folder):
-    EventLog(run_folder, "main").problem("int8", "test_x", "it broke\nbadly")
+    Recorder(run_folder, "main").problem("int8", "test_x", "it broke\nbadly")
     record = build_record(run_folder, REQUIRED)
     assert record.variants["int8"].verdict is Verdict.FAIL
     assert "int8: test_x: it broke" in findings(record)
@@ -60,7 +63,7 @@ def test_a_problem_fails_the_variant(run_folder):
 
 
 def test_what_stops_several_tests_is_one_problem(run_folder):
-    log = EventLog(run_folder, "main")
+    log = Recorder(run_folder, "main")
     for test in ("test_x", "test_y", "test_z"):
         log.problem("int8", test, "cannot load")
     log.problem("int8", "test_x", "something else")
@@ -120,7 +123,7 @@ def test_tables_show_what_was_measured(run_folder):
 
 
 def test_prompt_lengths_stand_in_order_whoever_measured_first(run_folder):
-    log = EventLog(run_folder, "gw1")
+    log = Recorder(run_folder, "gw1")
     for prompt_tokens in (1024, 256):
         log.latency("int8", prompt_tokens, {"ttft_p50_s": Estimate.exact(0.2)})
     rows = [line.split() for line in latency_table(build_record(run_folder, REQUIRED)).splitlines()]
@@ -130,7 +133,7 @@ def test_prompt_lengths_stand_in_order_whoever_measured_first(run_folder):
 
 
 def test_model_output_cannot_break_the_markdown(run_folder):
-    EventLog(run_folder, "main").problem("int8", "test_x", "<script>alert(1)</script> | `x`")
+    Recorder(run_folder, "main").problem("int8", "test_x", "<script>alert(1)</script> | `x`")
     text = comparison_markdown(build_record(run_folder, REQUIRED))
     assert "<script>" not in text
     assert "\\|" in text
@@ -144,7 +147,7 @@ LEVEL = {
 
 def test_deployment_and_load_have_tables_of_their_own_once_they_were_measured(run_folder):
     assert [title for title, _ in further_tables(build_record(run_folder, REQUIRED))] == ["latency by prompt length"]
-    events = EventLog(run_folder, "main")
+    events = Recorder(run_folder, "main")
     events.details("int8", "deployment", {"registered": True, "listed": True, "loaded": False})
     events.details("int8", "load", [LEVEL])
     tables = dict(further_tables(build_record(run_folder, REQUIRED)))
@@ -152,3 +155,17 @@ def test_deployment_and_load_have_tables_of_their_own_once_they_were_measured(ru
     row = tables["load on the web service"].splitlines()[-1]
     assert row.split() == ["int8", "4", "8", "1", "7", "120/s", "3,000/s", "30", "ms", "50", "ms", "1", "ms", "-"]
     assert "## Load on the web service" in comparison_markdown(build_record(run_folder, REQUIRED))
+
+
+def test_a_measurement_is_recorded_in_one_call(tmp_path):
+    recorder = Recorder(tmp_path / "run", "main")
+    rate = Measurement(estimates={"exact_match_rate": Estimate.exact(0.5, n=4)})
+    ttft = Measurement(estimates={"ttft_p50_s": Estimate.exact(0.1)})
+    rows = [EdgeResult(case_id="a", kind="empty", is_handled=True, explanation="")]
+    assert recorder.record("int4", rate, samples={"edge_cases": rows}, details={"load": [LEVEL]}) is rate
+    recorder.record("int4", ttft, prompt_tokens=64)
+    variant = build_record(tmp_path / "run", REQUIRED).variants["int4"]
+    assert variant.metrics == rate.estimates
+    assert variant.details["load"] == [LEVEL]
+    assert variant.latency_by_prompt_tokens == {64: ttft.estimates}
+    assert (tmp_path / "run/samples/int4/edge_cases.jsonl").read_text().count("\n") == 1

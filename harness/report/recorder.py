@@ -1,0 +1,104 @@
+"""Writes what a run measures and judges, at once and in whole: events, and raw samples beside them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.checks.check import Check
+from harness.metrics.measurement import Measurement
+from harness.report.events import EventLog
+from harness.stats.estimate import Estimate
+
+
+class Recorder:
+    """The record of one process of a run, as it grows; several processes share a run folder."""
+
+    def __init__(self, run_folder: Path, writer: str) -> None:
+        self.run_folder = run_folder
+        self._log = EventLog(run_folder, writer)
+
+    def record(
+        self,
+        variant: str,
+        measurement: Measurement,
+        *,
+        samples: Mapping[str, Sequence[Any]] | None = None,
+        details: Mapping[str, Any] | None = None,
+        prompt_tokens: int | None = None,
+    ) -> Measurement:
+        """Keep a measurement with all that stands behind it, and return it.
+
+        Args:
+            variant: whose it is; `SOURCE` for the source model.
+            measurement: its estimates; an estimate that is recorded again replaces the earlier one.
+            samples: raw samples by name, each row a dataclass or a JSON value.
+            details: by name, what is more than a number: a table, facts of the graph.
+            prompt_tokens: the estimates are latencies at this prompt length, apart from the headline's.
+        """
+        for name, rows in (samples or {}).items():  # raw first: an estimate can be derived again
+            self.samples(variant, name, rows)
+        if prompt_tokens is None:
+            self.metrics(variant, measurement.estimates)
+        else:
+            self.latency(variant, prompt_tokens, measurement.estimates)
+        for name, value in (details or {}).items():
+            self.details(variant, name, value)
+        return measurement
+
+    def metrics(self, variant: str, estimates: Mapping[str, Estimate]) -> None:
+        """Keep estimates by metric name."""
+        if estimates:
+            self._log.append({"event": "metrics", "variant": variant, "estimates": _plain_estimates(estimates)})
+
+    def details(self, variant: str, name: str, value: Any) -> None:
+        """Keep what is more than a number; the same name again replaces it."""
+        self._log.append({"event": "details", "variant": variant, "name": name, "value": _plain(value)})
+
+    def latency(self, variant: str, prompt_tokens: int, estimates: Mapping[str, Estimate]) -> None:
+        """Keep latency metrics at one prompt length."""
+        plain = _plain_estimates(estimates)
+        self._log.append({"event": "latency", "variant": variant, "prompt_tokens": prompt_tokens, "estimates": plain})
+
+    def check(self, check: Check) -> None:
+        """Keep a judgement."""
+        self._log.append(
+            {
+                "event": "check",
+                "variant": check.variant,
+                "metric": check.metric,
+                "estimate": asdict(check.estimate),
+                "limit": check.limit.model_dump(exclude_none=True),
+                "outcome": check.outcome.value,
+                "details": check.details,
+            }
+        )
+
+    def problem(self, variant: str | None, test: str, message: str) -> None:
+        """Keep that a test failed or could not run outside of a check; `variant` is None for one of the whole run."""
+        self._log.append({"event": "problem", "variant": variant, "test": test, "message": message})
+
+    def skipped(self, variant: str | None, test: str, reason: str) -> None:
+        """Keep that a test was asked for and did not run."""
+        self._log.append({"event": "skipped", "variant": variant, "test": test, "message": reason})
+
+    def run(self, **facts: Any) -> None:
+        """Keep facts about the whole run."""
+        self._log.append({"event": "run", **facts})
+
+    def samples(self, variant: str, name: str, rows: Sequence[Any]) -> None:
+        """Keep raw samples, one JSON line each, in `RUN/samples/<variant>/<name>.jsonl`."""
+        file = self.run_folder / "samples" / variant / f"{name}.jsonl"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("".join(json.dumps(_plain(row)) + "\n" for row in rows), encoding="utf-8")
+
+
+def _plain_estimates(estimates: Mapping[str, Estimate]) -> dict[str, Any]:
+    return {name: asdict(estimate) for name, estimate in estimates.items()}
+
+
+def _plain(value: Any) -> Any:
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
