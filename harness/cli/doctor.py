@@ -10,8 +10,9 @@ import click
 
 from harness.cli.command import PATH, TEXT, Example, GateCommand
 from harness.errors import ConfigError
-from harness.foundry.doctor import examine
-from harness.foundry.registration import Finding, examine_folder
+from harness.foundry.diagnostic import Diagnostic
+from harness.foundry.doctor import diagnose_environment
+from harness.foundry.registration import diagnose_folder
 from harness.system.paths import default_cache
 
 EXAMPLES: Final = (
@@ -41,9 +42,9 @@ def command(
     """
     if folder is None:
         _refuse_idle({"--cache-root": cache_root, "--id": model_id, "--release": release}, "name the model folder too")
-        return _show(examine(default_cache(), python))
+        return _show(diagnose_environment(default_cache(), python))
     _refuse_idle({"--toolchain": python}, "leave out the folder: the toolchain belongs to the environment")
-    return _show(examine_folder(folder, cache_root=cache_root, model_id=model_id, release=release))
+    return _show(diagnose_folder(folder, cache_root=cache_root, model_id=model_id, release=release))
 
 
 def _refuse_idle(options: dict[str, object], next_step: str) -> None:
@@ -53,11 +54,11 @@ def _refuse_idle(options: dict[str, object], next_step: str) -> None:
             raise ConfigError(f"{option} would have no effect", next_step=next_step)
 
 
-def _show(findings: Iterator[Finding]) -> int:
-    is_well = True
-    for finding in findings:
-        is_well &= finding.is_well
-        print(f"{'ok ' if finding.is_well else 'FIX'} {finding.what}: {finding.found}", flush=True)
-        if not finding.is_well and finding.remedy:
-            print(f"      next: {finding.remedy}")
-    return 0 if is_well else 1
+def _show(diagnostics: Iterator[Diagnostic]) -> int:
+    is_ok = True
+    for one in diagnostics:
+        is_ok &= one.is_ok
+        print(f"{'ok ' if one.is_ok else 'FIX'} {one.subject}: {one.found}", flush=True)
+        if one.fix:
+            print(f"      next: {one.fix}")
+    return 0 if is_ok else 1

@@ -101,7 +101,7 @@ def stage_for_cache(artifact: Path, target: Path, name: str, *, progress: Progre
     template, problem = choose_prompt_template(artifact, None)
     if problem:
         progress.line(f"{name}: inference_model.json without PromptTemplate: {problem}")
-    stage(artifact, target, lambda aside: write_inference_model(aside, name, prompt_template=template))
+    stage(artifact, target, lambda staging: write_inference_model(staging, name, prompt_template=template))
 
 
 def serve_from_cache(

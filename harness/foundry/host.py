@@ -111,7 +111,7 @@ class FoundryHost:
         if problem:
             self._progress.line(f"{alias}: inference_model.json without PromptTemplate: {problem}")
         staged = self._folder.path / "models" / alias
-        stage(folder, staged, lambda aside: write_inference_model(aside, alias, prompt_template=template))
+        stage(folder, staged, lambda staging: write_inference_model(staging, alias, prompt_template=template))
         try:
             handle = self._register(staged, f"{alias}:1")
         except BaseException:

@@ -159,7 +159,7 @@ def is_template_refusal(message: str) -> bool:
 
 
 def require_plain_request(messages: Sequence[Message], max_new_tokens: int, *, where: str) -> None:
-    """Refuse what Foundry would take and understand otherwise than it was meant.
+    """Raise if Foundry would take the request and understand it otherwise than it was meant.
 
     Raises:
         InvalidPromptError: a turn that the model would not see as it is.

@@ -20,14 +20,14 @@ def stage(artifact: Path, target: Path, finish: Callable[[Path], object]) -> Non
         DeployError: the artifact is not a model folder, or it could not be linked or copied.
     """
     require_model_files(artifact)
-    aside = target.with_name(f".{target.name}.incomplete")
-    shutil.rmtree(aside, ignore_errors=True)
+    staging = target.with_name(f".{target.name}.incomplete")
+    shutil.rmtree(staging, ignore_errors=True)
     try:
-        aside.mkdir(parents=True)
+        staging.mkdir(parents=True)
         for source in _files(artifact):
-            _link_or_copy(source, aside / source.relative_to(artifact))
-        finish(aside)
-        aside.rename(target)
+            _link_or_copy(source, staging / source.relative_to(artifact))
+        finish(staging)
+        staging.rename(target)
     except OSError as error:
         raise DeployError(
             f"the model's files could not be brought to Foundry Local: {error}",
@@ -35,11 +35,11 @@ def stage(artifact: Path, target: Path, finish: Callable[[Path], object]) -> Non
             next_step="see that the folder can be written to and that the disk has room",
         ) from error
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def require_model_files(artifact: Path) -> None:
-    """Refuse a folder that is not a complete onnxruntime-genai model.
+    """Raise if a folder is not a complete onnxruntime-genai model.
 
     Foundry Local itself registers any folder with a file called genai_config.json and fails when it loads.
 

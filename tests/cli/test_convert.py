@@ -83,9 +83,9 @@ def test_a_cache_that_cannot_be_written_is_told_before_anything_is_done(tmp_path
     told = capsys.readouterr().err
     assert told.startswith(f"slm-gate: the cache cannot be written: File exists\n  where: {tmp_path / 'file'}\n")
     assert not (tmp_path / "out").exists()
-    findings = {one.what: one for one in doctor.examine(tmp_path / "file")}
-    assert not findings["cache"].is_well
-    assert "SLM_GATE_CACHE" in findings["cache"].remedy
+    diagnostics = {one.subject: one for one in doctor.diagnose_environment(tmp_path / "file")}
+    assert not diagnostics["cache"].is_ok
+    assert "SLM_GATE_CACHE" in diagnostics["cache"].fix
 
 
 @pytest.mark.toolchain

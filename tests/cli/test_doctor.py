@@ -6,10 +6,10 @@ from harness.foundry import doctor
 
 def test_the_doctor_is_content_with_this_environment(tmp_path, monkeypatch):
     monkeypatch.delenv("SLM_GATE_TOOLCHAIN", raising=False)
-    findings = {finding.what: finding for finding in doctor.examine(tmp_path)}
-    assert findings["Foundry Local runs"].is_well
-    assert findings["onnxruntime-genai runs"].is_well
-    assert "not made yet" in findings["toolchain"].found
+    diagnostics = {one.subject: one for one in doctor.diagnose_environment(tmp_path)}
+    assert diagnostics["Foundry Local runs"].is_ok
+    assert diagnostics["onnxruntime-genai runs"].is_ok
+    assert "not made yet" in diagnostics["toolchain"].found
 
 
 def test_the_doctor_sees_a_rival_package(tmp_path, monkeypatch):
@@ -19,14 +19,14 @@ def test_the_doctor_sees_a_rival_package(tmp_path, monkeypatch):
         return "0.14.1" if name == "onnxruntime-genai-cuda" else known(name)
 
     monkeypatch.setattr(doctor.metadata, "version", version)
-    (rival,) = (finding for finding in doctor.examine(tmp_path) if finding.what in doctor._RIVALS)
-    assert (rival.what, rival.is_well) == ("onnxruntime-genai-cuda", False)
-    assert "pip uninstall" in rival.remedy
+    (rival,) = (one for one in doctor.diagnose_environment(tmp_path) if one.subject in doctor._RIVALS)
+    assert (rival.subject, rival.is_ok) == ("onnxruntime-genai-cuda", False)
+    assert "pip uninstall" in rival.fix
 
 
 def test_the_doctor_sees_a_toolchain_that_is_none(tmp_path):
-    findings = {f.what: f for f in doctor.examine(tmp_path, tmp_path / "no-python")}
-    assert not findings["toolchain"].is_well
+    diagnostics = {one.subject: one for one in doctor.diagnose_environment(tmp_path, tmp_path / "no-python")}
+    assert not diagnostics["toolchain"].is_ok
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from harness.foundry.command import (
     listed_by_command,
     require_command,
 )
-from harness.foundry.registration import examine_folder
+from harness.foundry.registration import diagnose_folder
 from harness.runtime.genai import GenaiSession
 from harness.system.child import run_job
 from harness.system.paths import default_cache
@@ -108,8 +108,8 @@ def test_what_the_scanner_passes_by_is_what_the_doctor_tells(
     assert result["listed"] == ["healthy:0"]
     release = str(result["release"])
     for name in ("healthy", *FAULTS):
-        found = examine_folder(cache / name, cache_root=cache, release=release)
-        assert all(one.is_well for one in found) is (name == "healthy"), name
+        found = diagnose_folder(cache / name, cache_root=cache, release=release)
+        assert all(one.is_ok for one in found) is (name == "healthy"), name
 
 
 @pytest.mark.toolchain

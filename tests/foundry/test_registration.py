@@ -1,4 +1,4 @@
-"""A planted fault for every rule by which Foundry Local passes a folder by, and a healthy folder that has none."""
+"""A planted fault for every rule by which Foundry Local skips a folder, and a healthy folder that has none."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.cli.main import main
-from harness.foundry.registration import examine_folder
+from harness.foundry.registration import diagnose_folder
 from harness.prompts.prompt_template import write_inference_model
 
 pytestmark = pytest.mark.toolchain
@@ -39,10 +39,10 @@ def make_model(cache: Path, demo_artifact: Path) -> MakeModel:
 
 
 def faults(folder: Path, **options: object) -> list[str]:
-    found = list(examine_folder(folder, **options))  # type: ignore[arg-type]
+    found = list(diagnose_folder(folder, **options))  # type: ignore[arg-type]
     assert found
-    assert all(one.remedy for one in found if not one.is_well)
-    return [f"{one.what}: {one.found}" for one in found if not one.is_well]
+    assert all(one.fix for one in found if not one.is_ok)
+    return [f"{one.subject}: {one.found}" for one in found if not one.is_ok]
 
 
 def describe(folder: Path, content: str) -> None:
@@ -125,7 +125,7 @@ def test_two_models_of_one_name_are_told(make_model: MakeModel, cache: Path) -> 
     make_model("one")
     write_inference_model(make_model("two"), "one", prompt_template=None)
     assert faults(cache, release=OLD) == [
-        "name one: one and two share it; one of them is listed, and nobody is told which"
+        "name one: one and two share it; Foundry lists only one of them and does not say which"
     ]
 
 
