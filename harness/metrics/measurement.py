@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from harness.metrics.catalogue import metric_named
 from harness.stats.estimate import Estimate
@@ -45,3 +46,21 @@ def criterion(name: str, *, is_met: bool, details: str = "") -> Measurement:
 def exact_measurement(values: Mapping[str, float | None], details: Mapping[str, str] | None = None) -> Measurement:
     """The measurement of counts, facts and single readings, none of which has an interval."""
     return Measurement(estimates={name: Estimate.exact(value) for name, value in values.items()}, details=details or {})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """A measurement with all that the record keeps of it."""
+
+    measurement: Measurement
+    samples: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    """Raw samples by the name of their file: dataclasses, or what JSON can hold."""
+
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """What is more than a number, by name: a table, facts of the deployment; made of JSON types."""
+
+    latency: Mapping[int, Mapping[str, Estimate]] = field(default_factory=dict)
+    """Latency metrics by prompt length in tokens."""
+
+    of_source: Mapping[str, Estimate] = field(default_factory=dict)
+    """What the same work tells of the source model, by metric name."""

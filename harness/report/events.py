@@ -8,6 +8,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+SOURCE = "source"
+"""The pseudo-variant under which events of the source model stand."""
+
 
 class EventLog:
     """Appends events of one process to `RUN/events/<writer>.jsonl`; several processes share a run folder."""

@@ -13,7 +13,7 @@ from harness.checks.check import Check, Outcome
 from harness.checks.verdict import ExitStatus, Verdict, exit_status, recommend, verdict_of
 from harness.config.limits import Limit
 from harness.errors import GateError
-from harness.report.events import read_events
+from harness.report.events import SOURCE, read_events
 from harness.stats.estimate import Estimate
 from harness.system.store import write_atomically
 
@@ -113,10 +113,6 @@ class RunRecord(_Record):
     variants: dict[str, VariantRecord] = {}
     recommended: str | None = None
     """The smallest variant that passes; None when none does."""
-
-
-SOURCE = "source"
-"""The pseudo-variant under which events of the source model stand."""
 
 
 def build_record(run_folder: Path, limits: Mapping[str, Mapping[str, Limit]], *, part: str | None = None) -> RunRecord:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.checks.check import Check
-from harness.metrics.measurement import Measurement
-from harness.report.events import EventLog
+from harness.metrics.measurement import Measured, Measurement
+from harness.report.events import SOURCE, EventLog
 from harness.stats.estimate import Estimate
 
 
@@ -21,33 +21,20 @@ class Recorder:
         self.run_folder = run_folder
         self._log = EventLog(run_folder, writer)
 
-    def record(
-        self,
-        variant: str,
-        measurement: Measurement,
-        *,
-        samples: Mapping[str, Sequence[Any]] | None = None,
-        details: Mapping[str, Any] | None = None,
-        prompt_tokens: int | None = None,
-    ) -> Measurement:
-        """Keep a measurement with all that stands behind it, and return it.
+    def record(self, variant: str, found: Measured) -> Measurement:
+        """Keep all that was measured of a variant, and return the measurement to be judged.
 
-        Args:
-            variant: whose it is; `SOURCE` for the source model.
-            measurement: its estimates; an estimate that is recorded again replaces the earlier one.
-            samples: raw samples by name, each row a dataclass or a JSON value.
-            details: by name, what is more than a number: a table, facts of the graph.
-            prompt_tokens: the estimates are latencies at this prompt length, apart from the headline's.
+        What is recorded again replaces what was there under the same name.
         """
-        for name, rows in (samples or {}).items():  # raw first: an estimate can be derived again
+        for name, rows in found.samples.items():  # raw first: an estimate can be derived again
             self.samples(variant, name, rows)
-        if prompt_tokens is None:
-            self.metrics(variant, measurement.estimates)
-        else:
-            self.latency(variant, prompt_tokens, measurement.estimates)
-        for name, value in (details or {}).items():
+        self.metrics(variant, found.measurement.estimates)
+        for name, value in found.details.items():
             self.details(variant, name, value)
-        return measurement
+        for prompt_tokens, estimates in found.latency.items():
+            self.latency(variant, prompt_tokens, estimates)
+        self.metrics(SOURCE, found.of_source)
+        return found.measurement
 
     def metrics(self, variant: str, estimates: Mapping[str, Estimate]) -> None:
         """Keep estimates by metric name."""

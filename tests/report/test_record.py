@@ -5,7 +5,7 @@ from harness.checks.verdict import Verdict
 from harness.config.limits import Limit
 from harness.errors import GateError
 from harness.measure.quality import EdgeResult
-from harness.metrics.measurement import Measurement
+from harness.metrics.measurement import Measured, Measurement
 from harness.report.events import read_events
 from harness.report.record import SCHEMA_VERSION, build_record, load_record, point_latest, save_record
 from harness.report.recorder import Recorder
@@ -159,13 +159,18 @@ def test_deployment_and_load_have_tables_of_their_own_once_they_were_measured(ru
 
 def test_a_measurement_is_recorded_in_one_call(tmp_path):
     recorder = Recorder(tmp_path / "run", "main")
-    rate = Measurement(estimates={"exact_match_rate": Estimate.exact(0.5, n=4)})
-    ttft = Measurement(estimates={"ttft_p50_s": Estimate.exact(0.1)})
-    rows = [EdgeResult(case_id="a", kind="empty", is_handled=True, explanation="")]
-    assert recorder.record("int4", rate, samples={"edge_cases": rows}, details={"load": [LEVEL]}) is rate
-    recorder.record("int4", ttft, prompt_tokens=64)
-    variant = build_record(tmp_path / "run", REQUIRED).variants["int4"]
-    assert variant.metrics == rate.estimates
+    found = Measured(
+        measurement=Measurement(estimates={"exact_match_rate": Estimate.exact(0.5, n=4)}),
+        samples={"edge_cases": [EdgeResult(case_id="a", kind="empty", is_handled=True, explanation="")]},
+        details={"load": [LEVEL]},
+        latency={64: {"ttft_p50_s": Estimate.exact(0.1)}},
+        of_source={"perplexity": Estimate.exact(2.0)},
+    )
+    assert recorder.record("int4", found) is found.measurement
+    record = build_record(tmp_path / "run", REQUIRED)
+    variant = record.variants["int4"]
+    assert variant.metrics == found.measurement.estimates
     assert variant.details["load"] == [LEVEL]
-    assert variant.latency_by_prompt_tokens == {64: ttft.estimates}
+    assert variant.latency_by_prompt_tokens == found.latency
+    assert record.source == found.of_source
     assert (tmp_path / "run/samples/int4/edge_cases.jsonl").read_text().count("\n") == 1
