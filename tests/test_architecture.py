@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 ORDER = (
-    "errors", "stats", "metrics", "system", "config", "pack", "grading", "toolchain", "runtime", "prompts", "source", "recipes",
+    "errors", "stats", "metrics", "system", "config", "grading", "pack", "toolchain", "runtime", "prompts", "source", "recipes",
     "artifact", "convert", "verify", "pipeline", "foundry", "measure", "serving", "checks", "report", "cli",
 )  # fmt: skip
 HEAVY = ("foundry_local_sdk", "memray", "onnx")

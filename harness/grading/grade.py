@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-import jsonschema
-
-from harness.grading.json_values import json_difference, normal, parse_json
-from harness.pack.pack import Case, DomainPack
+from harness.grading.contract import LinesContract, contract_of
+from harness.grading.criterion import (
+    Credit,
+    Criterion,
+    Expected,
+    keyword_credit,
+    pattern_credit,
+    text_credit,
+    value_credit,
+)
+from harness.grading.json_values import normal, parse_json
+from harness.grading.settings import AnswerSettings, FieldRule, finite
+from harness.grading.take import Taken, take_answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,11 +34,20 @@ class GradedAnswer:
     text: str
     """What the model said, whole."""
 
+    answer: str
+    """What was taken out of `text` and graded; the same where nothing may stand around an answer."""
+
+    thinking_characters: int
+    """Length of the thinking part in front of the answer."""
+
+    around_characters: int
+    """Length of what else stood around the answer, blanks at its ends not counted."""
+
     is_exact: bool
     """The answer is what the case asks for."""
 
     score: float
-    """Share of what the case asks for, 0 to 1; 1 when it is exact."""
+    """How much it has of what is asked for, 0 to 1: the share of right fields or keywords, or how similar it is."""
 
     is_valid: bool | None
     """The answer has the form that the pack asks for; None where the pack asks for none."""
@@ -38,63 +55,134 @@ class GradedAnswer:
     explanation: str
     """Why it is not exact or not valid; empty when it is both."""
 
+    cluster: str | None = None
+    """What the case shares with others that makes their answers depend on each other."""
+
+
+class AsksForAnswers(Protocol):
+    """What a grader needs to know of a pack."""
+
+    @property
+    def response_schema(self) -> Mapping[str, Any] | None:
+        """The JSON Schema of every answer."""
+        ...
+
+    @property
+    def answer_settings(self) -> AnswerSettings:
+        """The pack's `[answer]`."""
+        ...
+
 
 class Grader:
     """Judges texts by the pack's criteria; model output is parsed and compared, never evaluated."""
 
-    def __init__(self, schema: Mapping[str, Any] | None) -> None:
-        self._validator = jsonschema.Draft202012Validator(schema) if schema is not None else None
+    def __init__(self, schema: Mapping[str, Any] | None, settings: AnswerSettings | None = None) -> None:
+        self._settings = settings or AnswerSettings()
+        self._contract = contract_of(schema, self._settings)
 
     @classmethod
-    def of(cls, pack: DomainPack) -> Grader:
+    def of(cls, pack: AsksForAnswers) -> Grader:
         """The grader of a pack's answers."""
-        return cls(pack.response_schema)
+        return cls(pack.response_schema, pack.answer_settings)
 
     @property
     def has_contract(self) -> bool:
         """Whether the pack asks for a form; without one no answer is valid or invalid."""
-        return self._validator is not None
+        return self._contract is not None
+
+    def take(self, text: str) -> Taken:
+        """The answer in a text, and what stood around it."""
+        return take_answer(text, self._settings)
 
     def form_error(self, text: str) -> str:
         """Say why a text breaks the pack's form; empty when it keeps it.
 
-        Where the pack has no form, only an empty text breaks it.
+        Where the pack has no form, only an empty answer breaks it.
         """
-        if self._validator is None:
-            return "" if text.strip() else "the answer is empty"
-        try:
-            value = parse_json(text)
-        except ValueError as error:
-            return f"not JSON: {error}"
-        finding = jsonschema.exceptions.best_match(self._validator.iter_errors(value))
-        return f"{finding.json_path}: {finding.message}" if finding else ""
+        return self._form_error(self.take(text))
 
-    def content_error(self, case: Case, text: str) -> str:
+    def _form_error(self, taken: Taken) -> str:
+        if taken.problem:
+            return taken.problem
+        if self._contract is not None:
+            return self._contract.error(taken.answer)
+        return "" if taken.answer.strip() else "the answer is empty"
+
+    def content_error(self, case: Criterion, text: str) -> str:
         """Say why a text is not the right answer to a case; empty when it is."""
+        return self._credit(case, self.take(text)).explanation
+
+    def _credit(self, case: Criterion, taken: Taken) -> Credit:
+        if taken.problem:
+            return Credit.of(taken.problem)
+        if not taken.answer.strip():
+            return Credit.of("the answer is empty")
         if case.pattern is not None:
-            return "" if re.search(case.pattern, text) else f"does not match {case.pattern!r}"
+            return pattern_credit(case.pattern, taken.answer)
         if case.keywords is not None:
-            missing = [word for word in case.keywords if word.casefold() not in text.casefold()]
-            return f"lacks {', '.join(missing)}" if missing else ""
-        if isinstance(case.expected, str):
-            return "" if normal(text).strip() == normal(case.expected).strip() else f"expected {case.expected!r}"
+            return keyword_credit(case.keywords, taken.answer)
+        credits = [self._expected_credit(expected, taken.answer) for expected in case.right_answers]
+        return max(credits, key=lambda credit: (credit.is_exact, credit.score))
+
+    def _expected_credit(self, expected: Expected, answer: str) -> Credit:
+        if isinstance(expected, str):
+            return text_credit(expected, answer, self._settings)
+        rules = self._settings.fields
+        if isinstance(self._contract, LinesContract):
+            try:
+                values = self._contract.values(answer)
+            except ValueError as error:
+                return Credit.of(str(error))
+            return value_credit(self._of_lines(expected), self._of_lines(values), rules)
         try:
-            return json_difference(case.expected, parse_json(text))
+            return value_credit(expected, parse_json(answer), rules)
         except ValueError as error:
-            return f"not JSON: {error}"
+            return Credit.of(f"not JSON: {error}")
+
+    def _of_lines(self, values: Any) -> Any:
+        """Values of lines as their rules compare them; all of them are texts where there is no rule."""
+        if not isinstance(values, dict):
+            return values
+        rules = self._settings.fields
+        return {name: _typed(value, rules.get(name, FieldRule()), self._settings) for name, value in values.items()}
+
+    def grade(self, case: Criterion, text: str, *, padding_tokens: int = 0) -> GradedAnswer:
+        """Judge one answer."""
+        taken = self.take(text)
+        credit, form = self._credit(case, taken), self._form_error(taken)
+        return GradedAnswer(
+            case_id=case.id,
+            kind=case.kind,
+            split=case.split,
+            cluster=case.cluster,
+            padding_tokens=padding_tokens,
+            text=text,
+            answer=taken.answer,
+            thinking_characters=taken.thinking_characters,
+            around_characters=taken.around_characters,
+            is_exact=credit.is_exact,
+            score=credit.score,
+            is_valid=not form if self.has_contract else None,
+            explanation=credit.explanation or (form if self.has_contract else ""),
+        )
 
 
-def grade(grader: Grader, case: Case, text: str, *, padding_tokens: int = 0) -> GradedAnswer:
+def grade(grader: Grader, case: Criterion, text: str, *, padding_tokens: int = 0) -> GradedAnswer:
     """Judge one answer."""
-    content, form = grader.content_error(case, text), grader.form_error(text)
-    return GradedAnswer(
-        case_id=case.id,
-        kind=case.kind,
-        split=case.split,
-        padding_tokens=padding_tokens,
-        text=text,
-        is_exact=not content,
-        score=0.0 if content else 1.0,
-        is_valid=not form if grader.has_contract else None,
-        explanation=content or form,
-    )
+    return grader.grade(case, text, padding_tokens=padding_tokens)
+
+
+def _typed(value: Any, rule: FieldRule, settings: AnswerSettings) -> Any:
+    if rule.compare == "number" and isinstance(value, str):
+        number = finite(value)
+        return value if number is None else number
+    if rule.compare == "set" and isinstance(value, str):
+        return [_plain(part.strip(), settings) for part in value.split(",")]
+    if isinstance(value, list):
+        return [_plain(part, settings) for part in value]
+    return value if rule.compare == "number" else _plain(value, settings)
+
+
+def _plain(value: Any, settings: AnswerSettings) -> str:
+    text = normal(str(value)).strip()
+    return normal(text.casefold()) if settings.ignore_case else text

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from harness.errors import GateError, InvalidPromptError, MeasureError
 from harness.grading.grade import GradedAnswer, Grader, grade
 from harness.pack.choose import length_cases
+from harness.pack.long_text import over_context_text
 from harness.pack.pack import OUT_OF_SCOPE, Case, DomainPack, EdgeCase
 from harness.runtime.session import BatchSession, Message, ScoringSession, Session
 from harness.stats.estimate import Estimate
@@ -154,10 +155,10 @@ def edge_conversation(session: ScoringSession, pack: DomainPack, case: EdgeCase)
     """The conversation of an edge case, its last content repeated as it asks."""
     conversation = pack.conversation(case.messages)
     if conversation:
-        content, repeat = conversation[-1]["content"], case.repeat
+        content = conversation[-1]["content"] * case.repeat
         if case.over_context:
-            repeat = session.context_length // max(1, len(session.encode(content)) - 1) + 2
-        conversation[-1]["content"] = content * repeat
+            content = over_context_text(content, session.encode, session.context_length)
+        conversation[-1]["content"] = content
     return conversation
 
 

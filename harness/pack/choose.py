@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from harness.errors import MeasureError
-from harness.pack.pack import OUT_OF_SCOPE, Case, DomainPack
+from harness.pack.schema import OUT_OF_SCOPE, Case, DomainPack
 
 _Item = TypeVar("_Item")
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from harness.errors import InvalidPromptError, MeasureError
 from harness.foundry.http_session import FoundryHttpSession
 from harness.foundry.session import ServedAnswer
+from harness.pack.long_text import over_any_context
 from harness.runtime.session import Answer, Message, Session
 from harness.system.progress import Step, silent_step
 
@@ -187,7 +188,7 @@ def _bad_requests(good: dict[str, Any], context_length: int) -> dict[str, dict[s
         "no messages": {**good, "messages": []},
         "empty content": user(""),
         "null content": user(None),
-        "prompt over the context": user("word " * context_length),
+        "prompt over the context": user(over_any_context(context_length)),
         "negative max_tokens": {**good, "max_tokens": -1},
         "max_tokens 0": {**good, "max_tokens": 0},
         "max_tokens over the context": {**good, "max_tokens": 10 * context_length},
