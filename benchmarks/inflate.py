@@ -49,7 +49,7 @@ class Inflation:
         self._noise = np.random.default_rng(0).normal(0, 0.02, 2**20).astype(np.float16)
 
     def _rows(self, small_heads: int, heads: int, groups: int) -> npt.NDArray[np.int64]:
-        """Where each row of a small projection goes: heads stay with their key-value head, dimensions with their pair."""
+        """Where each row of a small projection goes: heads stay with their key-value head, and pairs together."""
         wide, narrow = self.size["head_dim"], self.small_dim
         step, half = wide // narrow, narrow // 2
         dims = np.concatenate([np.arange(half) * step, wide // 2 + np.arange(half) * step])

@@ -76,7 +76,7 @@ class GenaiSession:
     def logits(self, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """Logits of every position in one prefill, shape [len(token_ids), vocabulary], float32."""
         generator = self._generator(len(token_ids), len(token_ids) + 1)
-        with self._generating():
+        with _told(self.name):
             generator.append_tokens(np.asarray(token_ids, dtype=np.int32))
             return np.asarray(generator.get_output("logits")[0], dtype=np.float32)
 
@@ -89,13 +89,21 @@ class GenaiSession:
         # A penalty would be put upon the logits themselves.
         generator = self._generator(len(token_ids), total + 1, min_length=total, repetition_penalty=1.0)
         tokens, rows = [], []
-        with self._generating():
+        with _told(self.name):
             generator.append_tokens(np.asarray(token_ids, dtype=np.int32))
             for _ in range(count):
                 generator.generate_next_token()
                 tokens.append(int(generator.get_next_tokens()[0]))
                 rows.append(np.array(generator.get_output("logits")[0, -1], dtype=np.float32))
         return tokens, np.stack(rows)
+
+    def cursor(self, max_length: int) -> GenaiCursor:
+        """A place to read and rewind tokens of this model; `max_length` bounds prompt and answer together."""
+        params = self._og.GeneratorParams(self._model)
+        limit = min(max_length, self.context_length)
+        # A penalty would be put upon the logits themselves.
+        params.set_search_options(do_sample=False, num_beams=1, max_length=limit, batch_size=1, repetition_penalty=1.0)
+        return GenaiCursor(self._og.Generator(self._model, params), self.name)
 
     def close(self) -> None:
         """Drop the model; onnxruntime-genai frees it with its last reference."""
@@ -108,7 +116,7 @@ class GenaiSession:
         tokens: list[int] = []
         token_s: list[float] = []
         pieces: list[str] = []
-        with self._generating():
+        with _told(self.name):
             generator.append_tokens(np.asarray(prompt, dtype=np.int32))
             while not generator.is_done():
                 generator.generate_next_token()
@@ -124,13 +132,6 @@ class GenaiSession:
             timeline=TokenTimeline(start_s=start_s, token_s=tuple(token_s), prompt_tokens=len(prompt)),
         )
 
-    @contextmanager
-    def _generating(self) -> Iterator[None]:
-        try:
-            yield
-        except RuntimeError as error:
-            raise SessionError(f"generation failed: {first_line(error)}", where=self.name) from error
-
     def _generator(self, prompt_tokens: int, max_length: int, *, min_length: int = 0, **penalties: float) -> Any:
         if prompt_tokens == 0:
             raise InvalidPromptError("the prompt has no tokens", where=self.name)
@@ -145,6 +146,66 @@ class GenaiSession:
             do_sample=False, num_beams=1, max_length=max_length, min_length=min_length, batch_size=1, **penalties
         )
         return self._og.Generator(self._model, params)
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """Tell what the runtime says as a `SessionError`."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise SessionError(f"generation failed: {first_line(error)}", where=name) from error
+
+
+CHUNK_TOKENS = 64
+"""Tokens that are read at once while logits are wanted: the logits of all of them are in memory together."""
+
+
+class GenaiCursor:
+    """A `Cursor` over one onnxruntime-genai generator.
+
+    Raises:
+        SessionError: the runtime fails; a cursor that has failed is not used again.
+    """
+
+    def __init__(self, generator: Any, name: str) -> None:
+        self._generator, self._name = generator, name
+        self._token_ids: list[int] = []
+
+    @property
+    def token_ids(self) -> Sequence[int]:
+        """The tokens so far."""
+        return self._token_ids
+
+    def append(self, token_ids: Sequence[int], *, keep: int) -> npt.NDArray[np.float32]:
+        """Read further tokens in chunks; logits behind the last `keep` of them, shape [keep, vocabulary]."""
+        kept: list[npt.NDArray[np.float32]] = []
+        with _told(self._name):
+            for start in range(0, len(token_ids), CHUNK_TOKENS):
+                chunk = list(token_ids[start : start + CHUNK_TOKENS])
+                self._generator.append_tokens(np.asarray(chunk, dtype=np.int32))
+                self._token_ids += chunk
+                wanted = start + len(chunk) - (len(token_ids) - keep)
+                if wanted > 0:
+                    rows = self._generator.get_output("logits")[0, -min(wanted, len(chunk)) :]
+                    kept.append(np.array(rows, dtype=np.float32))
+        return kept[0] if len(kept) == 1 else np.concatenate(kept)
+
+    def rewind(self, length: int) -> None:
+        """Forget all but the first `length` tokens; logits are to be read only after the next `append`."""
+        with _told(self._name):
+            self._generator.rewind_to(length)
+        del self._token_ids[length:]
+
+    def generate(self, count: int, end_ids: frozenset[int]) -> list[int]:
+        """Up to `count` greedy tokens that follow, the first of `end_ids` included and last."""
+        tokens: list[int] = []
+        with _told(self._name):
+            while len(tokens) < count and not (tokens and tokens[-1] in end_ids) and not self._generator.is_done():
+                self._generator.generate_next_token()
+                tokens.append(int(self._generator.get_next_tokens()[0]))
+        self._token_ids += tokens
+        return tokens
 
 
 def _as_ids(eos: int | list[int] | None) -> frozenset[int]:

@@ -1,0 +1,197 @@
+"""A model's own greedy answer, found by checking a draft instead of writing every token.
+
+One prefill over prompt and draft shows what the model would have said at every position. As long as that is the draft,
+the draft is its answer; from the first difference on it goes on by itself. This is the greedy rule of speculative
+decoding (Y. Leviathan, M. Kalman, Y. Matias, ICML 2023, section 2.3) with a reference answer as the draft, so the
+result is the model's own answer whatever the draft was; a good draft only makes it cheap.
+
+Kernels may differ between a prefill and a single step, so two tokens that lie nearer than that difference are decided
+by a single step, as generation would. The difference is measured for each model (`calibrate`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Rows = npt.NDArray[np.float32]
+
+
+class Cursor(Protocol):
+    """A position in a sequence of tokens that one model is reading."""
+
+    @property
+    def token_ids(self) -> Sequence[int]:
+        """The tokens so far."""
+        ...
+
+    def append(self, token_ids: Sequence[int], *, keep: int) -> Rows:
+        """Read further tokens; logits behind the last `keep` of them, shape [keep, vocabulary]."""
+        ...
+
+    def rewind(self, length: int) -> None:
+        """Forget all but the first `length` tokens; `length` is at least 1."""
+        ...
+
+    def generate(self, count: int, end_ids: frozenset[int]) -> list[int]:
+        """Up to `count` greedy tokens that follow, the first of `end_ids` included and last."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifiedAnswer:
+    """A greedy answer and what the draft's positions looked like to the model."""
+
+    token_ids: tuple[int, ...]
+    """Without the token that ended it."""
+
+    finish_reason: Literal["stop", "length"]
+    draft_rows: Rows
+    """Logits that each draft token was compared with, shape [draft tokens, vocabulary]: teacher-forced."""
+
+    verified: int
+    """Leading tokens that the draft had right, its end included."""
+
+    generated: int
+    """Tokens that the model had to write itself."""
+
+
+def verify(
+    cursor: Cursor,
+    prompt: Sequence[int],
+    draft: Sequence[int],
+    *,
+    max_new_tokens: int,
+    end_ids: frozenset[int],
+    drift: float = 0.0,
+) -> VerifiedAnswer:
+    """The model's greedy answer to a prompt.
+
+    Args:
+        cursor: where the model reads; what it has read of this prompt already is not read again.
+        prompt: token ids, at least one.
+        draft: token ids of a likely answer, its end token included where it has one; may be empty.
+        max_new_tokens: where the answer is cut.
+        end_ids: tokens that end an answer.
+        drift: logits that differ by no more are decided by a single step.
+    """
+    draft = _up_to_the_end(draft[:max_new_tokens], end_ids)
+    rows = _seek(cursor, [*prompt, *draft[:-1]], keep=max(1, len(draft)))
+    agreed = _agreement(cursor, rows, prompt, draft, drift)
+    finish: Literal["stop", "length"] = "stop"
+    tokens = draft[:agreed]
+    if not (agreed and draft[agreed - 1] in end_ids):
+        tokens += _own_words(cursor, rows, prompt, draft, agreed, max_new_tokens, end_ids, drift)
+    if tokens and tokens[-1] in end_ids:
+        tokens = tokens[:-1]
+    else:
+        finish = "length"
+    generated = max(0, len(tokens) + (finish == "stop") - agreed)
+    return VerifiedAnswer(
+        token_ids=tuple(tokens),
+        finish_reason=finish,
+        draft_rows=rows[: len(draft)],
+        verified=agreed,
+        generated=generated,
+    )
+
+
+def _up_to_the_end(draft: Sequence[int], end_ids: frozenset[int]) -> list[int]:
+    end = next((place for place, token in enumerate(draft) if token in end_ids), len(draft))
+    return list(draft[: end + 1])
+
+
+def calibrate(cursor: Cursor, prompt: Sequence[int], answer: Sequence[int]) -> float:
+    """The largest difference, in logits, between a prefill and single steps in how far the best token leads.
+
+    0 where the kernels do not depend on how many tokens they get.
+    """
+    at_once = _seek(cursor, [*prompt, *answer[:-1]], keep=len(answer))
+    cursor.rewind(len(prompt))
+    stepwise = [at_once[:1]] + [cursor.append([token], keep=1) for token in answer[:-1]]
+    single = np.concatenate(stepwise)
+    best = at_once.argmax(axis=1)
+    lead = _lead(at_once, best) - _lead(single, best)
+    return float(np.abs(lead[1:]).max(initial=0.0))
+
+
+def _seek(cursor: Cursor, token_ids: Sequence[int], *, keep: int) -> Rows:
+    """Read up to the end of `token_ids`, from where the cursor parts from them; logits behind the last `keep`."""
+    known = cursor.token_ids
+    shared = next((i for i, (a, b) in enumerate(zip(known, token_ids, strict=False)) if a != b), None)
+    shared = min(len(known), len(token_ids)) if shared is None else shared
+    shared = min(shared, len(token_ids) - keep)
+    if shared < len(known):
+        cursor.rewind(shared)
+    return cursor.append(token_ids[shared:], keep=keep)
+
+
+def _agreement(cursor: Cursor, rows: Rows, prompt: Sequence[int], draft: Sequence[int], drift: float) -> int:
+    """How many leading draft tokens are the model's own choice."""
+    if not draft:
+        return 0
+    best = rows.argmax(axis=1)
+    is_near = _margin(rows) <= drift if drift > 0 else np.zeros(len(rows), dtype=np.bool_)
+    for place, token in enumerate(draft):
+        chosen = _single_step(cursor, prompt, draft, place) if is_near[place] else int(best[place])
+        if chosen != token:
+            return place
+    return len(draft)
+
+
+def _own_words(
+    cursor: Cursor,
+    rows: Rows,
+    prompt: Sequence[int],
+    draft: Sequence[int],
+    agreed: int,
+    max_new_tokens: int,
+    end_ids: frozenset[int],
+    drift: float,
+) -> list[int]:
+    """What the model says from the first difference on."""
+    left = max_new_tokens - agreed
+    if left <= 0:
+        return []
+    if agreed == len(draft) > 0:  # the draft ended early: its last token has not been read
+        _seek(cursor, [*prompt, *draft], keep=1)
+        return cursor.generate(left, end_ids)
+    row = rows[agreed : agreed + 1]
+    is_near = drift > 0 and bool(_margin(row)[0] <= drift)
+    first = _single_step(cursor, prompt, draft, agreed) if is_near else int(row.argmax())
+    if first in end_ids or left == 1:
+        return [first]
+    _seek(cursor, [*prompt, *draft[:agreed], first], keep=1)
+    return [first, *cursor.generate(left - 1, end_ids)]
+
+
+def _single_step(cursor: Cursor, prompt: Sequence[int], draft: Sequence[int], place: int) -> int:
+    """The model's choice at a place, found as generation finds it: after the prompt from a step of one token."""
+    read = [*prompt, *draft[:place]]
+    if place == 0:
+        cursor.rewind(1)
+        return int((cursor.append(prompt[1:], keep=1) if len(prompt) > 1 else _seek(cursor, prompt, keep=1)).argmax())
+    known = len(cursor.token_ids)
+    if known >= len(read):
+        cursor.rewind(len(read) - 1)
+    elif known < len(read) - 1:
+        cursor.append(read[known:-1], keep=1)
+    return int(cursor.append(read[-1:], keep=1).argmax())
+
+
+def _margin(rows: Rows) -> npt.NDArray[np.float32]:
+    """How far the best token leads the second best, in logits, shape [rows]."""
+    top = np.partition(rows, -2, axis=1)[:, -2:]
+    return np.asarray(np.abs(top[:, 1] - top[:, 0]))
+
+
+def _lead(rows: Rows, best: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """How far a given token leads the best of the others, in logits, shape [rows]."""
+    places = np.arange(len(rows))
+    others = rows.copy()
+    others[places, best] = -np.inf
+    return np.asarray(rows[places, best] - others.max(axis=1))
