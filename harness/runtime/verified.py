@@ -158,14 +158,15 @@ def _own_words(
     if left <= 0:
         return []
     if agreed == len(draft) > 0:  # the draft ended early: its last token has not been read
-        _seek(cursor, [*prompt, *draft], keep=1)
+        _step_to(cursor, [*prompt, *draft])
         return cursor.generate(left, end_ids)
     row = rows[agreed : agreed + 1]
     is_near = drift > 0 and bool(_margin(row)[0] <= drift)
     first = _single_step(cursor, prompt, draft, agreed) if is_near else int(row.argmax())
     if first in end_ids or left == 1:
         return [first]
-    _seek(cursor, [*prompt, *draft[:agreed], first], keep=1)
+    cursor.rewind(min(len(cursor.token_ids), len(prompt) + agreed))
+    _step_to(cursor, [*prompt, *draft[:agreed], first])
     return [first, *cursor.generate(left - 1, end_ids)]
 
 
@@ -175,12 +176,20 @@ def _single_step(cursor: Cursor, prompt: Sequence[int], draft: Sequence[int], pl
     if place == 0:
         cursor.rewind(1)
         return int((cursor.append(prompt[1:], keep=1) if len(prompt) > 1 else _seek(cursor, prompt, keep=1)).argmax())
+    return int(_step_to(cursor, read).argmax())
+
+
+def _step_to(cursor: Cursor, read: Sequence[int]) -> Rows:
+    """Read up to the end of `read`, its last token by itself; logits behind it, shape [1, vocabulary].
+
+    The cursor stands somewhere in `read` or in a continuation of it.
+    """
     known = len(cursor.token_ids)
     if known >= len(read):
         cursor.rewind(len(read) - 1)
     elif known < len(read) - 1:
         cursor.append(read[known:-1], keep=1)
-    return int(cursor.append(read[-1:], keep=1).argmax())
+    return cursor.append(read[-1:], keep=1)
 
 
 def _margin(rows: Rows) -> npt.NDArray[np.float32]:
