@@ -265,8 +265,10 @@ METRICS: dict[str, Metric] = {
             "bootstrap over requests",
         ),
         _latency("itl_p95_s", "95th percentile of the same", "bootstrap over requests", parent="itl_p50_s"),
+        _latency("itl_p99_s", "99th percentile of the same", "bootstrap over requests", parent="itl_p50_s"),
         _latency("tpot_mean_s", "mean over requests of (last - first token) / (n - 1)", "Student's t over requests"),
         _latency("e2e_p50_s", "median time from request to last token", _ORDER.format("requests")),
+        _latency("e2e_p95_s", "95th percentile of the same", _ORDER.format("requests"), parent="e2e_p50_s"),
         _latency(
             "prefill_tokens_per_second",
             "prompt tokens / median TTFT",

@@ -10,8 +10,8 @@ from typing import Final
 
 from harness.errors import MeasureError, SessionError
 from harness.foundry.http_session import FoundryHttpSession
-from harness.measure.latency import percentile
 from harness.runtime.session import Answer, Message, Session
+from harness.stats.quantiles import percentile
 from harness.system.progress import Step, silent_step
 
 

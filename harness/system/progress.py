@@ -68,6 +68,22 @@ class TappedProgress:
         return self._progress.step(what)
 
 
+class LabelledProgress:
+    """Passes everything on to another `Progress` with a label in front: `int4: questions`."""
+
+    def __init__(self, progress: Progress, label: str) -> None:
+        self._progress = progress
+        self._label = label
+
+    def line(self, text: str) -> None:
+        """Show a line with the label in front."""
+        self._progress.line(f"{self._label}: {text}")
+
+    def step(self, what: str) -> Step:
+        """Begin a counted work that is called by the label and `what`."""
+        return self._progress.step(f"{self._label}: {what}")
+
+
 class LineProgress:
     """A `Progress` that writes lines with `write`, one call after the other.
 

@@ -94,6 +94,13 @@ def test_too_few_values_leave_the_end_of_a_tail_open():
     assert percentile([], 50) is None
 
 
+@pytest.mark.parametrize(
+    ("values", "percent", "expected"), [([], 50, None), ([3], 95, 3), ([1, 2], 50, 1.5), ([1, 2, 3], 95, 2.9)]
+)
+def test_percentiles_interpolate_linearly(values, percent, expected):
+    assert percentile(values, percent) == (None if expected is None else pytest.approx(expected))
+
+
 def test_a_quantiles_interval_covers_as_often_as_it_says():
     generator = np.random.default_rng(0)
     covered = [

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from harness.system.progress import SILENT, LineProgress, TappedProgress, time_left
+from harness.system.progress import SILENT, LabelledProgress, LineProgress, TappedProgress, time_left
 
 
 class Clock:
@@ -110,3 +110,12 @@ def test_threads_do_not_interrupt_each_others_lines():
     for thread in threads:
         thread.join()
     assert overlaps == [1] * 800
+
+
+def test_a_label_stands_in_front_of_lines_and_steps(progress, lines, clock):
+    labelled = LabelledProgress(progress, "int8")
+    labelled.line("converting")
+    step = labelled.step("questions")
+    clock.now_s = 10.0
+    step(1, 2)
+    assert lines == ["int8: converting", "int8: questions 1/2, about 10 s left"]
