@@ -1,4 +1,4 @@
-"""Writes the generated parts: docs/metrics.md and, where asked, what commands printed.
+"""Writes the generated parts: docs/metrics.md, the rooms, and, where asked, what commands printed.
 
 usage: python docs/readme.py [RUN_FOLDER]    the README's run is that one
        python docs/readme.py --convert       docs/conversion.md shows what the demo model's conversion prints now;
@@ -7,13 +7,16 @@ usage: python docs/readme.py [RUN_FOLDER]    the README's run is that one
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import io
 import re
 import sys
 import tempfile
+import textwrap
 from pathlib import Path
 
+from harness import GROUND, ROOMS, WAY
 from harness.cli import main as cli
 from harness.config.limits import Limit
 from harness.config.load import load_config
@@ -24,7 +27,33 @@ from harness.report.table import comparison_table, recommendation
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 CONVERSION = ROOT / "docs" / "conversion.md"
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
 METRICS_PAGE = ROOT / "docs" / "metrics.md"
+
+
+def arrow() -> str:
+    """The way of a model through the rooms, in the order that imports keep."""
+    way = " -> ".join(WAY)
+    lines = textwrap.wrap(way, 100, break_on_hyphens=False, break_long_words=False)
+    return as_code("\n".join([*lines, f"below them: {', '.join(GROUND)}"]))
+
+
+def rooms_page() -> str:
+    """One line for each room and each of its modules, from their docstrings."""
+    parts = []
+    for room, what in ROOMS.items():
+        parts.append(f"**`harness/{room}{'' if (ROOT / 'harness' / room).is_dir() else '.py'}`** {what}")
+        modules = sorted((ROOT / "harness" / room).rglob("[!_]*.py"))
+        parts.append(
+            "\n".join(f"* `{file.relative_to(ROOT / 'harness' / room).as_posix()}` {_says(file)}" for file in modules)
+        )
+    return "\n\n".join(part for part in parts if part)
+
+
+def _says(module: Path) -> str:
+    """The first paragraph of a module's docstring, on one line."""
+    text = ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))) or ""
+    return " ".join(text.split("\n\n")[0].split())
 
 
 def metrics_page() -> str:
@@ -101,7 +130,9 @@ def main() -> None:
         )
         return
     METRICS_PAGE.write_text(metrics_page(), encoding="utf-8")
-    text = README.read_text(encoding="utf-8")
+    rooms = with_part(ARCHITECTURE.read_text(encoding="utf-8"), "rooms", rooms_page())
+    ARCHITECTURE.write_text(rooms, encoding="utf-8")
+    text = with_part(README.read_text(encoding="utf-8"), "arrow", arrow())
     if len(sys.argv) > 1:
         text = with_part(text, "output", run_output(Path(sys.argv[1])))
     README.write_text(text, encoding="utf-8")

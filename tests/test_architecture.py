@@ -1,15 +1,15 @@
 """The arrow of the folders is kept by the imports."""
 
 import ast
+import collections
 from pathlib import Path
 
 import pytest
 
+from harness import ROOMS
+
 ROOT = Path(__file__).resolve().parent.parent
-ORDER = (
-    "errors", "stats", "metrics", "system", "config", "grading", "pack", "toolchain", "runtime", "prompts", "source", "recipes",
-    "artifact", "convert", "verify", "pipeline", "foundry", "measure", "serving", "checks", "report", "cli",
-)  # fmt: skip
+ORDER = tuple(ROOMS)
 HEAVY = ("foundry_local_sdk", "memray", "onnx")
 OF_THE_TOOLCHAIN = {"olive", "torch", "transformers"}
 SCRIPTS = {
@@ -47,6 +47,19 @@ FILES = [file for file in sorted((ROOT / "harness").rglob("*.py")) if file != RO
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(ROOT).as_posix())
 def test_imports_point_backwards_only(file):
     assert not backward_imports(package_of(file), imports_of(file))
+
+
+def test_every_room_is_in_the_list():
+    rooms = {package_of(file) for file in FILES}
+    assert rooms == set(ORDER)
+
+
+def test_no_room_holds_more_than_fifteen_per_cent_of_the_lines():
+    lines = collections.Counter()
+    for file in FILES:
+        lines[package_of(file)] += len(file.read_text(encoding="utf-8").splitlines())
+    room, most = lines.most_common(1)[0]
+    assert most <= 0.15 * lines.total(), f"{room} holds {100 * most / lines.total():.0f} %: look for its second noun"
 
 
 def test_a_forward_import_would_be_seen():

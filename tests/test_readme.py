@@ -24,6 +24,12 @@ def test_the_table_of_metrics_is_current():
     assert readme.METRICS_PAGE.read_text(encoding="utf-8") == readme.metrics_page(), "run docs/readme.py"
 
 
+def test_the_rooms_and_their_arrow_are_current():
+    readme = load(ROOT / "docs/readme.py")
+    text = readme.README.read_text(encoding="utf-8")
+    assert readme.with_part(text, "arrow", readme.arrow()) == text, "run docs/readme.py"
+
+
 @pytest.mark.toolchain
 def test_the_conversion_that_the_docs_show_is_what_there_is(demo_artifacts):
     """Its settings; times and memory are those of the machine that wrote it."""
