@@ -6,6 +6,8 @@ import os
 import shlex
 import subprocess
 import sys
+import tomllib
+from importlib import metadata
 
 import click
 import pytest
@@ -61,6 +63,12 @@ def test_the_list_of_commands_is_shown(capsys):
     assert [line.split()[0] for line in shown.partition("Commands:\n")[2].splitlines()[: len(COMMANDS)]] == list(
         COMMANDS
     )
+
+
+def test_the_console_script_is_this_one():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    script = metadata.EntryPoint(PROGRAM, project["scripts"][PROGRAM], "console_scripts")
+    assert script.load() is main
 
 
 def test_without_a_command_help_is_shown_and_nothing_was_done(capsys):
