@@ -11,16 +11,22 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import MeasureError
+from harness.metrics.measurement import Measured, Measurement
+from harness.metrics.units import Unit, format_value
 from harness.pack.choose import spread
 from harness.pack.pack import DomainPack
 from harness.runtime.session import ScoringSession
 from harness.stats.divergence import Divergence, diverge, joined
-from harness.system.progress import Step, silent_step
+from harness.stats.estimate import Estimate
+from harness.stats.means import clustered_mean
+from harness.stats.quantiles import clustered_quantile
+from harness.system.progress import SILENT, Progress, Step, silent_step
 
 LOGITS_BUDGET_BYTES = 512 * 2**20
 """Most that one source model's reference logits may take on disk; more positions are thinned evenly."""
 
 _ANSWERS = 60
+_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +114,67 @@ def _thinned(found: list[tuple[str, str, list[int], range, bool]]) -> tuple[Scor
         for name, text, ids, positions, answer in found
         if len(positions) > 0
     )
+
+
+def measure_divergence(session: ScoringSession, reference: ReferenceScores, *, progress: Progress = SILENT) -> Measured:
+    """KL divergence, top-1 agreement and perplexity of a candidate on what the source model was scored on.
+
+    Raises:
+        MeasureError: the candidate's tokenizer gives other ids, or a logit is not finite.
+    """
+    found = compare_with_reference(session, reference, progress.step("divergence"))
+    estimates = divergence_estimates(found)
+    of_all = f"{found.kld_nats.size} positions of {len(reference.sequences)} texts and answers"
+    of_answers = f"{int(found.is_answer.sum())} tokens of right answers"
+    details = {
+        **dict.fromkeys(("kld_mean_nats", "kld_p99_nats"), f"{of_all}; most in {_worst(found, reference)}"),
+        "top1_agreement": of_all,
+        **dict.fromkeys(("perplexity", "perplexity_ratio"), of_answers),
+    }
+    return Measured(
+        measurement=Measurement(estimates=estimates, details=details),
+        samples={"kld_nats": [round(float(value), 9) for value in found.kld_nats]},
+        of_source={"perplexity": _perplexity(found, found.reference_nll_nats)},
+    )
+
+
+def divergence_estimates(found: Divergence) -> dict[str, Estimate]:
+    """`kld_mean_nats`, `kld_p99_nats`, `top1_agreement` over all positions; `perplexity*` over answer tokens.
+
+    Perplexity is exp(mean negative log-likelihood); its ratio to the source model's is exp(mean difference of the
+    two on the same tokens). Intervals are over sequences, whose positions resemble each other. A metric without a
+    position is missing.
+    """
+    agreement = clustered_mean(found.is_same_top.astype(np.float64), found.cluster)
+    return {
+        "kld_mean_nats": clustered_mean(found.kld_nats, found.cluster).map(lambda nats: max(nats, 0.0)),
+        "kld_p99_nats": clustered_quantile(found.kld_nats, found.cluster, 99),
+        "top1_agreement": agreement.map(lambda share: min(max(share, 0.0), 1.0)),
+        "perplexity": _perplexity(found, found.nll_nats),
+        "perplexity_ratio": _perplexity(found, found.nll_nats - found.reference_nll_nats),
+    }
+
+
+def _perplexity(found: Divergence, nll_nats: npt.NDArray[np.float64]) -> Estimate:
+    if not found.is_answer.any():
+        return Estimate.missing("the source model gives no right answer to score")
+    return clustered_mean(nll_nats[found.is_answer], found.cluster[found.is_answer]).map(_exp)
+
+
+def _exp(nats: float) -> float:
+    """e to the power of `nats`; infinite where a double cannot hold it."""
+    with np.errstate(over="ignore"):
+        return float(np.exp(nats))
+
+
+def _worst(found: Divergence, reference: ReferenceScores) -> str:
+    """The three sequences that diverge most, by their mean."""
+    means = {
+        sequence.id: float(found.kld_nats[found.cluster == number].mean())
+        for number, sequence in enumerate(reference.sequences)
+    }
+    worst = sorted(means, key=lambda name: means[name], reverse=True)[:_SHOWN]
+    return ", ".join(f"{name} ({format_value(Unit.NATS, means[name])} nats)" for name in worst)
 
 
 def compare_with_reference(session: ScoringSession, reference: ReferenceScores, step: Step = silent_step) -> Divergence:

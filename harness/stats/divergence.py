@@ -30,26 +30,8 @@ class Divergence:
     is_answer: npt.NDArray[np.bool_]
     """The position predicts a token of a right answer."""
 
-    def metrics(self) -> dict[str, float | None]:
-        """`kld_mean_nats`, `kld_p99_nats`, `top1_agreement` over all positions; `perplexity` on answer tokens.
-
-        Perplexity is exp(mean negative log-likelihood). A metric without positions is None.
-        """
-        if not self.kld_nats.size:
-            return dict.fromkeys(
-                ("kld_mean_nats", "kld_p99_nats", "top1_agreement", "perplexity", "reference_perplexity")
-            )
-        return {
-            "kld_mean_nats": float(self.kld_nats.mean()),
-            "kld_p99_nats": float(np.percentile(self.kld_nats, 99)),
-            "top1_agreement": float(self.is_same_top.mean()),
-            "perplexity": _perplexity(self.nll_nats[self.is_answer]),
-            "reference_perplexity": _perplexity(self.reference_nll_nats[self.is_answer]),
-        }
-
-
-def _perplexity(nll_nats: npt.NDArray[np.float64]) -> float | None:
-    return float(np.exp(nll_nats.mean())) if nll_nats.size else None
+    cluster: npt.NDArray[np.int64]
+    """Number of the sequence that the position is of: neighbours in a text resemble each other."""
 
 
 def diverge(
@@ -59,9 +41,10 @@ def diverge(
     *,
     is_answer: bool = False,
 ) -> Divergence:
-    """Compare logits of shape [positions, vocabulary]; `targets` are the tokens that really follow, [positions].
+    """Compare logits of one sequence, shape [positions, vocabulary]; `targets` are the tokens that really follow.
 
-    Vocabularies are cut to the shorter one: converters pad them to a multiple of their block.
+    `targets` has shape [positions]; `is_answer` holds for all of them. Vocabularies are cut to the shorter one:
+    converters pad them to a multiple of their block.
 
     Raises:
         MeasureError: a logit is NaN or infinite; it would hide in a mean.
@@ -78,6 +61,7 @@ def diverge(
         nll_nats=-q[rows, targets],
         reference_nll_nats=-p[rows, targets],
         is_answer=np.full(len(targets), is_answer),
+        cluster=np.zeros(len(targets), dtype=np.int64),
     )
 
 
@@ -89,7 +73,7 @@ def log_softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
 
 
 def joined(parts: Sequence[Divergence]) -> Divergence:
-    """All positions of several comparisons, one after the other.
+    """All positions of several sequences, one after the other; each sequence is a cluster.
 
     Raises:
         MeasureError: there is none.
@@ -97,4 +81,7 @@ def joined(parts: Sequence[Divergence]) -> Divergence:
     if not parts:
         raise MeasureError("nothing to compare", next_step="put texts into the pack's texts.jsonl")
     names = ("kld_nats", "is_same_top", "nll_nats", "reference_nll_nats", "is_answer")
-    return Divergence(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+    return Divergence(
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names},
+        cluster=np.repeat(np.arange(len(parts)), [len(part.kld_nats) for part in parts]),
+    )

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from harness.errors import MeasureError
-from harness.measure.divergence import ReferenceScores, compare_with_reference, score_reference
+from harness.measure.divergence import (
+    ReferenceScores,
+    compare_with_reference,
+    divergence_estimates,
+    measure_divergence,
+    score_reference,
+)
 from harness.pack.pack import load_pack
 from harness.runtime.fake import FakeSession
 from harness.stats.divergence import Divergence, diverge
@@ -44,22 +50,61 @@ def test_nan_does_not_hide_in_a_mean(bad):
         diverge(LOGITS, spoilt, np.array([0]))
 
 
-def test_no_positions_are_no_evidence():
-    empty = Divergence(
-        kld_nats=np.array([]), is_same_top=np.array([], bool), nll_nats=np.array([]),
-        reference_nll_nats=np.array([]), is_answer=np.array([], bool),
-    )  # fmt: skip
-    assert set(empty.metrics().values()) == {None}
+def positions(kld, *, clusters, same=None, nll=None, reference_nll=None, answers=None):
+    count = len(kld)
+    return Divergence(
+        kld_nats=np.array(kld, dtype=float),
+        is_same_top=np.ones(count, bool) if same is None else np.array(same, bool),
+        nll_nats=np.zeros(count) if nll is None else np.array(nll, dtype=float),
+        reference_nll_nats=np.zeros(count) if reference_nll is None else np.array(reference_nll, dtype=float),
+        is_answer=np.zeros(count, bool) if answers is None else np.array(answers, bool),
+        cluster=np.array(clusters, dtype=np.int64),
+    )
 
 
-def test_perplexity_counts_answer_tokens_only():
-    found = Divergence(
-        kld_nats=np.zeros(2), is_same_top=np.ones(2, bool), nll_nats=np.array([math.log(4), 99.0]),
-        reference_nll_nats=np.array([math.log(2), 99.0]), is_answer=np.array([True, False]),
-    )  # fmt: skip
-    metrics = found.metrics()
-    assert metrics["perplexity"] == pytest.approx(4)
-    assert metrics["reference_perplexity"] == pytest.approx(2)
+def test_without_a_position_everything_is_missing():
+    assert all(estimate.is_missing for estimate in divergence_estimates(positions([], clusters=[])).values())
+
+
+def test_the_interval_of_a_mean_is_over_sequences():
+    # sequences of two positions with means 1, 2 and 3: mean 2, standard error 1 / sqrt(3), t(0.975, 2) = 4.3027
+    found = divergence_estimates(positions([0, 2, 1, 3, 2, 4], clusters=[0, 0, 1, 1, 2, 2]))["kld_mean_nats"]
+    assert (found.value, found.n) == (2.0, 3)
+    assert found.high - 2 == pytest.approx(4.3027 / math.sqrt(3), rel=1e-4)
+    assert found.low == 0.0  # a divergence is never negative
+
+
+def test_agreement_stays_between_none_and_all():
+    found = divergence_estimates(positions([0, 0, 0], clusters=[0, 1, 2], same=[1, 1, 0]))["top1_agreement"]
+    assert (found.value, found.low, found.high) == (pytest.approx(2 / 3), 0.0, 1.0)
+
+
+def test_one_sequence_bounds_nothing():
+    found = divergence_estimates(positions([1, 2], clusters=[0, 0]))
+    assert (found["kld_mean_nats"].low, found["kld_p99_nats"].high) == (None, None)
+
+
+def test_perplexity_counts_answer_tokens_only_and_the_ratio_is_paired():
+    log = math.log
+    found = divergence_estimates(
+        positions(
+            [0, 0, 0],
+            clusters=[0, 1, 2],
+            nll=[log(4), log(8), 99],
+            reference_nll=[log(2), log(4), 99],
+            answers=[True, True, False],
+        )
+    )
+    assert found["perplexity"].value == pytest.approx(math.sqrt(32))
+    assert found["perplexity_ratio"].value == pytest.approx(2)
+    # both tokens are exactly twice as surprising, however surprising each is
+    assert (found["perplexity_ratio"].low, found["perplexity_ratio"].high) == (pytest.approx(2), pytest.approx(2))
+    assert found["perplexity"].high > 10
+
+
+def test_a_hopeless_model_has_an_infinite_perplexity_and_no_traceback():
+    found = divergence_estimates(positions([0, 0], clusters=[0, 1], nll=[2e4, 3e4], answers=[True, True]))
+    assert found["perplexity"].value == math.inf
 
 
 def scores(seed, noise=0.0):
@@ -77,16 +122,31 @@ def reference(pack_folder):
     return score_reference(fake(), load_pack(pack_folder), ANSWERS)
 
 
+def value(session, reference, metric):
+    return measure_divergence(session, reference).measurement.estimate(metric).value
+
+
 def test_a_session_does_not_diverge_from_itself(reference):
-    metrics = compare_with_reference(fake(), reference).metrics()
-    assert metrics["kld_mean_nats"] == pytest.approx(0, abs=1e-12)
-    assert metrics["top1_agreement"] == 1.0
-    assert metrics["perplexity"] == pytest.approx(metrics["reference_perplexity"])
+    found = measure_divergence(fake(), reference)
+    estimates = found.measurement.estimates
+    assert estimates["kld_mean_nats"].value == pytest.approx(0, abs=1e-12)
+    assert estimates["top1_agreement"].value == 1.0
+    assert estimates["perplexity_ratio"].value == pytest.approx(1)
+    assert estimates["perplexity"].value == pytest.approx(found.of_source["perplexity"].value)
+    assert estimates["perplexity"].has_interval
 
 
 def test_a_noisy_session_diverges_the_more_the_noisier(reference):
-    small, large = (compare_with_reference(fake(noise), reference).metrics()["kld_mean_nats"] for noise in (0.1, 0.5))
+    small, large = (value(fake(noise), reference, "kld_mean_nats") for noise in (0.1, 0.5))
     assert 0 < small < large
+
+
+def test_what_diverges_most_is_named_and_every_position_is_kept(reference):
+    found = measure_divergence(fake(0.5), reference)
+    assert len(found.samples["kld_nats"]) == len(reference.logits)
+    details = found.measurement.details["kld_mean_nats"]
+    assert details.startswith(f"{len(reference.logits)} positions of 9 texts and answers; most in ")
+    assert details.count("nats") == 3
 
 
 def test_texts_and_answers_are_both_scored(reference):
@@ -115,9 +175,12 @@ def test_positions_are_thinned_to_the_budget(pack_folder, monkeypatch):
     monkeypatch.setattr("harness.measure.divergence.LOGITS_BUDGET_BYTES", 40_000)
     thin = score_reference(fake(), load_pack(pack_folder), ANSWERS)
     assert thin.logits.nbytes <= 2 * 40_000  # ids reach 130 of a vocabulary of 130; the last of each stride may overlap
-    assert compare_with_reference(fake(), thin).metrics()["kld_mean_nats"] == pytest.approx(0, abs=1e-12)
+    assert value(fake(), thin, "kld_mean_nats") == pytest.approx(0, abs=1e-12)
 
 
-def test_without_a_right_answer_perplexity_is_no_evidence(pack_folder):
-    reference = score_reference(fake(), load_pack(pack_folder), {})
-    assert compare_with_reference(fake(), reference).metrics()["perplexity"] is None
+def test_without_a_right_answer_perplexity_is_missing(pack_folder):
+    found = measure_divergence(fake(), score_reference(fake(), load_pack(pack_folder), {}))
+    assert found.measurement.estimate("perplexity").is_missing
+    assert found.measurement.estimate("perplexity_ratio").method == "the source model gives no right answer to score"
+    assert found.of_source["perplexity"].is_missing
+    assert not found.measurement.estimate("kld_mean_nats").is_missing
