@@ -43,7 +43,7 @@ class GenaiSession:
                 next_step="run `slm-gate inspect` on the folder; convert it again if its files are damaged",
             ) from error
         self.context_length = int(settings["context_length"])
-        self._end_ids = _as_ids(settings.get("eos_token_id"))
+        self.end_ids = _as_ids(settings.get("eos_token_id"))
 
     def render(self, messages: Sequence[Message]) -> str:
         """The prompt text by the artifact's own chat template.
@@ -121,10 +121,10 @@ class GenaiSession:
             while not generator.is_done():
                 generator.generate_next_token()
                 tokens.append(int(generator.get_next_tokens()[0]))
-                if tokens[-1] not in self._end_ids:
+                if tokens[-1] not in self.end_ids:
                     pieces.append(stream.decode(tokens[-1]))
                 token_s.append(time.perf_counter())
-        ended = bool(tokens) and tokens[-1] in self._end_ids
+        ended = bool(tokens) and tokens[-1] in self.end_ids
         return Answer(
             text="".join(pieces),
             token_ids=tuple(tokens[:-1] if ended else tokens),
@@ -194,7 +194,8 @@ class GenaiCursor:
     def rewind(self, length: int) -> None:
         """Forget all but the first `length` tokens; logits are to be read only after the next `append`."""
         with _told(self._name):
-            self._generator.rewind_to(length)
+            if length < len(self._token_ids):
+                self._generator.rewind_to(length)
         del self._token_ids[length:]
 
     def generate(self, count: int, end_ids: frozenset[int]) -> list[int]:

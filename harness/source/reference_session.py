@@ -52,6 +52,7 @@ class ReferenceSession:
             self.close()
             raise
         self.context_length = int(facts["context_length"])
+        self.end_ids = frozenset(int(token) for token in facts["end_ids"])
 
     def answer(self, messages: Sequence[Message], *, max_new_tokens: int, min_new_tokens: int = 0) -> Answer:
         """Answer one conversation."""
@@ -85,9 +86,22 @@ class ReferenceSession:
 
     def logits(self, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """Logits of every position, shape [len(token_ids), vocabulary], float32."""
+        return self.ask_rows({"op": "logits", "token_ids": [int(token) for token in token_ids]})
+
+    def cursor(self, max_length: int) -> ReferenceCursor:
+        """A place to read and rewind tokens of the source model; a new one ends the one before."""
+        self._ask({"op": "start"})
+        return ReferenceCursor(self, max_length)
+
+    def ask_cursor(self, job: dict[str, Any]) -> Any:
+        """One step of a cursor."""
+        return self._ask(job)
+
+    def ask_rows(self, job: dict[str, Any]) -> npt.NDArray[np.float32]:
+        """One step of a cursor that gives logits, which come through a file."""
         file = Path(self._folder.name, "logits.npy")
         with self._lock:
-            self._send({"op": "logits", "token_ids": [int(token) for token in token_ids], "file": str(file)})
+            self._send({**job, "file": str(file)})
             self._reply(silent_step)
             values = np.load(file, allow_pickle=False)
             file.unlink()
@@ -173,6 +187,39 @@ class ReferenceSession:
             where=f"{self.name}\n{log_tail(self._log)}",
             next_step="read the log's last lines; with too little memory use a smaller batch_size",
         )
+
+
+class ReferenceCursor:
+    """A `Cursor` over the source model."""
+
+    def __init__(self, session: ReferenceSession, max_length: int) -> None:
+        self._session, self._max_length = session, max_length
+        self._token_ids: list[int] = []
+
+    @property
+    def token_ids(self) -> Sequence[int]:
+        """The tokens so far."""
+        return self._token_ids
+
+    def append(self, token_ids: Sequence[int], *, keep: int) -> npt.NDArray[np.float32]:
+        """Read further tokens; logits behind the last `keep` of them, shape [keep, vocabulary]."""
+        ids = [int(token) for token in token_ids]
+        rows = self._session.ask_rows({"op": "append", "token_ids": ids, "keep": keep})
+        self._token_ids += ids
+        return rows
+
+    def rewind(self, length: int) -> None:
+        """Forget all but the first `length` tokens."""
+        if length < len(self._token_ids):
+            self._session.ask_cursor({"op": "rewind", "length": length})
+            del self._token_ids[length:]
+
+    def generate(self, count: int, end_ids: frozenset[int]) -> list[int]:
+        """Up to `count` greedy tokens that follow, the first of `end_ids` included and last."""
+        room = min(count, self._max_length - len(self._token_ids))
+        said = self._session.ask_cursor({"op": "go_on", "count": room, "end_ids": sorted(end_ids)})
+        self._token_ids += said
+        return [int(token) for token in said]
 
 
 def _as_answer(result: dict[str, Any], start_s: float) -> Answer:

@@ -38,6 +38,7 @@ class Reference:
         self.context_length = int(getattr(self.model.config, "max_position_embeddings", 0) or sys.maxsize)
         self.end_ids = self._end_ids()
         self._make_greedy()
+        self.start()
 
     def _end_ids(self) -> list[int]:
         ends = self.model.generation_config.eos_token_id
@@ -90,6 +91,44 @@ class Reference:
         values = self.model(self.torch.tensor([token_ids]), use_cache=False).logits[0].float().numpy()
         np.save(file, values)
         return list(values.shape)
+
+    def start(self) -> None:
+        """Begin a new sequence for `append`."""
+        import transformers
+
+        self.read: Prompt = []
+        self.past = transformers.DynamicCache(config=self.model.config)
+
+    def append(self, token_ids: Prompt, keep: int, file: str) -> list[int]:
+        """Read further tokens; save the logits behind the last `keep` of them, and return their shape."""
+        import numpy as np
+
+        if not token_ids or len(self.read) + len(token_ids) > self.context_length:
+            raise Refused(f"{len(self.read) + len(token_ids)} tokens do not fit a context of {self.context_length}")
+        values = self._forward(token_ids, keep).numpy()
+        np.save(file, values)
+        return list(values.shape)
+
+    def _forward(self, token_ids: Prompt, keep: int) -> Any:
+        ids = self.torch.tensor([token_ids])
+        made = self.model(ids, past_key_values=self.past, use_cache=True, logits_to_keep=keep)
+        self.read += token_ids
+        values = made.logits[0, -keep:].float()
+        self.best = int(values[-1].argmax())
+        return values
+
+    def rewind(self, length: int) -> None:
+        """Forget all but the first `length` tokens."""
+        self.past.crop(length - len(self.read))  # a negative number of tokens to drop
+        del self.read[length:]
+
+    def go_on(self, count: int, end_ids: Prompt) -> Prompt:
+        """Up to `count` greedy tokens behind what was read, the first end included and last."""
+        tokens: Prompt = []
+        while len(tokens) < count and not (tokens and tokens[-1] in end_ids) and len(self.read) < self.context_length:
+            tokens.append(self.best)
+            self._forward([self.best], 1)
+        return tokens
 
     def generate(self, prompts: list[Prompt], limit: int, min_new_tokens: int) -> list[dict[str, Any]]:
         """Greedy answers to prompts of similar length, padded on the left."""
@@ -157,6 +196,10 @@ def serve(model: Reference, send: Callable[[dict[str, Any]], None]) -> None:
         "render": lambda job: model.render(job["messages"]),
         "encode": lambda job: model.encode(job["text"]),
         "logits": lambda job: model.logits(job["token_ids"], job["file"]),
+        "start": lambda _job: model.start(),
+        "append": lambda job: model.append(job["token_ids"], job["keep"], job["file"]),
+        "rewind": lambda job: model.rewind(job["length"]),
+        "go_on": lambda job: model.go_on(job["count"], job["end_ids"]),
         "answers": lambda job: answer_all(model, job, step),
     }
     for line in sys.stdin:
