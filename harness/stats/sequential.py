@@ -1,0 +1,124 @@
+"""Tests that may be looked at after every observation, so that a run stops as soon as its limits are decided.
+
+A betting e-process: a bettor who plays against "the mean is at least m" with money that fair odds cannot multiply. When
+it has grown twentyfold, the hypothesis is rejected at 5 %, whenever one looks (I. Waudby-Smith and A. Ramdas,
+"Estimating means of bounded random variables by betting", JRSS B 86, 2024, sections 4 and 5). The bettor spreads over
+a grid of stakes, which needs no tuning and stays valid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.stats.estimate import CONFIDENCE, Estimate
+
+_STAKES = np.linspace(0.02, 0.98, 25)
+"""Shares of the largest stake that cannot lose everything."""
+
+_GRID = 401
+"""Candidate means for a confidence sequence."""
+
+
+class Decision(StrEnum):
+    """What is known of a mean and a limit."""
+
+    BELOW = "below"
+    """The mean is below the limit."""
+
+    ABOVE = "above"
+    UNDECIDED = "undecided"
+
+
+@dataclass(slots=True, kw_only=True)
+class MeanTest:
+    """Whether the mean of bounded values lies below or above a limit; may be asked after every value.
+
+    Raises:
+        ValueError: the limit does not lie between the bounds.
+    """
+
+    limit: float
+    low: float = 0.0
+    """The smallest value that can be observed."""
+
+    high: float = 1.0
+    """The largest."""
+
+    alpha: float = 1 - CONFIDENCE
+    """Probability of a wrong decision, for each of the two sides."""
+
+    count: int = field(default=0, init=False)
+    """Values seen."""
+
+    _down: npt.NDArray[np.float64] = field(init=False, repr=False)
+    _up: npt.NDArray[np.float64] = field(init=False, repr=False)
+    _decision: Decision = field(default=Decision.UNDECIDED, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.low < self.limit < self.high:
+            raise ValueError(f"the limit {self.limit} does not lie between {self.low} and {self.high}")
+        self._down, self._up = np.zeros_like(_STAKES), np.zeros_like(_STAKES)
+
+    def see(self, value: float) -> Decision:
+        """Take one value into account; a decision that was made stays.
+
+        Raises:
+            ValueError: the value is out of bounds.
+        """
+        if not self.low <= value <= self.high:
+            raise ValueError(f"{value} does not lie between {self.low} and {self.high}")
+        self.count += 1
+        gap = self.limit - value
+        self._down += np.log1p(_STAKES * gap / (self.high - self.limit))
+        self._up += np.log1p(-_STAKES * gap / (self.limit - self.low))
+        if self._decision is Decision.UNDECIDED:
+            if _wealth(self._down) >= 1 / self.alpha:
+                self._decision = Decision.BELOW
+            elif _wealth(self._up) >= 1 / self.alpha:
+                self._decision = Decision.ABOVE
+        return self._decision
+
+    @property
+    def decision(self) -> Decision:
+        """What is known so far."""
+        return self._decision
+
+
+def _wealth(logs: npt.NDArray[np.float64]) -> float:
+    """Mean over the stakes."""
+    return float(np.exp(np.minimum(logs, 700.0)).mean())  # more money than a double holds decides as well
+
+
+def confidence_sequence(
+    values: Sequence[float], *, low: float = 0.0, high: float = 1.0, confidence: float = CONFIDENCE
+) -> Estimate:
+    """The mean of bounded values with an interval that holds at every number of observations at once.
+
+    The interval has every mean against which neither side's bettor has grown 2 / (1 - confidence) times.
+    """
+    if not values:
+        return Estimate.missing("no values")
+    seen = np.asarray(values, dtype=np.float64)
+    value = float(seen.mean())
+    means = np.linspace(low, high, _GRID)[1:-1]
+    kept = [mean for mean in means if _is_plausible(seen, float(mean), low, high, (1 - confidence) / 2)]
+    return Estimate(
+        value=value,
+        low=min([value, *kept]) if kept else value,
+        high=max([value, *kept]) if kept else value,
+        confidence=confidence,
+        n=len(values),
+        method="betting confidence sequence",
+    )
+
+
+def _is_plausible(seen: npt.NDArray[np.float64], mean: float, low: float, high: float, alpha: float) -> bool:
+    gaps = (mean - seen)[:, None]
+    down = np.log1p(_STAKES * gaps / (high - mean)).sum(axis=0)
+    up = np.log1p(-_STAKES * gaps / (mean - low)).sum(axis=0)
+    return max(_wealth(down), _wealth(up)) < 1 / alpha
