@@ -34,6 +34,7 @@ from harness.source.source import Source, resolve_source  # noqa: E402
 from harness.system.paths import default_cache  # noqa: E402
 from harness.system.progress import LineProgress  # noqa: E402
 from harness.toolchain.toolchain import Toolchain, ensure_toolchain, quiet_environment  # noqa: E402
+from harness.toolchain.workspace import Workspace  # noqa: E402
 
 VARIANTS = ("int4", "int8", "fp16")
 FP16_FOR_CPU = {
@@ -63,16 +64,16 @@ def main() -> None:
     print(f"{source.parameter_count / 1e6:.1f} M parameters, {format_bytes(source.size_bytes)}; {os.cpu_count()} cores")
     ours = cost_of(lambda: convert_together(source, toolchain))
     alone = {variant: cost_of(lambda one=variant: call_olive(source, one, toolchain)) for variant in VARIANTS}
-    aside = cost_of(lambda: call_olive(source, "fp16", toolchain, passes=None))
+    gates_fp16 = cost_of(lambda: call_olive(source, "fp16", toolchain, passes=None))
     rows = [["gate, all three", format_seconds(ours.wall_s), format_bytes(ours.peak_rss_bytes)]]
     rows += [
         [f"olive run, {variant}", format_seconds(cost.wall_s), format_bytes(cost.peak_rss_bytes)]
         for variant, cost in alone.items()
     ]
-    rows.append(["(gate's fp16 workflow)", format_seconds(aside.wall_s), format_bytes(aside.peak_rss_bytes)])
+    rows.append(["(gate's fp16 workflow)", format_seconds(gates_fp16.wall_s), format_bytes(gates_fp16.peak_rss_bytes)])
     print(tabulate(rows, headers=["", "wall time", "peak memory"], disable_numparse=True))
     compare(ours, alone, "three olive calls")
-    compare(ours, {**alone, "fp16": aside}, "with the gate's fp16 workflow given to olive")
+    compare(ours, {**alone, "fp16": gates_fp16}, "with the gate's fp16 workflow given to olive")
 
 
 def compare(ours: Cost, alone: dict[str, Cost], what: str) -> None:
@@ -115,10 +116,11 @@ def rss_bytes(process: psutil.Process) -> int:
 
 
 def convert_together(source: Source, toolchain: Toolchain) -> None:
-    """The gate's way: one worker, proved artifacts."""
+    """The gate's way: one worker, tested artifacts."""
     recipes = {name: load_recipe(name) for name in VARIANTS}
     with tempfile.TemporaryDirectory(dir=scratch()) as cache:
-        results = convert(source, recipes, cache=Path(cache), toolchain=toolchain, progress=LineProgress(print))
+        workspace = Workspace(cache=Path(cache), toolchain=toolchain, progress=LineProgress(print))
+        results = convert(source, recipes, workspace)
         for name, result in results.items():
             if isinstance(result, GateError):
                 sys.exit(str(result))

@@ -14,6 +14,7 @@ GateError
 │   └── InvalidPromptError   the runtime refused this prompt and lives on
 ├── ChildError           a child process died, hung or broke its contract
 ├── MeasureError         a measurement could not be made
+├── FidelityError        a graph is not its source
 └── CheckFailed          a measured number is beyond its limit, or missing
 """
 
@@ -129,6 +130,10 @@ class ChildError(GateError):
 
 class MeasureError(GateError):
     """A measurement could not be made."""
+
+
+class FidelityError(GateError):
+    """A converted graph does not compute what its source model does, or is not made of its weights."""
 
 
 class CheckFailed(GateError):

@@ -17,7 +17,8 @@ from harness.source.source import resolve_source
 from harness.system.paths import default_cache
 from harness.system.progress import LineProgress
 from harness.toolchain.toolchain import Toolchain, ToolchainOnDemand, quiet_environment
-from tests.toys import CONFIG, write_artifact, write_safetensors
+from harness.toolchain.workspace import Workspace
+from tests.toys import CONFIG, NoToolchain, write_artifact, write_safetensors
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY_MODEL = Path(__file__).with_name("tiny_model.py")
@@ -100,6 +101,12 @@ def toy_source(tmp_path):
 
 
 @pytest.fixture
+def bare_workspace(tmp_path):
+    """A workspace over an empty cache, without a toolchain."""
+    return Workspace(cache=tmp_path / "cache", toolchain=NoToolchain())
+
+
+@pytest.fixture
 def make_artifact(tmp_path):
     """Writes toy artifacts: `make_artifact("name", bits=8)`."""
     return lambda name="artifact", **options: write_artifact(tmp_path / name, **options)
@@ -128,7 +135,7 @@ def demo_artifacts(toolchain_on_demand, progress):
     """The demo model in int4, int8 and fp16, from the same cache as the gate's; never to be written to."""
     recipes: dict[str, Recipe] = {name: load_recipe(name) for name in ("int4", "int8", "fp16")}
     source = resolve_source(str(ROOT / "fixtures/data/demo/model"))
-    found = convert(source, recipes, cache=default_cache(), toolchain=toolchain_on_demand, progress=progress)
+    found = convert(source, recipes, Workspace(cache=default_cache(), toolchain=toolchain_on_demand, progress=progress))
     for artifact in found.values():
         if isinstance(artifact, GateError):
             raise artifact
@@ -159,7 +166,9 @@ def shared_cache(tmp_path_factory):
 def converted(toolchain, tiny_source, shared_cache):
     """Four variants of the tiny model, made by one worker."""
     recipes = {name: load_recipe(name) for name in ("int4", "int8", "fp16", "fp32")}
-    return convert(tiny_source, recipes, cache=shared_cache, toolchain=toolchain, progress=LineProgress(print))
+    return convert(
+        tiny_source, recipes, Workspace(cache=shared_cache, toolchain=toolchain, progress=LineProgress(print))
+    )
 
 
 ADAPTER = """

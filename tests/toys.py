@@ -7,6 +7,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from harness.toolchain.toolchain import PINS
+
 CONFIG = {
     "architectures": ["Qwen2ForCausalLM"],
     "model_type": "qwen2",
@@ -16,6 +18,15 @@ CONFIG = {
     "eos_token_id": [2, 0],
 }
 TENSORS = {"model.embed_tokens.weight": (8, 32), "model.layers.0.mlp.up_proj.weight": (64, 32)}
+
+
+class NoToolchain:
+    """A toolchain of the pinned versions that nothing may be done with."""
+
+    versions = PINS
+
+    def __call__(self):
+        raise AssertionError("no toolchain is needed")
 
 
 def write_safetensors(file, shapes=TENSORS, kind="F16"):

@@ -1,4 +1,4 @@
-"""A converted model that was proved, and the store that keeps it by the content of what made it."""
+"""A converted model that passed its smoke test, and the store that keeps it by the content of what made it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.source.source import TOKENIZER_FILES, Source, read_json
 from harness.system.hashing import digest_of, digest_of_files, digests_of
 from harness.system.store import clear_staging_dirs, publish, read_verified, staging_dir
 
-FORMAT = 5
+FORMAT = 6
 """Counts up when older entries of the store must no longer be used."""
 
 _PENALTIES = ("repetition_penalty", "no_repeat_ngram_size", "min_length")
@@ -149,17 +149,17 @@ class ArtifactStore:
             shutil.rmtree(folder)
         return manifest, was_damaged
 
-    def workspace(self, key: str) -> Path:
+    def staging_dir(self, key: str) -> Path:
         """A new empty folder to build in, on the same file system; what a killed build left is removed."""
         return staging_dir(self.folder(key))
 
-    def clear_workspaces(self, key: str) -> None:
+    def clear_staging(self, key: str) -> None:
         """Remove what builds of a key left; its lock must be held."""
         clear_staging_dirs(self.folder(key))
 
-    def publish(self, key: str, aside: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    def publish(self, key: str, staging: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
         """Make a finished folder visible, all at once; returns its manifest with every file."""
-        return publish(aside, self.folder(key), manifest)
+        return publish(staging, self.folder(key), manifest)
 
 
 def reject_duplicate_variants(artifacts: Mapping[str, Artifact]) -> dict[str, ArtifactError]:

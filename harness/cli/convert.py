@@ -11,9 +11,10 @@ import click
 from harness.checks.verdict import ExitStatus
 from harness.cli.command import PATH, TEXT, Example, GateCommand
 from harness.cli.terminal import shown_progress
-from harness.pipeline.conversion import DEFAULT_VARIANTS, Conversion, Request, run_request
+from harness.pipeline.request import DEFAULT_VARIANTS, Conversion, Request, run_request
 from harness.report.conversion_tables import outcome_table, remarks, settings_table
 from harness.system.paths import default_cache
+from harness.toolchain.workspace import Workspace
 
 EXAMPLES: Final = (
     Example(purpose="int4, int8 and fp16, a folder each", arguments="convert ./my-model --out converted"),
@@ -58,14 +59,15 @@ STATUSES: Final = {
 )
 @click.option("--no-fidelity", is_flag=True, help="do not measure divergence from the source")
 @click.option("--toolchain", "python", type=PATH, metavar="PYTHON", help="an existing interpreter with the packages")
-def command(no_fidelity: bool, **asked: str | Path | bool | None) -> int:
+def command(no_fidelity: bool, python: Path | None, **asked: str | Path | bool | None) -> int:
     """Convert a model into variants and verify each of them; what fails is not delivered.
 
     MODEL is a folder, a hub id, a LoRA adapter folder, or an ONNX folder, which is only verified.
     """
-    request = Request(with_fidelity=not no_fidelity, **asked)  # type: ignore[arg-type]
+    request = Request(has_fidelity=not no_fidelity, **asked)  # type: ignore[arg-type]
     with shown_progress() as progress:
-        done = run_request(request, cache=default_cache(), progress=progress)
+        workspace = Workspace.open(default_cache(), python=python, progress=progress)
+        done = run_request(request, workspace)
     _show(request, done)
     if done.lacked_toolchain:
         return ExitStatus.UNUSABLE_INPUT
@@ -76,7 +78,7 @@ def _show(request: Request, done: Conversion) -> None:
     print(outcome_table(done.outcomes))
     for line in remarks(done.outcomes, done.source):
         print(line)
-    if not request.with_fidelity:
+    if not request.has_fidelity:
         print("divergence from the source was not measured (--no-fidelity): what the graph computes is not verified")
     elif done.source is None:
         print("nothing says what it was converted from: --source MODEL compares settings, token ids and divergence")

@@ -1,9 +1,9 @@
-"""Orders for variants: one worker in the toolchain makes them all, and what it left is read without trust."""
+"""Conversion jobs: one worker in the toolchain does them all, and its results are checked before they are believed."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,8 +17,9 @@ from harness.recipes.recipe import Recipe, olive_run_config
 from harness.source.reference_logits import ReferenceLogits
 from harness.source.source import Source
 from harness.system.child import log_tail, run_job
-from harness.system.progress import Progress, TappedProgress
+from harness.system.progress import TappedProgress
 from harness.toolchain.toolchain import Toolchain, quiet_environment, worker
+from harness.toolchain.workspace import Workspace
 
 WORKER = worker("olive_worker")
 
@@ -42,19 +43,20 @@ class ConversionJob:
 def run_olive(
     jobs: list[ConversionJob],
     reference_logits: ReferenceLogits,
+    workspace: Workspace,
     toolchain: Toolchain,
-    progress: Progress,
-    timeout_s: float,
+    on_line: Callable[[], None],
 ) -> dict[str, ChildError]:
-    """Let one worker make the orders; what a crash left undone goes to another one. Returns the crashed ones.
+    """Let one worker do the jobs; those that a crash left undone go to another one. Returns the crashed ones by key.
 
-    The worker has torch and transformers in memory, so it also asks the source for reference logits that are missing.
+    The worker has torch and transformers in memory, so it also computes reference logits that are missing. `on_line` is
+    called whenever it tells of its progress.
     """
     crashed: dict[str, ChildError] = {}
     waiting = jobs
     while waiting:
         try:
-            _run_worker(waiting, reference_logits, toolchain, progress, timeout_s)
+            _run_worker(waiting, reference_logits, workspace, toolchain, on_line)
             return crashed
         except ChildError as error:
             unfinished = [job for job in waiting if not job.is_made]
@@ -62,16 +64,16 @@ def run_olive(
             crashed.update({job.key: error for job in crashing})
             waiting = [job for job in unfinished if job.key not in crashed]
             for job in crashing:
-                progress.line(f"{job.variant}: {error.what}")
+                workspace.notify(f"{job.variant}: {error.what}")
     return crashed
 
 
 def _run_worker(
     jobs: list[ConversionJob],
     reference_logits: ReferenceLogits,
+    workspace: Workspace,
     toolchain: Toolchain,
-    progress: Progress,
-    timeout_s: float,
+    on_line: Callable[[], None],
 ) -> None:
     source, log = reference_logits.source, jobs[0].log.with_suffix(".worker.log")
     place = jobs[0].work / "reference_logits"
@@ -86,14 +88,18 @@ def _run_worker(
         for job in jobs
     }
 
+    def hear() -> None:
+        reference_logits.keep(place)
+        on_line()
+
     # The builder empties the hub cache it is given, so it gets one of its own.
     hub = {} if source.trust_remote_code else {"HF_HUB_CACHE": str(jobs[0].work / "hub")}
     run_job(
         toolchain.command(WORKER),
         {"variants": variants, "reference_logits": parts, "log": str(log)},
         log=log,
-        timeout_s=timeout_s,
-        progress=TappedProgress(progress, lambda: reference_logits.keep(place)),
+        timeout_s=workspace.timeout_s,
+        progress=TappedProgress(workspace.progress, hear),
         env={**quiet_environment(), **hub},
     )
     reference_logits.keep(place)

@@ -16,8 +16,9 @@ from harness.pack.pack import DomainPack
 from harness.prompts.conversations import EncodedPrompt, parity_conversations
 from harness.runtime.session import Message, ScoringSession
 from harness.system.hashing import digest_of
-from harness.system.progress import Step, silent_step
+from harness.system.progress import Progress
 from harness.system.store import build_once
+from harness.toolchain.workspace import Workspace
 
 _FORMAT = 4
 
@@ -45,23 +46,22 @@ class ReferenceData:
 def measure_reference(
     open_session: Callable[[], ScoringSession],
     pack: DomainPack,
+    workspace: Workspace,
     *,
     source_digest: str,
-    versions: Mapping[str, str],
-    cache: Path,
-    step: Callable[[str], Step] = lambda _what: silent_step,
 ) -> ReferenceData:
     """The reference for this source and pack, from the cache or measured with the session that `open_session` gives."""
-    key = digest_of([_FORMAT, source_digest, pack.digest, dict(versions)])
-    folder = cache / "references" / key
+    versions = dict(workspace.toolchain.versions)
+    key = digest_of([_FORMAT, source_digest, pack.digest, versions])
+    folder = workspace.cache / "references" / key
 
-    def build(aside: Path) -> dict[str, Any]:
+    def build(staging: Path) -> dict[str, Any]:
         session = open_session()
         try:
-            _measure(session, pack, aside, step)
+            _measure(session, pack, staging, workspace.progress)
         finally:
             session.close()
-        return {"source": source_digest, "pack": pack.digest, "versions": dict(versions)}
+        return {"source": source_digest, "pack": pack.digest, "versions": versions}
 
     _, was_reused = build_once(folder, build)
     saved = json.loads((folder / "answers.json").read_text(encoding="utf-8"))
@@ -78,9 +78,9 @@ def measure_reference(
     )
 
 
-def _measure(session: ScoringSession, pack: DomainPack, folder: Path, step: Callable[[str], Step]) -> None:
-    answers = ask_cases(session, pack, step("source model: questions"))
-    length_answers = ask_lengths(session, pack, step("source model: long questions"))
+def _measure(session: ScoringSession, pack: DomainPack, folder: Path, progress: Progress) -> None:
+    answers = ask_cases(session, pack, progress.step("source model: questions"))
+    length_answers = ask_lengths(session, pack, progress.step("source model: long questions"))
     saved = {
         "answers": [asdict(answer) for answer in answers],
         "length_answers": [asdict(answer) for answer in length_answers],
@@ -89,7 +89,7 @@ def _measure(session: ScoringSession, pack: DomainPack, folder: Path, step: Call
     }
     (folder / "answers.json").write_text(json.dumps(saved), encoding="utf-8")
     right = {answer.case_id: answer.text for answer in answers if answer.is_exact}
-    score_reference(session, pack, right, step("source model: logits")).save(folder)
+    score_reference(session, pack, right, progress.step("source model: logits")).save(folder)
 
 
 def _prompt(session: ScoringSession, messages: Sequence[Message]) -> dict[str, Any] | None:

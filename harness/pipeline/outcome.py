@@ -1,4 +1,4 @@
-"""What became of one variant, and the manifest that goes beside it."""
+"""The result of one variant, and the manifest that is delivered beside it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.verify.fidelity import GraphFidelity
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """One variant that came through, or why it did not."""
+    """One variant, or why there is none."""
 
     result: Artifact | GateError
 
@@ -23,7 +23,7 @@ class Outcome:
     """None where it was not measured."""
 
     folder: Path | None = None
-    """Where it was delivered to; None where nowhere."""
+    """Where it was delivered to; None where it was not."""
 
     def manifest(self, title: str, source: Source | None, versions: Mapping[str, str], runtime: str) -> dict[str, Any]:
         """All that is known of an artifact, for the file beside it.
@@ -39,7 +39,7 @@ class Outcome:
             "facts": self.result.facts.as_dict(),
             "fidelity": self.fidelity.as_dict() if self.fidelity else None,
             "versions": dict(versions),
-            "proved_with": runtime,
+            "runtime": runtime,
             "conversion_s": self.result.conversion_s,
             "peak_rss_bytes": self.result.peak_rss_bytes,
             "digest": self.result.digest,

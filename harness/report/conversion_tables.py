@@ -1,4 +1,4 @@
-"""What a conversion gave, as tables: each variant's figures, and what was asked of it beside what is there."""
+"""The results of a conversion as tables: each variant's figures, and its settings beside those asked for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from harness.errors import GateError
 from harness.metrics.units import Unit, format_bytes, format_seconds, format_value
 from harness.pipeline.outcome import Outcome
 from harness.source.source import Source
-from harness.verify.fidelity import EXACT_NATS, GraphFidelity
+from harness.verify.criteria import EXACT_NATS
+from harness.verify.fidelity import GraphFidelity
 
 _HEADERS = ("variant", "is", "size", "B/weight", "nats short", "nats long", "converted in", "peak memory", "folder")
 
@@ -107,7 +108,7 @@ def remarks(outcomes: Mapping[str, Outcome], source: Source | None = None) -> li
 def _of_reference_export(found: GraphFidelity) -> str:
     if found.reference_export is None:
         return (
-            f"{found.artifact.variant}: there is no unquantised witness to compare it with, "
+            f"{found.artifact.variant}: there is no fp32 reference export to compare it with, "
             f"only its divergence: {found.no_reference_export}"
         )
     near, far = found.reference_export.found.short_kld_nats, found.reference_export.found.long_kld_nats

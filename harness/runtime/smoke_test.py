@@ -1,6 +1,6 @@
-"""Proves that an artifact answers: loads it in a fresh process and takes one token from it.
+"""Smoke test of an artifact: load it in a fresh process and generate one token.
 
-The process is fresh because a broken graph may crash natively, and because nothing else may help it to load.
+The process is fresh because a broken graph may crash natively, and because nothing that is loaded already may help.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import ArtifactError, ChildError, first_line
+from harness.runtime.token_ids import token_difference
 from harness.system.child import harness_module, run_job, serve_job
 from harness.toolchain.toolchain import quiet_environment
 
@@ -79,17 +80,13 @@ def _check_tokenizer(tokenizer: Any, job: dict[str, Any]) -> None:
     if job["tokens"] is None:
         return
     said = json.loads(Path(job["tokens"]).read_text(encoding="utf-8"))
-    for text, expected in zip(said["texts"], said["ids"], strict=True):
-        found = [int(token) for token in tokenizer.encode(text)]
-        if found != expected:
-            pairs = enumerate(zip(found, expected, strict=False))
-            at = next((place for place, (a, b) in pairs if a != b), min(len(found), len(expected)))
-            raise ArtifactError(
-                f"its tokenizer gives other ids than the source's: for {text!r} the source has {expected[at : at + 4]} "
-                f"at token {at}, the artifact {found[at : at + 4]}",
-                where=job["path"],
-                next_step="tokenizer.json must be the source's own file; convert again",
-            )
+    difference = token_difference(tokenizer.encode, said["texts"], said["ids"])
+    if difference:
+        raise ArtifactError(
+            f"its tokenizer gives other ids than the source's: {difference}",
+            where=job["path"],
+            next_step="tokenizer.json must be the source's own file; convert again",
+        )
 
 
 def _first_token(og: Any, model: Any, token_ids: Any) -> tuple[Any, int | None]:

@@ -8,8 +8,8 @@ from pathlib import Path
 from harness.errors import ChildError, SourceError
 from harness.source.weights import find_weights
 from harness.system.child import harness_module, run_job
-from harness.system.progress import SILENT, Progress
 from harness.toolchain.toolchain import quiet_environment
+from harness.toolchain.workspace import Workspace
 
 FILES = ("*.json", "*.jinja", "*.txt", "*.model", "model*.safetensors", "adapter_model.safetensors", "*.py")
 """What is wanted of a repository; pickles are never fetched."""
@@ -60,20 +60,20 @@ def _is_whole(folder: Path) -> bool:
     return (folder / "config.json").is_file() and any((folder / name).is_file() for name in tokenizers)
 
 
-def download(hub_id: str, *, logs: Path, progress: Progress = SILENT) -> Path:
+def download(hub_id: str, workspace: Workspace) -> Path:
     """The model's folder in the hub's cache, after what is missing there was fetched.
 
     Raises:
         SourceError: the hub cannot be reached, or does not give the model.
     """
-    progress.line(f"downloading {hub_id}")
+    workspace.notify(f"downloading {hub_id}")
     try:
         result = run_job(
             harness_module("harness.source.hub_child"),
             {"id": hub_id, "files": list(FILES)},
-            log=logs / f"download-{hub_id.replace('/', '--')}.log",
+            log=workspace.log(f"download-{hub_id.replace('/', '--')}"),
             timeout_s=24 * 3600,
-            progress=progress,
+            progress=workspace.progress,
             env=quiet_environment(offline=False),
         )
     except ChildError as error:

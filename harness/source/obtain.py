@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,9 @@ from harness.source.source import Source, is_adapter, locate, named_folder, read
 from harness.source.weights import read_shapes
 from harness.system.child import run_job
 from harness.system.hashing import digest_files, digest_of
-from harness.system.progress import SILENT, Progress
 from harness.system.store import build_once
-from harness.toolchain.toolchain import Toolchain, quiet_environment, worker
+from harness.toolchain.toolchain import quiet_environment, worker
+from harness.toolchain.workspace import Workspace
 
 WORKER = worker("merge_worker")
 _OF_ADAPTERS = (".json", ".jinja", ".txt", ".model", ".py", ".safetensors")
@@ -31,17 +31,15 @@ _HARMLESS_BEGINNINGS = ("true", "false", "none", "gaussian", "orthogonal", "eva"
 
 def obtain_source(
     spec: str,
+    workspace: Workspace,
     *,
-    cache: Path,
-    toolchain: Callable[[], Toolchain],
-    progress: Progress = SILENT,
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
     adapter: str | None = None,
 ) -> Source:
     """`resolve_source`, after a download (hub id) or a merge (LoRA adapter) where one is needed.
 
-    `toolchain` is called only for a merge. With `adapter`, `spec` is the base that it is merged into; an adapter
+    The toolchain is made only for a merge. With `adapter`, `spec` is the base that it is merged into; an adapter
     given as `spec` names its base itself.
 
     Raises:
@@ -51,32 +49,23 @@ def obtain_source(
     def resolve(place: str) -> Source:
         return resolve_source(place, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
 
-    folder = _local(adapter or spec, cache, progress)
+    folder = _local(adapter or spec, workspace)
     if adapter is not None and not (folder / "adapter_config.json").is_file():
         raise SourceError("this is no LoRA adapter: it has no adapter_config.json", where=str(folder))
     if adapter is None and not is_adapter(folder):
         return replace(resolve(str(folder)), spec=spec)
     named = _base_of(folder, is_named=adapter is None)
-    source = obtain_source(
-        named or spec,
-        cache=cache,
-        toolchain=toolchain,
-        progress=progress,
-        allow_pickle=False,
-        trust_remote_code=trust_remote_code,
-    )
-    merged = resolve(str(_merged(folder, source, cache, toolchain, progress)))
+    source = obtain_source(named or spec, workspace, trust_remote_code=trust_remote_code)
+    merged = resolve(str(_merged(folder, source, workspace)))
     return replace(merged, spec=spec if adapter is None else f"{spec} + {adapter}")
 
 
 def obtain_base(
     spec: str,
+    workspace: Workspace,
     *,
     base: str | None,
     adapter: str | None,
-    cache: Path,
-    toolchain: Callable[[], Toolchain],
-    progress: Progress = SILENT,
     trust_remote_code: bool = False,
 ) -> Source | None:
     """The model that `obtain_source`'s was tuned from: `base`, or what the LoRA adapter is merged into.
@@ -88,17 +77,15 @@ def obtain_base(
     """
     known = base or (spec if adapter else None)
     if known is None:
-        folder = _local(spec, cache, progress)
+        folder = _local(spec, workspace)
         known = _base_of(folder, is_named=True) if is_adapter(folder) else None
     if known is None:
         return None
-    return obtain_source(
-        known, cache=cache, toolchain=toolchain, progress=progress, trust_remote_code=trust_remote_code
-    )
+    return obtain_source(known, workspace, trust_remote_code=trust_remote_code)
 
 
-def _local(spec: str, cache: Path, progress: Progress) -> Path:
-    return locate(spec) or download(spec, logs=cache / "logs", progress=progress)
+def _local(spec: str, workspace: Workspace) -> Path:
+    return locate(spec) or download(spec, workspace)
 
 
 def _base_of(adapter: Path, *, is_named: bool) -> str | None:
@@ -135,22 +122,26 @@ def _base_of(adapter: Path, *, is_named: bool) -> str | None:
     return str(beside) if beside.is_dir() else base
 
 
-def _merged(adapter: Path, base: Source, cache: Path, toolchain: Callable[[], Toolchain], progress: Progress) -> Path:
+def _merged(adapter: Path, base: Source, workspace: Workspace) -> Path:
     weights = adapter / "adapter_model.safetensors"
     if not weights.is_file():
         raise SourceError("the adapter has no adapter_model.safetensors", where=str(adapter))
     read_shapes(weights)
     own = [file for file in adapter.iterdir() if file.is_file() and file.suffix in _OF_ADAPTERS]
     key = digest_of(["merged-2", base.digest, digest_files(adapter, own)])[:32]
-    folder = cache / "merged" / key
+    folder = workspace.cache / "merged" / key
 
-    def build(aside: Path) -> Mapping[str, Any]:
-        progress.line(f"merging the adapter {adapter.name} into {base.path.name}")
-        job = {"base": str(base.path), "adapter": str(adapter), "target": str(aside / "model")}
-        log = cache / "logs" / f"merge-{key[:12]}.log"
+    def build(staging: Path) -> Mapping[str, Any]:
+        workspace.notify(f"merging the adapter {adapter.name} into {base.path.name}")
+        job = {"base": str(base.path), "adapter": str(adapter), "target": str(staging / "model")}
         try:
             result = run_job(
-                toolchain().command(WORKER), job, log=log, timeout_s=7200, progress=progress, env=quiet_environment()
+                workspace.toolchain().command(WORKER),
+                job,
+                log=workspace.log(f"merge-{key[:12]}"),
+                timeout_s=workspace.timeout_s,
+                progress=workspace.progress,
+                env=quiet_environment(),
             )
         except ChildError as error:
             raise SourceError(error.what, where=error.where, next_step=error.next_step) from error

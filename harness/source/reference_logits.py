@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,9 @@ from harness.errors import ChildError, SourceError
 from harness.source.source import Source, read_json
 from harness.system.child import run_job
 from harness.system.hashing import digest_of
-from harness.system.progress import SILENT, Progress
 from harness.system.store import build_once, read_verified
-from harness.toolchain.toolchain import Toolchain, quiet_environment, worker
+from harness.toolchain.toolchain import quiet_environment, worker
+from harness.toolchain.workspace import Workspace
 
 WORKER = worker("reference_logits_worker")
 CORPUS = (
@@ -45,7 +46,7 @@ All in NFC: onnxruntime-genai 0.18.0 skips the normalizer that tokenizer.json as
 other ids than in transformers, whatever the conversion does.
 """
 
-_MEND = "mend config.json; save_pretrained(folder) writes it rightly"
+_CORRECT = "correct config.json; save_pretrained(folder) writes it as it must be"
 _MOST_CONTROL_TOKENS = 32
 _LONGEST = 1024
 _POSITIONS_EACH = 48
@@ -79,9 +80,8 @@ class ReferenceLogits:
     def __init__(
         self,
         source: Source,
+        workspace: Workspace,
         *,
-        cache: Path,
-        versions: Mapping[str, str],
         base: Source | None = None,
         with_logits: bool = False,
         longest: int | None = None,
@@ -96,8 +96,8 @@ class ReferenceLogits:
         self.short_count = int(np.searchsorted(self.positions, len(self.sequence) // 2))
         self.answer_tokens = max(2, min(ANSWER_TOKENS, len(self.sequence) - 1))
         self.answer_start = self._answer_start((_original_context(source), _attention_window(source)))
-        self._root = cache / "reference_logits"
-        self._logs = cache / "logs"
+        self._workspace = workspace
+        self._root = workspace.cache / "reference_logits"
         question = {
             "sequence": list(self.sequence),
             "positions": list(self.positions),
@@ -109,7 +109,7 @@ class ReferenceLogits:
             asked["logits"] = ("logits", source, question)
         if with_logits and base is not None:
             asked["base"] = ("logits", base, question)
-        self._parts = {name: _part(*what, versions) for name, what in asked.items()}
+        self._parts = {name: _part(*what, workspace.toolchain.versions) for name, what in asked.items()}
         self._problems: dict[str, SourceError] = {}
 
     @property
@@ -127,6 +127,11 @@ class ReferenceLogits:
         """JSON with `texts` and their `ids`; after `ensure`."""
         return self._root / self._parts["tokens"].key / "tokens.json"
 
+    def tokens(self) -> tuple[list[str], list[list[int]]]:
+        """Texts and the source tokenizer's ids of them; after `ensure`."""
+        said = json.loads(self.tokens_file().read_text(encoding="utf-8"))
+        return said["texts"], said["ids"]
+
     def logits(self, name: str = "logits") -> npt.NDArray[np.float32] | None:
         """Logits of the source at `positions` (`name="base"`: of its base); None where they were not asked for."""
         if name not in self._parts:
@@ -143,7 +148,7 @@ class ReferenceLogits:
         return [name for name, part in self._parts.items() if read_verified(self._root / part.key) is None]
 
     def job(self, names: list[str], folder: Path) -> list[dict[str, Any]]:
-        """What `evidence_worker.collect` is told, with its results to go below `folder`."""
+        """What `reference_logits_worker.collect` is told, with its results to go below `folder`."""
         jobs = []
         for name in names:
             part = self._parts[name]
@@ -167,31 +172,31 @@ class ReferenceLogits:
                 part.model.require_unchanged()
                 self._publish(place / part.file_name, self._root / part.key)
 
-    def ensure(
-        self, toolchain: Callable[[], Toolchain], progress: Progress = SILENT, *, names: Sequence[str] | None = None
-    ) -> None:
-        """Ask for whatever is missing (of `names`, or of everything), in a worker of its own.
+    def ensure(self, *names: str) -> None:
+        """Ask for whatever is missing (of `names`, or of everything), in a worker process.
 
         Raises:
             SourceError: the source model cannot be asked.
         """
-        names = [name for name in self.missing() if names is None or name in names]
-        if names and not any(name in self._problems for name in names):
-            self._ask(names, toolchain(), progress)
-        for name in names:
+        missing = [name for name in self.missing() if not names or name in names]
+        if missing and not any(name in self._problems for name in missing):
+            self._ask(missing)
+        for name in missing:
             if name in self._problems:
                 raise self._problems[name]
 
-    def _ask(self, names: list[str], toolchain: Toolchain, progress: Progress) -> None:
-        progress.line("asking the source model for tokens and logits")
+    def _ask(self, names: list[str]) -> None:
+        workspace = self._workspace
+        toolchain = workspace.toolchain()
+        workspace.notify("asking the source model for tokens and logits")
         with tempfile.TemporaryDirectory(prefix="slm-gate-logits-") as folder:
             try:
                 run_job(
                     toolchain.command(WORKER),
                     {"parts": self.job(names, Path(folder))},
-                    log=self._logs / f"reference-logits-{self.source.digest[:12]}.log",
-                    timeout_s=7200,
-                    progress=progress,
+                    log=workspace.log(f"reference-logits-{self.source.digest[:12]}"),
+                    timeout_s=workspace.timeout_s,
+                    progress=workspace.progress,
                     env=quiet_environment(),
                 )
             except ChildError as error:
@@ -199,8 +204,8 @@ class ReferenceLogits:
             self.keep(Path(folder))
 
     def _publish(self, answer: Path, folder: Path) -> None:
-        def build(aside: Path) -> Mapping[str, Any]:
-            shutil.move(answer, aside / answer.name)
+        def build(staging: Path) -> Mapping[str, Any]:
+            shutil.move(answer, staging / answer.name)
             return {"source": self.source.spec}
 
         build_once(folder, build)
@@ -233,7 +238,7 @@ def _original_context(source: Source) -> int:
     table = config.get("rope_parameters") or config.get("rope_scaling") or {}
     if not isinstance(table, dict):
         raise SourceError(
-            "rope_parameters (or rope_scaling) is no object", where=str(source.path / "config.json"), next_step=_MEND
+            "rope_parameters (or rope_scaling) is no object", where=str(source.path / "config.json"), next_step=_CORRECT
         )
     if (table.get("rope_type") or table.get("type")) not in ("longrope", "su"):
         return 0
@@ -251,5 +256,5 @@ def _whole_number(source: Source, value: object) -> int:
     if isinstance(value, int):
         return value
     raise SourceError(
-        f"a length is {value!r}, which is no whole number", where=str(source.path / "config.json"), next_step=_MEND
+        f"a length is {value!r}, which is no whole number", where=str(source.path / "config.json"), next_step=_CORRECT
     )

@@ -1,16 +1,15 @@
-"""Whether a folder holds its witness's weights, operators and settings, told tensor by tensor.
+"""Whether a graph has its fp32 reference export's weights and operators, compared tensor by tensor.
 
-Divergence cannot tell a lost bias from what int4 costs; names can. Every graph of ModelBuilder calls its parts alike,
-whatever the weights are stored in, so what a variant keeps is held against the same model converted without
-quantisation: stored values but for rounding, what operators are told, and what the runtime is told.
+Divergence cannot tell a lost bias from what int4 costs; names can. Every graph of ModelBuilder names its parts alike,
+however the weights are stored, so a variant is compared with the same model converted without quantisation: its stored
+values up to rounding, and the attributes and inputs of its operators.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -21,10 +20,9 @@ import numpy.typing as npt
 
 from harness.artifact.artifact import Artifact
 from harness.artifact.inspect import numbers_of, read_graph, read_tensor, type_of
-from harness.errors import ArtifactError
+from harness.verify.compare_settings import setting_differences, tokenizer_differences
+from harness.verify.packed import Array, PackedMatrix, in_blocks, packed_matrix
 from harness.verify.rotary import rotary_tables, table_difference
-
-Array = npt.NDArray[np.float32]
 
 _MOST_STEPS = 0.75
 """Root mean square error of a block in steps of its own scale: measured of rounding are 0.29 as a rule and 0.48 at most
@@ -45,15 +43,6 @@ _LOOKUPS = ("Gather", "GatherBlockQuantized")
 _LAYERS = "/layers."
 _ROTARY = ("cos_cache", "sin_cache")
 _DEFAULT_ATTRIBUTES: dict[str, float] = {"local_window_size": -1, "softcap": 0, "rotary_interleaved": 0}
-_SHAPE_SETTINGS = ("head_size", "hidden_size", "num_attention_heads", "num_hidden_layers", "num_key_value_heads")
-_TOKEN_SETTINGS = ("bos_token_id", "pad_token_id")
-_LENGTHS = ("context_length", "max_length")
-"""May be shorter than the source's, both alike."""
-
-_SEARCH_SETTINGS = (
-    "diversity_penalty", "do_sample", "length_penalty", "min_length", "no_repeat_ngram_size", "num_beams",
-    "num_return_sequences", "repetition_penalty", "temperature", "top_k", "top_p",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +58,10 @@ class _Graph:
     def array(self, name: str) -> npt.NDArray[Any]:
         """A stored tensor."""
         return read_tensor(self.folder, self.tensors[name])
+
+    def arrays(self, names: Sequence[str]) -> list[npt.NDArray[Any]]:
+        """The stored tensors of an operator's inputs; an input that is left out has no name."""
+        return [self.array(name) for name in names if name]
 
     @property
     def products(self) -> dict[str, Any]:
@@ -91,26 +84,26 @@ class _Graph:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightComparison:
-    """How an artifact's graph and settings compare with its witness's."""
+    """How an artifact's graph and settings compare with those of its fp32 reference export."""
 
     rotary_difference: float | None
     """Largest difference of their rotary tables; None where there are none to compare."""
 
     is_named_alike: bool
-    """Whether both call their layers the same, so that these can be held against each other."""
+    """Whether both graphs name their layers alike, so that their weights can be compared."""
 
     differences: tuple[str, ...]
-    """A sentence for everything in which one is not the other, but for rounding and packing; a few of each kind."""
+    """A sentence for each difference beyond rounding and packing; a few of each kind."""
 
 
 def compare_with_reference_export(
     artifact: Artifact, reference_export: Artifact, source: Path, *, is_transformed: bool = False, is_bound: bool = True
 ) -> WeightComparison:
-    """Hold an artifact against its witness: its settings and tokenizer, and every layer that both call the same.
+    """Compare an artifact with its fp32 reference export: settings, tokenizer, and every layer that both graphs name.
 
     A tokenizer may be as it is in the `source`'s folder, or as transformers writes it. Where weights were rescaled or
-    trained on (`is_transformed`), they are not compared; where even settings are the user's (not `is_bound`), nothing
-    is but the rotary tables.
+    trained on (`is_transformed`), they are not compared; where even settings are the user's (not `is_bound`), only
+    the rotary tables are.
 
     Raises:
         ArtifactError: a graph, its data or its settings cannot be read.
@@ -120,8 +113,8 @@ def compare_with_reference_export(
     kinds: list[Iterator[str]] = []
     if is_bound:
         kinds += [
-            _settings(artifact.path, reference_export.path),
-            _tokenizer(artifact.path, (source, reference_export.path)),
+            setting_differences(artifact.path, reference_export.path),
+            tokenizer_differences(artifact.path, (source, reference_export.path)),
         ]
     if is_bound and named_alike and not is_transformed:
         kinds += _of_graphs(ours, theirs, artifact.facts.context_length or 0)
@@ -166,63 +159,6 @@ def _untyped(name: str) -> str:
     return re.sub(r"(/constants|_nodes)/(FLOAT16|BFLOAT16|FLOAT)/", r"\1/", name)
 
 
-def _settings(folder: Path, reference_export: Path) -> Iterator[str]:
-    ours, theirs = (_flat(_read(place / "genai_config.json")) for place in (folder, reference_export))
-    for key in sorted(ours.keys() & theirs.keys()):
-        if ours[key] != theirs[key] and key not in _LENGTHS:
-            yield f"genai_config.json says {key} {ours[key]}, the source gives {theirs[key]}"
-    most, context = ours.get("max_length"), ours.get("context_length")
-    if most is not None and most != context:
-        yield f"genai_config.json ends answers at max_length {most}, its context at {context}"
-
-
-def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that shape answers; what is not there is the builder's default, or not asked."""
-    model, search = settings["model"], settings.get("search") or {}
-    groups = [(model, _TOKEN_SETTINGS), (model["decoder"], _SHAPE_SETTINGS), (search, _SEARCH_SETTINGS)]
-    found = {key: group[key] for group, keys in groups for key in keys if group.get(key) is not None}
-    ports = {key: name for side in ("inputs", "outputs") for key, name in (model["decoder"].get(side) or {}).items()}
-    lengths = {"context_length": model.get("context_length"), "max_length": search.get("max_length")}
-    return {**found, **ports, **lengths, "type": model.get("type")}
-
-
-def _read(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{file.name} cannot be read: {error}", where=str(file)) from error
-
-
-def _tokenizer(folder: Path, places: tuple[Path, ...]) -> Iterator[str]:
-    """Its vocabulary, merges, control tokens and decoder; a few texts do not visit all of them."""
-    mine = _read(folder / "tokenizer.json") if (folder / "tokenizer.json").is_file() else None
-    others = [_read(place / "tokenizer.json") for place in places if (place / "tokenizer.json").is_file()]
-    if mine is None or not others:
-        return
-    for part, read in _TOKENIZER_PARTS.items():
-        if read(mine) not in [read(other) for other in others]:
-            yield f"the {part} of tokenizer.json is not the source's"
-
-
-def _merges(tokenizer: Mapping[str, Any]) -> list[str]:
-    """As they were written until 2024, a text for each pair."""
-    merges = (tokenizer.get("model") or {}).get("merges") or []
-    return [merge if isinstance(merge, str) else " ".join(merge) for merge in merges]
-
-
-def _control_tokens(tokenizer: Mapping[str, Any]) -> dict[str, Any]:
-    flags = ("id", "special", "lstrip", "rstrip", "single_word")
-    return {token["content"]: [token.get(flag) for flag in flags] for token in tokenizer.get("added_tokens") or []}
-
-
-_TOKENIZER_PARTS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
-    "vocabulary": lambda tokenizer: (tokenizer.get("model") or {}).get("vocab"),
-    "list of merges": _merges,
-    "list of control tokens": _control_tokens,
-    "decoder": lambda tokenizer: tokenizer.get("decoder"),
-}
-
-
 def _attributes(ours: _Graph, theirs: _Graph) -> Iterator[str]:
     """Of the operators that both have: epsilons, numbers of heads, scales, windows."""
     for name, node in ours.nodes.items():
@@ -238,7 +174,7 @@ def _attributes(ours: _Graph, theirs: _Graph) -> Iterator[str]:
 
 
 def _wiring(ours: _Graph, theirs: _Graph) -> Iterator[str]:
-    """What each operator of a layer reads: a lost bias, or another layer's cache, computes on without complaint."""
+    """The inputs of each operator of a layer: a graph without a bias, or with another layer's cache, still runs."""
     mine, wanted = _reads(ours), _reads(theirs)
     for name, sources in wanted.items():
         if name not in mine:
@@ -304,7 +240,7 @@ def _matrix_problem(ours: _Graph, node: Any, theirs: _Graph, other: Any) -> str 
     return _rounding_problem(_packed_product(ours, node), source.T)
 
 
-def _rounding_problem(weights: _Packed, source: Array) -> str | None:
+def _rounding_problem(weights: PackedMatrix, source: Array) -> str | None:
     rows, blocks, block_size = weights.shape
     width = source.shape[1]
     if source.shape[0] != rows or not 0 <= blocks * block_size - width < block_size:
@@ -313,7 +249,7 @@ def _rounding_problem(weights: _Packed, source: Array) -> str | None:
     count = max(1, _PIECE // width)
     for piece in (slice(start, start + count) for start in range(0, rows, count)):
         found, unit = weights.values(piece)
-        wanted = _in_blocks(source[piece], blocks, block_size)
+        wanted = in_blocks(source[piece], blocks, block_size)
         error = found - wanted
         error.reshape(len(error), -1)[:, width:] = 0  # what fills up the last block
         steps = error / unit if (unit > 0).all() else np.divide(error, unit, out=_beyond(error), where=unit > 0)
@@ -327,75 +263,18 @@ def _rounding_problem(weights: _Packed, source: Array) -> str | None:
     return None if abs(share - 1) <= _SHRINKAGE else f"{share:.3f} times as large"
 
 
-def _in_blocks(matrix: Array, blocks: int, block_size: int) -> Array:
-    """[rows, width] as [rows, blocks, weights of a block], the last block filled up with 0."""
-    filled = np.zeros((len(matrix), blocks * block_size), dtype=np.float32)
-    filled[:, : matrix.shape[1]] = matrix
-    return filled.reshape(len(matrix), blocks, block_size)
-
-
 def _beyond(error: Array) -> Array:
     """What an error counts where the scale is 0: nothing where there is none."""
     return np.where(error == 0, 0, np.inf).astype(np.float32)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Packed:
-    """A quantised matrix as it is stored."""
-
-    bits: int
-    packed: npt.NDArray[np.uint8]
-    """[rows, blocks, bytes of a block]"""
-
-    scales: Array
-    """[rows, blocks, 1]"""
-
-    zeros: Array
-    """The same, or one for all."""
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Rows, blocks in a row, weights in a block."""
-        rows, blocks, size = self.packed.shape
-        return rows, blocks, size * 8 // self.bits
-
-    def values(self, rows: slice) -> tuple[Array, Array]:
-        """Weights of some rows, [rows, blocks, weights of a block], and the step of each block, [rows, blocks, 1]."""
-        scales = self.scales[rows]
-        zeros = self.zeros[rows] if self.zeros.shape[0] > 1 else self.zeros
-        return (_parted(self.packed[rows], self.bits).astype(np.float32) - zeros) * scales, np.abs(scales)
-
-
-def _packed_product(graph: _Graph, node: Any) -> _Packed:
+def _packed_product(graph: _Graph, node: Any) -> PackedMatrix:
     numbers = numbers_of(node)
-    return _packed(graph, node.input[1:4], numbers, int(numbers["N"]), int(numbers["K"]))
+    return packed_matrix(graph.arrays(node.input[1:4]), numbers, int(numbers["N"]), int(numbers["K"]))
 
 
-def _packed_embedding(graph: _Graph, node: Any, rows: int, width: int) -> _Packed:
-    return _packed(graph, [node.input[0], *node.input[2:4]], numbers_of(node), rows, width)
-
-
-def _packed(graph: _Graph, names: Sequence[str], numbers: Mapping[str, float], rows: int, width: int) -> _Packed:
-    """A matrix by the names of its weights, scales and, where it has them, zero points."""
-    bits, blocks = int(numbers.get("bits", 4)), -(-width // int(numbers["block_size"]))
-    zeros: Any = np.full((1, 1, 1), 1 << (bits - 1))
-    if len(names) > 2 and names[2]:
-        stored = graph.array(names[2])
-        zeros = _parted(stored.reshape(rows, -1), bits)[:, :blocks] if stored.dtype == np.uint8 else stored
-        zeros = zeros.reshape(rows, blocks, 1)
-    return _Packed(
-        bits=bits,
-        packed=graph.array(names[0]).reshape(rows, blocks, -1).view(np.uint8),
-        scales=np.asarray(graph.array(names[1]), dtype=np.float32).reshape(rows, blocks, 1),
-        zeros=np.asarray(zeros, dtype=np.float32),
-    )
-
-
-def _parted(packed: npt.NDArray[Any], bits: int) -> npt.NDArray[Any]:
-    """The numbers that bytes hold, the lowest bits first."""
-    shifts = np.arange(0, 8, bits, dtype=np.uint8)
-    parts = (packed[..., None] >> shifts) & ((1 << bits) - 1)
-    return parts.reshape(*packed.shape[:-1], -1)
+def _packed_embedding(graph: _Graph, node: Any, rows: int, width: int) -> PackedMatrix:
+    return packed_matrix(graph.arrays([node.input[0], *node.input[2:4]]), numbers_of(node), rows, width)
 
 
 def _others(ours: _Graph, theirs: _Graph, context_length: int) -> Iterator[str]:

@@ -6,8 +6,8 @@ from harness.cli import convert
 from harness.cli.main import main
 from harness.errors import ConversionError, ToolchainError
 from harness.foundry import doctor
-from harness.pipeline.conversion import Conversion
 from harness.pipeline.outcome import Outcome
+from harness.pipeline.request import Conversion
 from harness.system.paths import REPOSITORY
 from tests.toys import write_artifact
 
@@ -64,7 +64,7 @@ def test_a_reason_that_stands_in_every_variants_way_is_told_once(monkeypatch, ca
     outcomes = {"int4": failed, "int8": failed, "fp16": Outcome(result=ConversionError("fp16: no model"))}
     (tmp_path / "int8").mkdir()
     done = Conversion(outcomes=outcomes, source=None, out=tmp_path)
-    monkeypatch.setattr(convert, "run_request", lambda request, cache, progress: done)
+    monkeypatch.setattr(convert, "run_request", lambda request, workspace: done)
     assert main(["convert", "model", "--out", "out"]) == 1
     shown = capsys.readouterr()
     assert shown.out.count("FAILED") == 3

@@ -13,6 +13,7 @@ from harness.convert.convert import convert
 from harness.recipes.recipe import load_recipe
 from harness.source.source import resolve_source
 from harness.system.store import read_verified
+from harness.toolchain.workspace import Workspace
 
 pytestmark = pytest.mark.toolchain
 
@@ -101,7 +102,8 @@ def test_an_adapter_that_changes_nothing_fails_and_is_not_delivered(run, make_ad
 def test_an_adopted_folder_is_compared_with_its_source(run, converted, tiny_source, tmp_path):
     status, shown, told = run(converted["int4"].path, "--source", tiny_source.path, "--out", tmp_path)
     assert (status, told) == (0, "")
-    assert "comparing its token ids" in shown
+    assert "model: measuring its divergence from the source" in shown
+    assert shown.count("model: smoke test") == 1
     manifest = read_verified(tmp_path / "model")
     assert manifest["fidelity"]["reference_export"]["long_kld_nats"] < 1e-6
     assert (manifest["source"]["digest"], manifest["versions"]) == (tiny_source.digest, {})
@@ -126,7 +128,9 @@ def other_theta(tiny_source, shared_cache, toolchain, tmp_path_factory):
     config["rope_parameters"]["rope_theta"] = 500.0
     (folder / "config.json").write_text(json.dumps(config))
     source = resolve_source(str(folder))
-    return convert(source, {"int4": load_recipe("int4")}, cache=shared_cache, toolchain=toolchain)["int4"].path
+    return convert(source, {"int4": load_recipe("int4")}, Workspace(cache=shared_cache, toolchain=toolchain))[
+        "int4"
+    ].path
 
 
 def test_an_adopted_folder_with_another_rope_theta_is_refused(run, other_theta, tiny_source, tmp_path):
@@ -177,7 +181,7 @@ def test_crossed_caches_that_no_prefill_shows_are_told(run, converted, tiny_sour
     onnx.save(model, str(folder / "model.onnx"))
     status, _, told = run(folder, "--source", tiny_source.path, "--transformed")
     assert status == 1
-    assert "its key-value cache is not carried on rightly" in told
+    assert "its key-value cache is not carried on correctly" in told
 
 
 def rewrite_weights(source, folder, change):

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from harness.artifact import adopt as adopt_module
 from harness.artifact import artifact as artifact_module
+from harness.artifact.adopt import adopt
 from harness.artifact.artifact import Artifact
 from harness.convert import convert as module
 from harness.convert import job as job
-from harness.convert.convert import adopt, convert
+from harness.convert.convert import convert
 from harness.errors import ArtifactError, ConversionError, ToolchainError, UnexplainedError
 from harness.recipes.recipe import load_recipe
 from harness.source.source import resolve_source
@@ -24,6 +26,7 @@ from harness.system.hashing import digest_files
 from harness.system.progress import LineProgress
 from harness.system.store import publish
 from harness.toolchain.toolchain import PINS, Toolchain
+from harness.toolchain.workspace import Workspace
 from tests.toys import write_safetensors
 
 INT8 = {"bits": 8, "symmetric": False}
@@ -43,14 +46,16 @@ class Bench:
 
     def __init__(self, source, cache, script_file):
         self.source, self.cache, self.script_file = source, cache, script_file
-        self.toolchain, self.told, self.proved = CountedToolchain(), [], []
+        self.toolchain, self.told, self.tested = CountedToolchain(), [], []
 
     def run(self, script, **recipes):
         self.script_file.write_text(json.dumps(script))
         recipes = recipes or {name: load_recipe(name) for name in script}
-        return convert(
-            self.source, recipes, cache=self.cache, toolchain=self.toolchain, progress=LineProgress(self.told.append)
-        )
+        return convert(self.source, recipes, self.workspace)
+
+    @property
+    def workspace(self):
+        return Workspace(cache=self.cache, toolchain=self.toolchain, progress=LineProgress(self.told.append))
 
     @property
     def worker_runs(self):
@@ -68,11 +73,12 @@ def bench(toy_source, tmp_path, monkeypatch):
     monkeypatch.setattr(job, "WORKER", Path(__file__).with_name("stub_worker.py"))
 
     def smoke_test(folder, *, log, tokens=None):
-        made.proved.append(folder)
+        made.tested.append(folder)
         assert tokens is None or json.loads(tokens.read_text())["texts"]
         return {"runtime": module.runtime_version()}
 
-    monkeypatch.setattr(module, "smoke_test", smoke_test)
+    for one in (module, adopt_module):
+        monkeypatch.setattr(one, "smoke_test", smoke_test)
     return made
 
 
@@ -85,7 +91,7 @@ def healthy(make_artifact):
 
 def test_one_worker_makes_all_and_only_the_model_is_kept(bench, healthy):
     results = bench.run(healthy)
-    assert bench.worker_runs == ["int8,int4"]  # the widest first: its proof takes the longest
+    assert bench.worker_runs == ["int8,int4"]  # the widest first: its smoke test takes the longest
     assert list(results) == ["int4", "int8"]
     assert all(isinstance(result, Artifact) for result in results.values())
     int4 = results["int4"]
@@ -93,32 +99,32 @@ def test_one_worker_makes_all_and_only_the_model_is_kept(bench, healthy):
     assert files == {"model.onnx", "model.onnx.data", "genai_config.json", "tokenizer.json"}
     assert int4.size_bytes == sum(file.stat().st_size for file in int4.path.iterdir())
     assert (int4.was_reused, int4.conversion_s, int4.peak_rss_bytes) == (False, 1.0, 5)
-    assert len(bench.proved) == 2
+    assert len(bench.tested) == 2
     assert bench.left_behind() == []
     assert int4.digest == digest_files(int4.path, int4.path.iterdir())
     assert int4.graph_digest == digest_files(int4.path, int4.path.glob("model.onnx*"))
 
 
-def test_one_variant_is_proved_while_the_next_is_made(bench, healthy):
+def test_one_variant_is_tested_while_the_next_is_made(bench, healthy):
     healthy["int4"]["after"] = str(bench.cache / "artifacts")
     results = bench.run(healthy)
     assert all(isinstance(result, Artifact) for result in results.values()), results
 
 
-def test_the_second_time_needs_no_toolchain_and_no_proof(bench, healthy):
+def test_the_second_time_needs_no_toolchain_and_no_smoke_test(bench, healthy):
     first = bench.run(healthy)
     second = bench.run(healthy)
     assert bench.toolchain.calls == 1
     assert bench.worker_runs == ["int8,int4"]
-    assert len(bench.proved) == 2
+    assert len(bench.tested) == 2
     assert all(second[name].was_reused and second[name].digest == first[name].digest for name in first)
 
 
-def test_another_runtime_must_prove_a_cached_artifact_again(bench, healthy, monkeypatch):
+def test_another_runtime_must_test_a_cached_artifact_again(bench, healthy, monkeypatch):
     bench.run(healthy)
     monkeypatch.setattr(module, "runtime_version", lambda: "99")
     bench.run(healthy)
-    assert len(bench.proved) == 4
+    assert len(bench.tested) == 4
     assert bench.toolchain.calls == 1
 
 
@@ -173,7 +179,7 @@ def test_a_cache_entry_that_vouches_for_another_model_is_refused(bench, healthy,
     manifest = json.loads((entry / "manifest.json").read_text())
     aside = entry.with_name("aside")
     shutil.copytree(healthy["int8"]["folder"], aside / "model")
-    publish(aside, entry, {"proved_with": manifest["proved_with"]})
+    publish(aside, entry, {"runtime": manifest["runtime"]})
     again = bench.run(healthy)
     assert "asked int4, the graph's matrices are int8" in again["int4"].what
     assert again["int8"].was_reused
@@ -267,10 +273,10 @@ def test_variants_that_came_out_the_same_are_refused(bench, make_artifact, tmp_p
 def test_what_may_repeat_another_is_no_twin(bench, make_artifact, tmp_path):
     file = tmp_path / "olive.json"
     file.write_text(json.dumps({"passes": {"b": {"type": "ModelBuilder", "precision": "int4"}}}))
-    recipes = {"a": load_recipe("int4"), "witness": load_recipe(str(file))}
+    recipes = {"a": load_recipe("int4"), "export": load_recipe(str(file))}
     same = {"folder": str(make_artifact("int4"))}
-    bench.script_file.write_text(json.dumps({"a": same, "witness": same}))
-    results = convert(bench.source, recipes, cache=bench.cache, toolchain=bench.toolchain, may_repeat=("witness",))
+    bench.script_file.write_text(json.dumps({"a": same, "export": same}))
+    results = convert(bench.source, recipes, bench.workspace, may_repeat=("export",))
     assert all(isinstance(result, Artifact) for result in results.values())
 
 
@@ -294,24 +300,24 @@ def test_two_gates_at_once_convert_once(bench, healthy):
 
 def test_a_folder_made_elsewhere_is_adopted_as_what_it_is(bench, make_artifact):
     folder = make_artifact(block_size=128, symmetric=False)
-    artifact = adopt(folder, load_recipe("int4"), "mine")
+    artifact = adopt(folder, load_recipe("int4"), "mine", bench.workspace)
     assert (artifact.path, artifact.conversion_s, artifact.facts.block_sizes) == (folder, None, (128,))
     with pytest.raises(ArtifactError, match=r"mine is not what was asked for: precision: asked int8, .* are int4"):
-        adopt(folder, load_recipe("int8"), "mine")
+        adopt(folder, load_recipe("int8"), "mine", bench.workspace)
 
 
 def test_a_folder_made_elsewhere_must_have_the_sources_settings(bench, make_artifact):
     folder = make_artifact()
-    adopt(folder, load_recipe("int4"), "mine", source=bench.source)
+    adopt(folder, load_recipe("int4"), "mine", bench.workspace, source=bench.source)
     file = folder / "genai_config.json"
     settings = json.loads(file.read_text())
     settings["model"]["context_length"] = 32  # shortened on purpose
     file.write_text(json.dumps(settings))
-    adopt(folder, load_recipe("int4"), "mine", source=bench.source)
+    adopt(folder, load_recipe("int4"), "mine", bench.workspace, source=bench.source)
     settings["model"].update(context_length=128, eos_token_id=5)
     file.write_text(json.dumps(settings))
     with pytest.raises(ArtifactError, match=r"at 0, 2, genai_config\.json at 5; context: the source has 64, .* 128"):
-        adopt(folder, load_recipe("int4"), "mine", source=bench.source)
+        adopt(folder, load_recipe("int4"), "mine", bench.workspace, source=bench.source)
 
 
 @pytest.mark.parametrize("place", ["chat_template.jinja", "tokenizer_config.json"])
@@ -323,20 +329,20 @@ def test_another_chat_template_is_told(bench, make_artifact, place):
 
     for text in ("{{ messages }}", "{{ messages }}\r\n"):  # the last line break is never rendered
         write(text)
-        adopt(folder, load_recipe("int4"), "mine", source=bench.source)
+        adopt(folder, load_recipe("int4"), "mine", bench.workspace, source=bench.source)
     write("{{ messages }}\n\n")
     with pytest.raises(ArtifactError, match="chat template: it is not the source's"):
-        adopt(folder, load_recipe("int4"), "mine", source=bench.source)
+        adopt(folder, load_recipe("int4"), "mine", bench.workspace, source=bench.source)
 
 
 def test_of_several_chat_templates_the_default_counts(bench, make_artifact):
     folder = make_artifact()
     several = [{"name": "tool_use", "template": "x"}, {"name": "default", "template": "{{ messages }}"}]
     (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": several}))
-    adopt(folder, load_recipe("int4"), "mine", source=bench.source)
+    adopt(folder, load_recipe("int4"), "mine", bench.workspace, source=bench.source)
     (folder / "tokenizer_config.json").write_text("{")
     with pytest.raises(ArtifactError, match="chat template cannot be read"):
-        adopt(folder, load_recipe("int4"), "mine", source=bench.source)
+        adopt(folder, load_recipe("int4"), "mine", bench.workspace, source=bench.source)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from harness.system.paths import REPOSITORY
 from harness.system.progress import LineProgress
 from harness.system.store import read_verified
 from harness.toolchain.toolchain import quiet_environment
+from harness.toolchain.workspace import Workspace
 
 pytestmark = [pytest.mark.toolchain, pytest.mark.scale]
 
@@ -29,7 +30,9 @@ def variants(request, toolchain, tmp_path_factory):
     subprocess.run(command, env={**os.environ, **quiet_environment()}, check=True)
     recipes = {name: load_recipe(name) for name in ("int4", "int8", "fp16")}
     source = resolve_source(str(folder / "model"))
-    return convert(source, recipes, cache=folder / "cache", toolchain=toolchain, progress=LineProgress(print))
+    return convert(
+        source, recipes, Workspace(cache=folder / "cache", toolchain=toolchain, progress=LineProgress(print))
+    )
 
 
 @pytest.mark.parametrize("name", ["int4", "int8", "fp16"])

@@ -22,12 +22,14 @@ from harness.convert import convert as module, job
 from harness.recipes.recipe import load_recipe
 from harness.source.source import resolve_source
 from harness.toolchain.toolchain import PINS, Toolchain
+from harness.toolchain.workspace import Workspace
 job.WORKER = Path(sys.argv[2])
 module.smoke_test = lambda folder, *, log, tokens=None: {"runtime": module.runtime_version()}
 source = resolve_source(sys.argv[3])
+toolchain = Toolchain(python=Path(sys.executable), versions=PINS)
+workspace = Workspace(cache=Path(sys.argv[4]), toolchain=toolchain)
 print("ready", flush=True)
-found = module.convert(source, {name: load_recipe(name) for name in ("int4", "int8")}, cache=Path(sys.argv[4]),
-                       toolchain=Toolchain(python=Path(sys.executable), versions=PINS))
+found = module.convert(source, {name: load_recipe(name) for name in ("int4", "int8")}, workspace)
 print(json.dumps({name: getattr(one, "was_reused", str(one)) for name, one in found.items()}), flush=True)
 """
 

@@ -12,6 +12,7 @@ from harness.convert.convert import convert
 from harness.convert.job import WORKER
 from harness.recipes.recipe import load_recipe, olive_run_config
 from harness.toolchain.toolchain import quiet_environment
+from harness.toolchain.workspace import Workspace
 
 pytestmark = pytest.mark.toolchain
 
@@ -35,7 +36,7 @@ def run_script(toolchain, script, *arguments, **options):
 def graphs(tiny_source, toolchain, tmp_path_factory):
     """The gate's graph and plain Olive's, of each recipe."""
     folder = tmp_path_factory.mktemp("plain")
-    ours = convert(tiny_source, RECIPES, cache=folder / "cache", toolchain=toolchain)
+    ours = convert(tiny_source, RECIPES, Workspace(cache=folder / "cache", toolchain=toolchain))
     for name, recipe in RECIPES.items():
         resolved, out = recipe.resolved(tiny_source.input_widths), folder / name
         config = olive_run_config(resolved, tiny_source.path, out / "out", out / "cache")

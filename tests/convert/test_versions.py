@@ -13,6 +13,7 @@ from harness.errors import ToolchainError
 from harness.recipes.recipe import load_recipe
 from harness.system.progress import LineProgress
 from harness.toolchain.toolchain import quiet_environment, venv_python, verify_toolchain
+from harness.toolchain.workspace import Workspace
 from tests.convert.tutorial import auto_opt_command, find_models
 
 pytestmark = pytest.mark.toolchain
@@ -49,7 +50,9 @@ def test_the_older_neighbour_makes_everything_too(with_genai, tiny_source, tmp_p
     toolchain = verify_toolchain(with_genai("0.13.2"))
     assert toolchain.versions["onnxruntime-genai"] == "0.13.2"
     recipes = {name: load_recipe(name) for name in PRECISIONS}
-    results = convert(tiny_source, recipes, cache=tmp_path / "cache", toolchain=toolchain, progress=LineProgress(print))
+    results = convert(
+        tiny_source, recipes, Workspace(cache=tmp_path / "cache", toolchain=toolchain, progress=LineProgress(print))
+    )
     assert [name for name in PRECISIONS if not isinstance(results[name], Artifact)] == [], results
 
 

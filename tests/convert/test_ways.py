@@ -6,13 +6,15 @@ import subprocess
 
 import pytest
 
+from harness.artifact.adopt import adopt
 from harness.artifact.artifact import Artifact
 from harness.artifact.facts import precision_of
-from harness.convert.convert import adopt, convert
+from harness.convert.convert import convert
 from harness.errors import ArtifactError, ConversionError
 from harness.recipes.recipe import load_recipe
 from harness.system.progress import LineProgress
 from harness.toolchain.toolchain import quiet_environment
+from harness.toolchain.workspace import Workspace
 from harness.verify.compare_weights import compare_with_reference_export
 from tests.convert.tutorial import auto_opt_command, find_models
 
@@ -34,13 +36,13 @@ def auto_opt(toolchain, tiny_source, tmp_path_factory):
     return run
 
 
-def test_auto_opt_makes_int4_that_is_adopted(auto_opt):
+def test_auto_opt_makes_int4_that_is_adopted(auto_opt, bare_workspace):
     status, folder = auto_opt("int4")
     assert status == 0
-    artifact = adopt(folder, load_recipe("int4"), "mine")
+    artifact = adopt(folder, load_recipe("int4"), "mine", bare_workspace)
     assert (artifact.facts.block_sizes, artifact.facts.symmetries) == ((32,), (True,))
     with pytest.raises(ArtifactError, match="block_size: asked 128, the graph has 32"):
-        adopt(folder, load_recipe("int4", block_size=128), "mine")
+        adopt(folder, load_recipe("int4", block_size=128), "mine", bare_workspace)
 
 
 @pytest.mark.parametrize("precision", ["int8", "fp16"])
@@ -81,7 +83,9 @@ def workflows(tiny_source, toolchain, tmp_path_factory):
         file = folder / f"{name}.json"
         file.write_text(json.dumps({"input_model": {"type": "HfModel"}, "passes": passes}))
         recipes[name] = load_recipe(str(file))
-    return convert(tiny_source, recipes, cache=folder / "cache", toolchain=toolchain, progress=LineProgress(print))
+    return convert(
+        tiny_source, recipes, Workspace(cache=folder / "cache", toolchain=toolchain, progress=LineProgress(print))
+    )
 
 
 @pytest.mark.parametrize("name", ["int4", "int8", "int8-behind", "fp16", "fp32"])
@@ -121,7 +125,7 @@ def optioned(tiny_source, toolchain, tmp_path_factory):
     recipes["int4 k_quant_last"] = load_recipe("int4", algorithm="k_quant_last")
     recipes["fp32"] = load_recipe("fp32")
     cache = tmp_path_factory.mktemp("options")
-    return convert(tiny_source, recipes, cache=cache, toolchain=toolchain, progress=LineProgress(print))
+    return convert(tiny_source, recipes, Workspace(cache=cache, toolchain=toolchain, progress=LineProgress(print)))
 
 
 @pytest.mark.parametrize("name", [name for name in OPTIONS if name != "int4 k_quant"])
@@ -152,7 +156,7 @@ def built(tiny_source, toolchain, tmp_path_factory):
     """The outcome of the builder of the release that serves, run by the toolchain's Python, without Olive."""
     recipes = {name: load_recipe(precision, backend="genai", **options) for name, (precision, options) in BUILT.items()}
     cache = tmp_path_factory.mktemp("built")
-    return convert(tiny_source, recipes, cache=cache, toolchain=toolchain, progress=LineProgress(print))
+    return convert(tiny_source, recipes, Workspace(cache=cache, toolchain=toolchain, progress=LineProgress(print)))
 
 
 @pytest.mark.parametrize("name", BUILT)

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harness.artifact.adopt import adopt
 from harness.artifact.artifact import Artifact
 from harness.artifact.facts import precision_of
-from harness.convert.convert import adopt, convert
-from harness.errors import ArtifactError, ConversionError, MeasureError, ToolchainError
+from harness.convert.convert import convert
+from harness.errors import ArtifactError, ConversionError, ToolchainError
 from harness.recipes.recipe import load_recipe
 from harness.runtime.genai import GenaiSession
 from harness.runtime.smoke_test import smoke_test
@@ -25,7 +26,9 @@ from harness.source.reference_logits import ReferenceLogits
 from harness.source.reference_session import ReferenceSession
 from harness.system.paths import REPOSITORY
 from harness.system.progress import LineProgress
-from harness.verify.fidelity import measure_fidelity, require_fine_tune
+from harness.toolchain.workspace import Workspace
+from harness.verify.criteria import fine_tune_findings
+from harness.verify.measure import measure_fidelity
 
 pytestmark = pytest.mark.toolchain
 
@@ -64,7 +67,7 @@ def test_the_second_time_is_read_from_the_cache(converted, tiny_source, shared_c
             raise AssertionError("nothing needs converting")
 
     recipes = {name: load_recipe(name) for name in converted}
-    again = convert(tiny_source, recipes, cache=shared_cache, toolchain=Untouchable())
+    again = convert(tiny_source, recipes, Workspace(cache=shared_cache, toolchain=Untouchable()))
     assert all(result.was_reused for result in again.values())
 
 
@@ -120,7 +123,9 @@ def misled(tiny_source, toolchain, tmp_path_factory):
         file = folder / f"{name}.json"
         file.write_text(json.dumps({"passes": content}))
         recipes[name] = load_recipe(str(file))
-    return convert(tiny_source, recipes, cache=folder / "cache", toolchain=toolchain, progress=LineProgress(print))
+    return convert(
+        tiny_source, recipes, Workspace(cache=folder / "cache", toolchain=toolchain, progress=LineProgress(print))
+    )
 
 
 @pytest.mark.parametrize(
@@ -143,11 +148,11 @@ def test_a_users_workflow_that_works_is_taken(misled):
     assert (facts.block_sizes, facts.accuracy_levels) == ((64,), (1,))
 
 
-def test_a_group_for_each_row_is_held_against_the_graph(misled):
+def test_a_group_for_each_row_is_held_against_the_graph(misled, bare_workspace):
     rows = misled["whole rows"]
     assert (rows.recipe.block_size, rows.facts.block_sizes, rows.facts.blocks_per_row) == (-1, (64, 128), (1,))
     with pytest.raises(ArtifactError, match="asked one block for each row, the graph has rows of 1, 2 blocks"):
-        adopt(misled["obeyed"].path, replace(misled["obeyed"].recipe, block_size=-1), "mine")
+        adopt(misled["obeyed"].path, replace(misled["obeyed"].recipe, block_size=-1), "mine", bare_workspace)
 
 
 @pytest.fixture
@@ -158,23 +163,23 @@ def copied(converted, tmp_path):
     return copy
 
 
-def test_a_healthy_folder_is_adopted(copied):
-    artifact = adopt(copied("int4"), load_recipe("int4"), "mine")
+def test_a_healthy_folder_is_adopted(copied, bare_workspace):
+    artifact = adopt(copied("int4"), load_recipe("int4"), "mine", bare_workspace)
     assert artifact.facts.block_sizes == (32,)
 
 
-def test_int4_that_is_said_to_be_int8_is_refused(copied):
+def test_int4_that_is_said_to_be_int8_is_refused(copied, bare_workspace):
     with pytest.raises(ArtifactError, match="asked int8, the graph's matrices are int4"):
-        adopt(copied("int4"), load_recipe("int8"), "mine")
+        adopt(copied("int4"), load_recipe("int8"), "mine", bare_workspace)
 
 
-def test_cut_weights_are_refused(copied):
+def test_cut_weights_are_refused(copied, bare_workspace):
     folder = copied("int8")
     file = folder / "model.onnx.data"
     with file.open("r+b") as stream:
         stream.truncate(file.stat().st_size - 1)
     with pytest.raises(ArtifactError, match="cut short: tensor"):
-        adopt(folder, load_recipe("int8"), "mine")
+        adopt(folder, load_recipe("int8"), "mine", bare_workspace)
 
 
 def poison(folder):
@@ -219,7 +224,7 @@ def test_a_model_that_cannot_answer_is_refused(copied, tmp_path, plant, told):
 @pytest.fixture(scope="module")
 def tokens(tiny_source, shared_cache, toolchain, converted):
     """The source tokenizer's ids of the corpus, as the conversion left them."""
-    reference_logits = ReferenceLogits(tiny_source, cache=shared_cache, versions=toolchain.versions)
+    reference_logits = ReferenceLogits(tiny_source, Workspace(cache=shared_cache, toolchain=toolchain))
     assert reference_logits.missing() == []
     return reference_logits.tokens_file()
 
@@ -255,14 +260,12 @@ def test_the_sources_own_tokenizer_passes(converted, tokens, tmp_path):
 
 def test_an_adapter_that_was_not_applied_is_told(tiny_source, converted, shared_cache, toolchain):
     """The folder is called fine-tuned; its weights are the base model's."""
-    reference_logits = ReferenceLogits(
-        tiny_source, cache=shared_cache, versions=toolchain.versions, base=tiny_source, with_logits=True
-    )
-    reference_logits.ensure(toolchain)
+    workspace = Workspace(cache=shared_cache, toolchain=toolchain)
+    reference_logits = ReferenceLogits(tiny_source, workspace, base=tiny_source, with_logits=True)
+    reference_logits.ensure()
     int4 = converted["int4"]
-    found = measure_fidelity(lambda: GenaiSession(int4.path), int4, reference_logits, cache=shared_cache)
-    with pytest.raises(MeasureError, match="exactly what its base model says"):
-        require_fine_tune(found, int4)
+    (finding,) = fine_tune_findings(measure_fidelity(int4, reference_logits, workspace), int4)
+    assert "exactly what its base model says" in finding.what
 
 
 GATE = """
@@ -273,8 +276,9 @@ from harness.convert.convert import convert
 from harness.recipes.recipe import load_recipe
 from harness.source.source import resolve_source
 from harness.toolchain.toolchain import verify_toolchain
-convert(resolve_source({source!r}), {{"int4": load_recipe("int4")}}, cache=Path({cache!r}),
-        toolchain=verify_toolchain(Path({python!r})))
+from harness.toolchain.workspace import Workspace
+workspace = Workspace(cache=Path({cache!r}), toolchain=verify_toolchain(Path({python!r})))
+convert(resolve_source({source!r}), {{"int4": load_recipe("int4")}}, workspace)
 """
 
 
@@ -295,7 +299,7 @@ def test_a_gate_killed_in_mid_conversion_leaves_nothing_that_is_trusted(tiny_sou
         def __call__(self):
             raise ToolchainError("it wants to convert again")
 
-    again = convert(tiny_source, {"int4": load_recipe("int4")}, cache=cache, toolchain=Asked())["int4"]
+    again = convert(tiny_source, {"int4": load_recipe("int4")}, Workspace(cache=cache, toolchain=Asked()))["int4"]
     assert isinstance(again, ToolchainError)
 
 
@@ -319,7 +323,7 @@ assert old.pop(name) is not None and all(torch.equal(tensors[key], old[key]) for
 
 def test_a_lora_adapter_is_merged_into_its_base(tiny_source, toolchain, make_adapter, tmp_path):
     adapter, cache = make_adapter(size=1.0), tmp_path / "cache"
-    source = obtain_source(str(adapter), cache=cache, toolchain=toolchain)
+    source = obtain_source(str(adapter), Workspace(cache=cache, toolchain=toolchain))
     assert source.digest != tiny_source.digest
     merged, base = (folder / "model.safetensors" for folder in (source.path, tiny_source.path))
     subprocess.run([toolchain.python, "-c", COMPARE, merged, adapter / "expected.pt", base], check=True)
@@ -327,7 +331,7 @@ def test_a_lora_adapter_is_merged_into_its_base(tiny_source, toolchain, make_ada
     def untouchable():
         raise AssertionError("nothing needs merging")
 
-    assert obtain_source(str(adapter), cache=cache, toolchain=untouchable).digest == source.digest
+    assert obtain_source(str(adapter), Workspace(cache=cache, toolchain=untouchable)).digest == source.digest
 
 
 UNATTENDED = """

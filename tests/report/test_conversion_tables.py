@@ -23,6 +23,7 @@ FOUND = Fidelity(
     sequence_tokens=511,
     base_kld_nats=None,
     base_from_source_nats=None,
+    token_difference=None,
 )
 EXACT = replace(FOUND, first_kld_nats=1e-12, short_kld_nats=1e-12, long_kld_nats=2e-12)
 SOURCE = SimpleNamespace(has_tied_embeddings=True, context_length=128, eos_token_ids=(2,))
@@ -110,10 +111,10 @@ def test_what_the_source_says_of_itself_comes_first_and_once(int4):
     assert remarks(outcomes, source) == ["warning: answers may never end"]
 
 
-def test_a_missing_witness_is_told(int4):
+def test_a_missing_reference_export_is_told(int4):
     found = measured(int4, reference_export=None, no_reference_export="Olive wrote no model")
     (told,) = remarks({"int4": Outcome(result=int4, fidelity=found)})
-    assert told.startswith("int4: there is no unquantised witness")
+    assert told.startswith("int4: there is no fp32 reference export")
     assert told.endswith("Olive wrote no model")
 
 

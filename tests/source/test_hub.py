@@ -16,6 +16,7 @@ from harness.source.hub_child import Telling
 from harness.source.obtain import obtain_source
 from harness.source.weights import read_shapes
 from harness.system.progress import LineProgress
+from harness.toolchain.workspace import Workspace
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 ENDS = {"acme/secret": (401, "RepoNotFound"), "acme/gated": (403, "GatedRepo")}
@@ -107,7 +108,7 @@ def untouchable():
 def test_a_model_is_downloaded_once_and_without_what_is_not_wanted(hub, tmp_path):
     told = []
     source = obtain_source(
-        "acme/widget", cache=tmp_path / "cache", toolchain=untouchable, progress=LineProgress(told.append)
+        "acme/widget", Workspace(cache=tmp_path / "cache", toolchain=untouchable, progress=LineProgress(told.append))
     )
     assert source.spec == "acme/widget"
     assert told[0] == "downloading acme/widget"
@@ -115,16 +116,16 @@ def test_a_model_is_downloaded_once_and_without_what_is_not_wanted(hub, tmp_path
     assert not {"pytorch_model.bin", "README.md"} & set(hub.fetched)
     hub.shutdown()
     hub.server_close()
-    assert obtain_source("acme/widget", cache=tmp_path / "cache", toolchain=untouchable) == source
+    assert obtain_source("acme/widget", Workspace(cache=tmp_path / "cache", toolchain=untouchable)) == source
 
 
 def test_the_rest_of_a_copy_that_has_only_settings_is_fetched(hub, tmp_path):
-    download("acme/widget", logs=tmp_path)
+    download("acme/widget", Workspace(cache=tmp_path, toolchain=untouchable))
     snapshot = find_snapshot("acme/widget")
     (snapshot / "model.safetensors").unlink()
     shutil.rmtree(tmp_path / "hub" / "models--acme--widget" / "blobs")
     assert find_snapshot("acme/widget") is None
-    download("acme/widget", logs=tmp_path)
+    download("acme/widget", Workspace(cache=tmp_path, toolchain=untouchable))
     assert find_snapshot("acme/widget") == snapshot
 
 
@@ -135,12 +136,12 @@ def test_a_shard_that_is_missing_is_fetched_and_what_is_not_needed_is_not(hub, t
     index = {"metadata": {}, "weight_map": dict.fromkeys(names, "model-00001-of-00001.safetensors")}
     (toy_source / "model.safetensors.index.json").write_text(json.dumps(index))
     (toy_source / "notes.json").write_text("{}")
-    snapshot = download("acme/widget", logs=tmp_path)
+    snapshot = download("acme/widget", Workspace(cache=tmp_path, toolchain=untouchable))
     (snapshot / "notes.json").unlink()
     assert find_snapshot("acme/widget") == snapshot
     (snapshot / "model-00001-of-00001.safetensors").unlink()
     assert find_snapshot("acme/widget") is None
-    download("acme/widget", logs=tmp_path)
+    download("acme/widget", Workspace(cache=tmp_path, toolchain=untouchable))
     assert (find_snapshot("acme/widget") / "model-00001-of-00001.safetensors").read_bytes() == content
 
 
@@ -151,24 +152,24 @@ def left_by_another_program(snapshot):
 
 
 def test_what_another_program_fetched_is_completed(hub, tmp_path):
-    snapshot = download("acme/widget", logs=tmp_path)
+    snapshot = download("acme/widget", Workspace(cache=tmp_path, toolchain=untouchable))
     left_by_another_program(snapshot)
     assert find_snapshot("acme/widget") is None
-    obtain_source("acme/widget", cache=tmp_path / "cache", toolchain=untouchable)
+    obtain_source("acme/widget", Workspace(cache=tmp_path / "cache", toolchain=untouchable))
     assert (snapshot / "chat_template.jinja").is_file()
 
 
 def test_what_another_program_fetched_is_taken_as_it_is_where_there_is_no_hub(hub, tmp_path):
-    snapshot = download("acme/widget", logs=tmp_path)
+    snapshot = download("acme/widget", Workspace(cache=tmp_path, toolchain=untouchable))
     shutil.rmtree(snapshot.parent.parent / "trees")
     hub.shutdown()
     hub.server_close()
-    source = obtain_source("acme/widget", cache=tmp_path / "cache", toolchain=untouchable)
+    source = obtain_source("acme/widget", Workspace(cache=tmp_path / "cache", toolchain=untouchable))
     assert source.path == snapshot
     left_by = snapshot / "chat_template.jinja"
     left_by.unlink()
     with pytest.raises(SourceError, match="no chat template"):
-        obtain_source("acme/widget", cache=tmp_path / "cache", toolchain=untouchable)
+        obtain_source("acme/widget", Workspace(cache=tmp_path / "cache", toolchain=untouchable))
 
 
 @pytest.mark.parametrize(
@@ -181,7 +182,7 @@ def test_what_another_program_fetched_is_taken_as_it_is_where_there_is_no_hub(hu
 )
 def test_what_the_hub_does_not_give_is_told_with_the_way_out(hub, tmp_path, model, told):
     with pytest.raises(SourceError, match=told) as caught:
-        obtain_source(model, cache=tmp_path / "cache", toolchain=untouchable)
+        obtain_source(model, Workspace(cache=tmp_path / "cache", toolchain=untouchable))
     assert caught.value.where == model
     assert "give the folder" in caught.value.next_step
 
@@ -190,20 +191,20 @@ def test_a_hub_that_cannot_be_reached_is_told(hub, tmp_path):
     hub.shutdown()
     hub.server_close()
     with pytest.raises(SourceError, match="cannot be reached from here"):
-        download("acme/widget", logs=tmp_path)
+        download("acme/widget", Workspace(cache=tmp_path, toolchain=untouchable))
 
 
 def test_a_download_that_breaks_off_leaves_no_model(hub, tmp_path):
     hub.broken = "model.safetensors"
     with pytest.raises(SourceError, match="hub id cannot be used"):
-        download("acme/widget", logs=tmp_path)
+        download("acme/widget", Workspace(cache=tmp_path, toolchain=untouchable))
     assert find_snapshot("acme/widget") is None
 
 
 def test_offline_by_the_users_word_nothing_is_asked(hub, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(SourceError, match="cannot be reached from here"):
-        download("acme/widget", logs=tmp_path)
+        download("acme/widget", Workspace(cache=tmp_path, toolchain=untouchable))
     assert not hub.fetched
 
 

@@ -12,6 +12,7 @@ from harness.source import obtain as module
 from harness.source.obtain import obtain_base, obtain_source
 from harness.toolchain.merge_worker import JobError, changed, read_changes, scale_of
 from harness.toolchain.toolchain import PINS, Toolchain
+from harness.toolchain.workspace import Workspace
 from tests.toys import write_safetensors
 
 TOOLCHAIN = Toolchain(python=Path("python"), versions=PINS)
@@ -39,15 +40,15 @@ def worker(monkeypatch):
 
 
 def test_a_folder_needs_nothing(toy_source, tmp_path, worker):
-    source = obtain_source(str(toy_source), cache=tmp_path, toolchain=untouchable)
+    source = obtain_source(str(toy_source), Workspace(cache=tmp_path, toolchain=untouchable))
     assert source.path == toy_source
     assert worker.jobs == []
 
 
 def test_a_hub_id_is_downloaded_without_a_toolchain_and_then_checked(toy_source, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "locate", lambda spec: None)
-    monkeypatch.setattr(module, "download", lambda spec, logs, progress: toy_source)
-    source = obtain_source("acme/widget", cache=tmp_path, toolchain=untouchable)
+    monkeypatch.setattr(module, "download", lambda spec, workspace: toy_source)
+    source = obtain_source("acme/widget", Workspace(cache=tmp_path, toolchain=untouchable))
     assert (source.spec, source.path) == ("acme/widget", toy_source)
 
 
@@ -63,12 +64,12 @@ def adapter(toy_source, tmp_path):
 
 def test_an_adapter_is_merged_once(adapter, toy_source, tmp_path, worker):
     worker.act = lambda job: shutil.copytree(job["base"], job["target"]) and {}
-    first = obtain_source(str(adapter), cache=tmp_path / "cache", toolchain=TOOLCHAIN)
-    assert obtain_source(str(adapter), cache=tmp_path / "cache", toolchain=untouchable) == first
+    first = obtain_source(str(adapter), Workspace(cache=tmp_path / "cache", toolchain=TOOLCHAIN))
+    assert obtain_source(str(adapter), Workspace(cache=tmp_path / "cache", toolchain=untouchable)) == first
     assert first.spec == str(adapter)
     assert first.path != toy_source
     write_safetensors(adapter / "adapter_model.safetensors", {"a.lora_A.weight": (8, 8)})
-    obtain_source(str(adapter), cache=tmp_path / "cache", toolchain=TOOLCHAIN)
+    obtain_source(str(adapter), Workspace(cache=tmp_path / "cache", toolchain=TOOLCHAIN))
     assert len(worker.jobs) == 2
 
 
@@ -77,18 +78,19 @@ def test_an_adapter_is_merged_into_the_base_that_the_user_names(adapter, toy_sou
     file.write_text(json.dumps({**json.loads(file.read_text()), "base_model_name_or_path": "gone/elsewhere"}))
     worker.act = lambda job: shutil.copytree(job["base"], job["target"]) and {}
     cache = tmp_path / "cache"
-    source = obtain_source(str(toy_source), adapter=str(adapter), cache=cache, toolchain=TOOLCHAIN)
+    source = obtain_source(str(toy_source), Workspace(cache=cache, toolchain=TOOLCHAIN), adapter=str(adapter))
     assert worker.jobs[0][0]["base"] == str(toy_source)
     assert source.spec == f"{toy_source} + {adapter}"
     (adapter / "config.json").write_text("{}")
-    again = obtain_source(str(toy_source), adapter=str(adapter), cache=cache, toolchain=TOOLCHAIN)
+    again = obtain_source(str(toy_source), Workspace(cache=cache, toolchain=TOOLCHAIN), adapter=str(adapter))
     assert again.digest == source.digest
     with pytest.raises(SourceError, match="no LoRA adapter"):
-        obtain_source(str(toy_source), adapter=str(toy_source), cache=cache, toolchain=TOOLCHAIN)
+        obtain_source(str(toy_source), Workspace(cache=cache, toolchain=TOOLCHAIN), adapter=str(toy_source))
 
 
 def base_of(spec, tmp_path, *, base=None, adapter=None):
-    found = obtain_base(str(spec), base=base, adapter=adapter, cache=tmp_path / "cache", toolchain=untouchable)
+    workspace = Workspace(cache=tmp_path / "cache", toolchain=untouchable)
+    found = obtain_base(str(spec), workspace, base=base, adapter=adapter)
     return found and found.path
 
 
@@ -118,14 +120,14 @@ def test_an_adapter_that_cannot_be_merged_is_refused(adapter, tmp_path, changes,
     file = adapter / "adapter_config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
     with pytest.raises(SourceError, match=told):
-        obtain_source(str(adapter), cache=tmp_path / "cache", toolchain=TOOLCHAIN)
+        obtain_source(str(adapter), Workspace(cache=tmp_path / "cache", toolchain=TOOLCHAIN))
 
 
 def test_cut_adapter_weights_are_refused(adapter, tmp_path):
     file = adapter / "adapter_model.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(SourceError, match="damaged"):
-        obtain_source(str(adapter), cache=tmp_path / "cache", toolchain=TOOLCHAIN)
+        obtain_source(str(adapter), Workspace(cache=tmp_path / "cache", toolchain=TOOLCHAIN))
 
 
 def test_a_failed_merge_leaves_nothing(adapter, tmp_path, worker):
@@ -135,7 +137,7 @@ def test_a_failed_merge_leaves_nothing(adapter, tmp_path, worker):
 
     worker.act = fail
     with pytest.raises(SourceError, match="does not have"):
-        obtain_source(str(adapter), cache=tmp_path / "cache", toolchain=TOOLCHAIN)
+        obtain_source(str(adapter), Workspace(cache=tmp_path / "cache", toolchain=TOOLCHAIN))
     assert [path for path in (tmp_path / "cache" / "merged").iterdir() if path.is_dir()] == []
 
 
@@ -181,4 +183,4 @@ def test_an_adapter_that_names_itself_as_its_base_is_refused(adapter, tmp_path):
     file = adapter / "adapter_config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "base_model_name_or_path": str(adapter)}))
     with pytest.raises(SourceError, match="names itself"):
-        obtain_source(str(adapter), cache=tmp_path / "cache", toolchain=TOOLCHAIN)
+        obtain_source(str(adapter), Workspace(cache=tmp_path / "cache", toolchain=TOOLCHAIN))

@@ -12,6 +12,7 @@ from harness.source import reference_logits as module
 from harness.source.reference_logits import CORPUS, ReferenceLogits
 from harness.source.source import resolve_source
 from harness.toolchain.toolchain import PINS, Toolchain
+from harness.toolchain.workspace import Workspace
 
 
 class Model:
@@ -45,18 +46,18 @@ def toolchain(tmp_path):
 
 
 @pytest.fixture
-def make(toy_source, tmp_path):
+def make(toy_source, tmp_path, toolchain):
     return lambda **options: ReferenceLogits(
-        resolve_source(str(toy_source)), cache=tmp_path / "cache", versions=PINS, **options
+        resolve_source(str(toy_source)), Workspace(cache=tmp_path / "cache", toolchain=toolchain), **options
     )
 
 
-def test_it_is_asked_for_once(make, model, toolchain):
-    make().ensure(toolchain)
-    make().ensure(toolchain)
+def test_it_is_asked_for_once(make, model):
+    make().ensure()
+    make().ensure()
     reference_logits = make(with_logits=True)
     assert reference_logits.missing() == ["logits"]
-    reference_logits.ensure(toolchain)
+    reference_logits.ensure()
     assert reference_logits.logits().shape == (63, 8)
     assert reference_logits.logits("base") is None
     assert model.jobs == [["tokens"], ["logits"]]
@@ -64,8 +65,9 @@ def test_it_is_asked_for_once(make, model, toolchain):
 
 def test_another_source_or_transformers_is_asked_anew(make, model, toolchain, toy_source, tmp_path):
     first = make()
-    first.ensure(toolchain)
-    newer = ReferenceLogits(first.source, cache=tmp_path / "cache", versions={**PINS, "transformers": "9"})
+    first.ensure()
+    other = Toolchain(python=toolchain.python, versions={**PINS, "transformers": "9"})
+    newer = ReferenceLogits(first.source, Workspace(cache=tmp_path / "cache", toolchain=other))
     assert newer.missing() == ["tokens"]
     (toy_source / "tokenizer_config.json").write_text('{"a": 1}')
     changed = make()
@@ -73,27 +75,27 @@ def test_another_source_or_transformers_is_asked_anew(make, model, toolchain, to
     assert len({first.digest, newer.digest, changed.digest}) == 3
 
 
-def test_a_damaged_answer_is_asked_for_again(make, model, toolchain):
+def test_a_damaged_answer_is_asked_for_again(make, model):
     reference_logits = make()
-    reference_logits.ensure(toolchain)
+    reference_logits.ensure()
     reference_logits.tokens_file().write_text("{}")
     assert reference_logits.missing() == ["tokens"]
 
 
-def test_a_source_that_transformers_cannot_load_says_why(make, model, toolchain):
+def test_a_source_that_transformers_cannot_load_says_why(make, model):
     model.reason = "ValueError: unknown model\nmore"
     with pytest.raises(SourceError, match="transformers cannot use the model: ValueError: unknown model"):
-        make().ensure(toolchain)
+        make().ensure()
     assert make().missing() == ["tokens"]
 
 
-def test_a_worker_that_dies_is_the_sources_error(make, monkeypatch, toolchain):
+def test_a_worker_that_dies_is_the_sources_error(make, monkeypatch):
     def die(*_, **__):
         raise ChildError("a child process was killed by SIGKILL (out of memory?)")
 
     monkeypatch.setattr(module, "run_job", die)
     with pytest.raises(SourceError, match="SIGKILL"):
-        make().ensure(toolchain)
+        make().ensure()
 
 
 def test_short_and_long_positions_fit_the_context(make, toy_source):

@@ -1,0 +1,53 @@
+"""Artifacts that were converted elsewhere: inspected and tested where they are, never copied or changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.artifact.artifact import Artifact, describe
+from harness.artifact.facts import precision_of
+from harness.artifact.inspect import inspect_artifact
+from harness.artifact.matching import require_match
+from harness.errors import ArtifactError
+from harness.recipes.recipe import PRECISIONS, Recipe, load_recipe
+from harness.runtime.smoke_test import smoke_test
+from harness.source.source import Source
+from harness.toolchain.workspace import Workspace
+
+
+def adopt(
+    folder: Path,
+    recipe: Recipe | None,
+    variant: str,
+    workspace: Workspace,
+    *,
+    source: Source | None = None,
+    tokens: Path | None = None,
+) -> Artifact:
+    """The artifact in a folder that was converted elsewhere, after its one smoke test.
+
+    `recipe` is what the graph must be; None where nobody says so. `tokens` is a file with texts and the source
+    tokenizer's ids of them, which are compared where it is given.
+
+    Raises:
+        ArtifactError: it is incomplete, is not what `recipe` says, has other settings or token ids than `source`, or
+            does not answer.
+    """
+    facts = inspect_artifact(folder)
+    if recipe is None:
+        recipe = _recipe_of(folder, precision_of(facts))
+    require_match(folder, variant, facts, recipe, source=source, is_adopted=True)
+    workspace.notify(f"{variant}: smoke test")
+    smoke_test(folder, log=workspace.log(f"{variant}.smoke-test"), tokens=tokens)
+    return describe(folder, variant, recipe, facts, {}, was_reused=True)
+
+
+def _recipe_of(folder: Path, precision: str) -> Recipe:
+    """What a folder is by its graph."""
+    if precision not in PRECISIONS:
+        raise ArtifactError(
+            f"its matrices are stored in {precision}; only {', '.join(PRECISIONS)} can be checked",
+            where=str(folder),
+            next_step="see what is in it: slm-gate inspect FOLDER",
+        )
+    return load_recipe(precision)
