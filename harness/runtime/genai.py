@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,8 @@ class GenaiSession:
             config.clear_providers()  # CPU, whatever the recipe's accelerator was
             self._model: Any = og.Model(config)
             self._tokenizer: Any = og.Tokenizer(self._model)
-            settings = json.loads(Path(path, "genai_config.json").read_text(encoding="utf-8"))["model"]
+            config_file = json.loads(Path(path, "genai_config.json").read_text(encoding="utf-8"))
+            settings = config_file["model"]
         except (RuntimeError, OSError, ValueError, KeyError) as error:
             raise SessionError(
                 f"onnxruntime-genai {og.__version__} cannot load the model: {first_line(error)}",
@@ -44,6 +45,7 @@ class GenaiSession:
             ) from error
         self.context_length = int(settings["context_length"])
         self.end_ids = _as_ids(settings.get("eos_token_id"))
+        self.is_steppable = _is_steppable(config_file)
 
     def render(self, messages: Sequence[Message]) -> str:
         """The prompt text by the artifact's own chat template.
@@ -66,6 +68,11 @@ class GenaiSession:
             return [int(token) for token in self._tokenizer.encode(text)]
         except (RuntimeError, UnicodeError) as error:
             raise InvalidPromptError(f"the tokenizer refused the text: {first_line(error)}", where=self.name) from error
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of generated tokens."""
+        stream = self._tokenizer.create_stream()  # `decode` drops what follows an invalid byte
+        return "".join(stream.decode(token) for token in token_ids)
 
     def answer(self, messages: Sequence[Message], *, max_new_tokens: int, min_new_tokens: int = 0) -> Answer:
         """Answer greedily; one `Generator` for this request, given back at its end."""
@@ -103,7 +110,7 @@ class GenaiSession:
         limit = min(max_length, self.context_length)
         # A penalty would be put upon the logits themselves.
         params.set_search_options(do_sample=False, num_beams=1, max_length=limit, batch_size=1, repetition_penalty=1.0)
-        return GenaiCursor(self._og.Generator(self._model, params), self.name)
+        return GenaiCursor(lambda: self._og.Generator(self._model, params), self.name)
 
     def close(self) -> None:
         """Drop the model; onnxruntime-genai frees it with its last reference."""
@@ -168,8 +175,9 @@ class GenaiCursor:
         SessionError: the runtime fails; a cursor that has failed is not used again.
     """
 
-    def __init__(self, generator: Any, name: str) -> None:
-        self._generator, self._name = generator, name
+    def __init__(self, begin: Callable[[], Any], name: str) -> None:
+        self._begin, self._name = begin, name
+        self._generator = begin()
         self._token_ids: list[int] = []
 
     @property
@@ -194,7 +202,9 @@ class GenaiCursor:
     def rewind(self, length: int) -> None:
         """Forget all but the first `length` tokens; logits are to be read only after the next `append`."""
         with _told(self._name):
-            if length < len(self._token_ids):
+            if length == 0:
+                self._generator = self._begin()  # some models cannot be rewound to nothing
+            elif length < len(self._token_ids):
                 self._generator.rewind_to(length)
         del self._token_ids[length:]
 
@@ -207,6 +217,16 @@ class GenaiCursor:
                 tokens.append(int(self._generator.get_next_tokens()[0]))
         self._token_ids += tokens
         return tokens
+
+
+def _is_steppable(config: Mapping[str, Any]) -> bool:
+    """Whether the model's greedy answer is the argmax of its logits at every position, and its cache can be rewound.
+
+    Penalties change the choice; a cache that slides with a window cannot be rewound once it is full.
+    """
+    search, decoder = config.get("search", {}), config["model"].get("decoder", {})
+    has_penalty = search.get("repetition_penalty", 1.0) != 1.0 or search.get("no_repeat_ngram_size", 0)
+    return not has_penalty and not search.get("min_length", 0) and "sliding_window" not in decoder
 
 
 def _as_ids(eos: int | list[int] | None) -> frozenset[int]:

@@ -34,7 +34,7 @@ class Cursor(Protocol):
         ...
 
     def rewind(self, length: int) -> None:
-        """Forget all but the first `length` tokens; `length` is at least 1."""
+        """Forget all but the first `length` tokens."""
         ...
 
     def generate(self, count: int, end_ids: frozenset[int]) -> list[int]:
@@ -50,6 +50,9 @@ class VerifiedAnswer:
     """Without the token that ended it."""
 
     finish_reason: Literal["stop", "length"]
+    end_id: int | None
+    """The token that ended it; None where it was cut."""
+
     draft_rows: Rows
     """Logits that each draft token was compared with, shape [draft tokens, vocabulary]: teacher-forced."""
 
@@ -82,21 +85,17 @@ def verify(
     draft = _up_to_the_end(draft[:max_new_tokens], end_ids)
     rows = _seek(cursor, [*prompt, *draft[:-1]], keep=max(1, len(draft)))
     agreed = _agreement(cursor, rows, prompt, draft, drift)
-    finish: Literal["stop", "length"] = "stop"
     tokens = draft[:agreed]
     if not (agreed and draft[agreed - 1] in end_ids):
         tokens += _own_words(cursor, rows, prompt, draft, agreed, max_new_tokens, end_ids, drift)
-    if tokens and tokens[-1] in end_ids:
-        tokens = tokens[:-1]
-    else:
-        finish = "length"
-    generated = max(0, len(tokens) + (finish == "stop") - agreed)
+    end_id = tokens[-1] if tokens and tokens[-1] in end_ids else None
     return VerifiedAnswer(
-        token_ids=tuple(tokens),
-        finish_reason=finish,
+        token_ids=tuple(tokens if end_id is None else tokens[:-1]),
+        finish_reason="length" if end_id is None else "stop",
+        end_id=end_id,
         draft_rows=rows[: len(draft)],
         verified=agreed,
-        generated=generated,
+        generated=len(tokens) - agreed,
     )
 
 

@@ -53,6 +53,7 @@ class ReferenceSession:
             raise
         self.context_length = int(facts["context_length"])
         self.end_ids = frozenset(int(token) for token in facts["end_ids"])
+        self.is_steppable = bool(facts["is_steppable"])
 
     def answer(self, messages: Sequence[Message], *, max_new_tokens: int, min_new_tokens: int = 0) -> Answer:
         """Answer one conversation."""
@@ -83,6 +84,10 @@ class ReferenceSession:
     def encode(self, text: str) -> list[int]:
         """Token ids by the source model's own tokenizer."""
         return [int(token) for token in self._ask({"op": "encode", "text": text})]
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of generated tokens."""
+        return str(self._ask({"op": "decode", "token_ids": list(token_ids)}))
 
     def logits(self, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """Logits of every position, shape [len(token_ids), vocabulary], float32."""
@@ -211,7 +216,7 @@ class ReferenceCursor:
     def rewind(self, length: int) -> None:
         """Forget all but the first `length` tokens."""
         if length < len(self._token_ids):
-            self._session.ask_cursor({"op": "rewind", "length": length})
+            self._session.ask_cursor({"op": "rewind", "length": length} if length else {"op": "start"})
             del self._token_ids[length:]
 
     def generate(self, count: int, end_ids: frozenset[int]) -> list[int]:

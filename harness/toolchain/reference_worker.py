@@ -73,6 +73,16 @@ class Reference:
             raise Refused(f"the tokenizer refused the text: {error}") from error
         return [int(token) for token in ids]
 
+    def decode(self, token_ids: Prompt) -> str:
+        """The text of generated tokens."""
+        return str(self.tokenizer.decode(token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def is_steppable(self) -> bool:
+        """Whether the model's greedy answer is the argmax of its logits at every position."""
+        settings = self.model.generation_config
+        penalty = getattr(settings, "repetition_penalty", None) or 1.0
+        return penalty == 1.0 and not getattr(settings, "no_repeat_ngram_size", None) and not settings.min_length
+
     def prepare(self, messages: list[dict[str, str]]) -> Prompt:
         """Token ids of a conversation that leaves room for an answer."""
         prompt = self.encode(self.render(messages))
@@ -143,8 +153,7 @@ class Reference:
     def _answer(self, row: list[int], min_new_tokens: int) -> dict[str, Any]:
         ends = [place for place, token in enumerate(row) if token in self.end_ids and place >= min_new_tokens]
         tokens = row[: ends[0]] if ends else row
-        text = self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return {"tokens": tokens, "text": text, "finish": "stop" if ends else "length"}
+        return {"tokens": tokens, "text": self.decode(tokens), "finish": "stop" if ends else "length"}
 
 
 def batches(lengths: dict[int, tuple[int, int]], size: int) -> Iterator[list[int]]:
@@ -196,6 +205,7 @@ def serve(model: Reference, send: Callable[[dict[str, Any]], None]) -> None:
         "render": lambda job: model.render(job["messages"]),
         "encode": lambda job: model.encode(job["text"]),
         "logits": lambda job: model.logits(job["token_ids"], job["file"]),
+        "decode": lambda job: model.decode(job["token_ids"]),
         "start": lambda _job: model.start(),
         "append": lambda job: model.append(job["token_ids"], job["keep"], job["file"]),
         "rewind": lambda job: model.rewind(job["length"]),
@@ -230,7 +240,16 @@ def main(settings: str) -> None:
         traceback.print_exc()
         send({"request": 0, "error": f"{type(error).__name__}: {error}"})
         return
-    send({"request": 0, "ok": {"context_length": model.context_length, "end_ids": model.end_ids}})
+    send(
+        {
+            "request": 0,
+            "ok": {
+                "context_length": model.context_length,
+                "end_ids": model.end_ids,
+                "is_steppable": model.is_steppable(),
+            },
+        }
+    )
     serve(model, send)
 
 

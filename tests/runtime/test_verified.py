@@ -33,7 +33,7 @@ class ToyCursor:
         return np.stack(rows[len(rows) - keep :])
 
     def rewind(self, length):
-        assert 1 <= length <= len(self.token_ids)
+        assert 0 <= length <= len(self.token_ids)
         del self.token_ids[length:]
 
     def generate(self, count, end_ids):

@@ -28,7 +28,7 @@ settings = json.loads(Path(sys.argv[1]).read_text())
 if "broken" in settings["path"]:
     say(error="ValueError: cannot load")
     sys.exit(0)
-say(ok={"context_length": 64, "end_ids": [2]})
+say(ok={"context_length": 64, "end_ids": [2], "is_steppable": True})
 for line in sys.stdin:
     job = json.loads(line)
     text, request = job.get("text", ""), job["request"]
