@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from harness.grading.contract import LinesContract, contract_of
 from harness.grading.criterion import (
@@ -57,6 +57,21 @@ class GradedAnswer:
 
     cluster: str | None = None
     """What the case shares with others that makes their answers depend on each other."""
+
+    refusal: str = ""
+    """Why the runtime refused the prompt; empty where it answered, though with an empty text."""
+
+    finish_reason: Literal["stop", "length"] | None = None
+    """`stop`: the model ended its answer; `length`: it was cut; None where the prompt was refused."""
+
+    prompt_tokens: int | None = None
+    """Length of the whole prompt; None where the runtime does not tell, or refused it."""
+
+    answer_tokens: int | None = None
+    """Generated tokens without end-of-sequence; None where the runtime does not tell."""
+
+    answer_s: float | None = None
+    """Request handed over -> last token; None where answers are not timed, as in a batch."""
 
 
 class AsksForAnswers(Protocol):

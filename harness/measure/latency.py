@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.config.settings import BenchmarkSettings
 from harness.errors import MeasureError
-from harness.measure.quality import cut_to_tokens
+from harness.measure.lengths import cut_to_tokens
 from harness.metrics.measurement import Measured, Measurement, criterion
 from harness.pack.pack import DomainPack, Turn
 from harness.runtime.session import Answer, ScoringSession, TokenTimeline

@@ -1,100 +1,71 @@
-"""Quality on the domain's questions: is the answer right, has it the right form, at every prompt length."""
+"""Quality on the domain's questions: right, declined, well-formed and ended answers, and what conversion cost."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
 
-from harness.errors import GateError, InvalidPromptError, MeasureError
-from harness.grading.grade import GradedAnswer, Grader, grade
-from harness.pack.choose import length_cases
-from harness.pack.long_text import over_context_text
-from harness.pack.pack import OUT_OF_SCOPE, Case, DomainPack, EdgeCase
-from harness.runtime.session import BatchSession, Message, ScoringSession, Session
+from harness.grading.grade import GradedAnswer
+from harness.measure.applicable import not_asked
+from harness.measure.asking import ask_cases
+from harness.measure.failures import describe_failures, describe_losses
+from harness.measure.lengths import length_drop
+from harness.metrics.measurement import Measured, Measurement
+from harness.pack.pack import OUT_OF_SCOPE, DomainPack
+from harness.runtime.session import Session
 from harness.stats.estimate import Estimate
 from harness.stats.paired import paired_loss
 from harness.stats.proportions import proportion
-from harness.system.progress import Step, silent_step
+from harness.system.progress import SILENT, Progress
 
 
-def ask_cases(session: Session, pack: DomainPack, step: Step = silent_step) -> tuple[GradedAnswer, ...]:
-    """Ask every case once and grade the answers; a refused prompt counts as a wrong answer."""
-    grader = Grader.of(pack)
-    conversations = [pack.conversation(case.messages) for case in pack.cases]
-    texts = _ask_all(session, conversations, pack.domain.max_new_tokens, step)
-    return tuple(grade(grader, case, text) for case, text in zip(pack.cases, texts, strict=True))
+def measure_quality(
+    session: Session, pack: DomainPack, source: Sequence[GradedAnswer], *, progress: Progress = SILENT
+) -> Measured:
+    """Ask every case of the pack and hold the answers against what is expected, and against the source model's.
 
-
-def padded_conversations(
-    pack: DomainPack, encode: Callable[[str], Sequence[int]], context_length: int
-) -> list[tuple[int, Case, list[dict[str, str]]]]:
-    """(padding tokens, case, conversation) for every rung that leaves room for question and answer in the context."""
-    ladder = pack.domain.length
-    result = []
-    for tokens in ladder.padding_tokens:
-        padding = cut_to_tokens(pack.padding, tokens, encode)
-        for case in length_cases(pack):
-            turn = case.messages[-1]
-            content = ladder.template.format(padding=padding, question=turn.content) if tokens else turn.content
-            conversation = pack.conversation([turn.model_copy(update={"content": content})])
-            used = len(encode(content)) + pack.domain.max_new_tokens + 64
-            if used <= context_length:
-                result.append((tokens, case, conversation))
-    return result
-
-
-def cut_to_tokens(text: str, tokens: int, encode: Callable[[str], Sequence[int]]) -> str:
-    """The longest word prefix of `text` with at most `tokens` tokens, `text` repeated as often as needed."""
-    if tokens == 0:
-        return ""
-    words = text.split(" ")
-    per_text = len(encode(text))
-    if per_text == 0:
-        raise MeasureError("padding.txt has no tokens", next_step="put unrelated prose into it")
-    words = words * (tokens // per_text + 1)
-    low, high = 0, len(words)
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if len(encode(" ".join(words[:middle]))) <= tokens else (low, middle - 1)
-    return " ".join(words[:low]).rstrip()
-
-
-def ask_lengths(session: ScoringSession, pack: DomainPack, step: Step = silent_step) -> tuple[GradedAnswer, ...]:
-    """Ask the same questions on every rung of the length ladder."""
-    grader = Grader.of(pack)
-    rungs = padded_conversations(pack, session.encode, session.context_length)
-    texts = _ask_all(session, [conversation for *_, conversation in rungs], pack.domain.max_new_tokens, step)
-    return tuple(
-        grade(grader, case, text, padding_tokens=tokens) for (tokens, case, _), text in zip(rungs, texts, strict=True)
+    Args:
+        session: the variant.
+        pack: the questions.
+        source: the source model's answers to them.
+        progress: hears how far it is.
+    """
+    answers = ask_cases(session, pack, progress.step("questions"))
+    estimates = {**quality_rates(answers, pack), "exact_match_loss_points": exact_match_loss(source, answers)}
+    details = {
+        name: describe_failures(_counted(name, answers), source, pack, _FAILS.get(name, _is_wrong))
+        for name in estimates
+    }
+    details["exact_match_loss_points"] = describe_losses(_counted("exact_match_rate", answers), source, pack)
+    return Measured(
+        measurement=Measurement(estimates=estimates, details=details),
+        samples={"answers": answers},
+        details={"exact_match_by_kind": exact_by_kind(answers)},
     )
 
 
-def _ask_all(
-    session: Session, conversations: Sequence[Sequence[Message]], max_new_tokens: int, step: Step
-) -> list[str]:
-    if isinstance(session, BatchSession):
-        answers = session.answer_many(conversations, max_new_tokens=max_new_tokens, step=step)
-        return [answer.text for answer in answers]
-    texts = []
-    for done, conversation in enumerate(conversations, 1):
-        try:
-            texts.append(session.answer(conversation, max_new_tokens=max_new_tokens).text)
-        except InvalidPromptError:
-            texts.append("")
-        step(done, len(conversations))
-    return texts
+def measure_source_quality(
+    answers: Sequence[GradedAnswer], length_answers: Sequence[GradedAnswer], pack: DomainPack
+) -> Measured:
+    """The source model's own quality: what a variant can at most be expected to reach."""
+    estimates = {**quality_rates(answers, pack), "length_drop_points": length_drop(length_answers, pack)}
+    return Measured(measurement=Measurement(estimates=estimates))
 
 
-def quality_rates(graded: Sequence[GradedAnswer]) -> dict[str, Estimate]:
-    """`exact_match_rate` (in scope, all and per split), `out_of_scope_rate`, `json_valid_rate`."""
-    in_scope = [answer for answer in graded if answer.kind != OUT_OF_SCOPE]
-    declined = [answer for answer in graded if answer.kind == OUT_OF_SCOPE]
+def quality_rates(answers: Sequence[GradedAnswer], pack: DomainPack) -> dict[str, Estimate]:
+    """Shares of right, declined, well-formed and cut answers; what the pack does not ask for is missing, and why."""
+    absent = not_asked(pack)
     return {
-        "exact_match_rate": proportion([answer.is_exact for answer in in_scope]),
-        "exact_match_dev_rate": proportion([a.is_exact for a in in_scope if a.split == "dev"]),
-        "exact_match_final_rate": proportion([a.is_exact for a in in_scope if a.split == "final"]),
-        "out_of_scope_rate": proportion([answer.is_exact for answer in declined]),
-        "json_valid_rate": proportion([answer.is_valid for answer in graded if answer.is_valid is not None]),
+        name: Estimate.missing(absent[name]) if name in absent else proportion(_outcomes(name, answers))
+        for name in (
+            "exact_match_rate",
+            "exact_match_dev_rate",
+            "exact_match_final_rate",
+            "out_of_scope_rate",
+            "json_valid_rate",
+            "truncated_answer_rate",
+        )
     }
 
 
@@ -105,72 +76,39 @@ def exact_match_loss(source: Sequence[GradedAnswer], own: Sequence[GradedAnswer]
     return paired_loss([before for before, _ in pairs], [after for _, after in pairs]).map(lambda share: 100 * share)
 
 
-def rates_by_length(graded: Sequence[GradedAnswer]) -> dict[int, Estimate]:
-    """Share of exact answers per rung, in tokens of padding."""
-    rungs = sorted({answer.padding_tokens for answer in graded})
-    return {rung: proportion([a.is_exact for a in graded if a.padding_tokens == rung]) for rung in rungs}
+def exact_by_kind(answers: Sequence[GradedAnswer]) -> Mapping[str, Any]:
+    """The share of exact answers to each kind of case, as the fields of an estimate."""
+    kinds = dict.fromkeys(answer.kind for answer in answers)
+    return {kind: asdict(proportion([a.is_exact for a in answers if a.kind == kind])) for kind in kinds}
 
 
-def length_drop_points(graded: Sequence[GradedAnswer]) -> float | None:
-    """Largest loss of exact answers against the shortest rung, in percentage points; the questions are the same.
-
-    None with fewer than two rungs: a ladder of one rung shows nothing.
-    """
-    rates = [rate.value for rate in rates_by_length(graded).values()]
-    if len(rates) < 2 or rates[0] is None:
-        return None
-    return max(100 * (rates[0] - (value or 0.0)) for value in rates[1:])
+def _outcomes(name: str, answers: Sequence[GradedAnswer]) -> list[bool]:
+    """What the share is of, true where the answer counts for it."""
+    counted = _counted(name, answers)
+    if name == "truncated_answer_rate":
+        return [_is_cut(answer) for answer in counted]
+    return [not _FAILS.get(name, _is_wrong)(answer) for answer in counted]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EdgeResult:
-    """What came back for one unfriendly prompt."""
-
-    case_id: str
-    kind: str
-    is_handled: bool
-    """The expected thing came back, and the next ordinary question was answered as before."""
-
-    explanation: str
-    """What came back instead; empty when handled."""
-
-
-def ask_edge_cases(session: ScoringSession, pack: DomainPack, step: Step = silent_step) -> tuple[EdgeResult, ...]:
-    """Send every edge case, each followed by the same ordinary question, whose answer must not change."""
-    grader = Grader.of(pack)
-    canary = pack.conversation(pack.cases[0].messages)
-    healthy = session.answer(canary, max_new_tokens=pack.domain.max_new_tokens).text
-    results = []
-    for done, case in enumerate(pack.edge_cases, 1):
-        finding = _edge_finding(session, pack, grader, case)
-        after = session.answer(canary, max_new_tokens=pack.domain.max_new_tokens).text
-        if after != healthy:
-            finding = f"the next ordinary question got another answer: {after!r}"
-        results.append(EdgeResult(case_id=case.id, kind=case.kind, is_handled=not finding, explanation=finding))
-        step(done, len(pack.edge_cases))
-    return tuple(results)
+def _counted(name: str, answers: Sequence[GradedAnswer]) -> list[GradedAnswer]:
+    """The answers that a metric is about."""
+    if name == "json_valid_rate":
+        return [answer for answer in answers if answer.is_valid is not None]
+    if name == "truncated_answer_rate":
+        return [answer for answer in answers if answer.finish_reason is not None]
+    if name == "out_of_scope_rate":
+        return [answer for answer in answers if answer.kind == OUT_OF_SCOPE]
+    split = {"exact_match_dev_rate": "dev", "exact_match_final_rate": "final"}.get(name)
+    return [a for a in answers if a.kind != OUT_OF_SCOPE and split in (None, a.split)]
 
 
-def edge_conversation(session: ScoringSession, pack: DomainPack, case: EdgeCase) -> list[dict[str, str]]:
-    """The conversation of an edge case, its last content repeated as it asks."""
-    conversation = pack.conversation(case.messages)
-    if conversation:
-        content = conversation[-1]["content"] * case.repeat
-        if case.over_context:
-            content = over_context_text(content, session.encode, session.context_length)
-        conversation[-1]["content"] = content
-    return conversation
+def _is_wrong(answer: GradedAnswer) -> bool:
+    return not answer.is_exact
 
 
-def _edge_finding(session: ScoringSession, pack: DomainPack, grader: Grader, case: EdgeCase) -> str:
-    conversation = edge_conversation(session, pack, case)
-    try:
-        answer = session.answer(conversation, max_new_tokens=pack.domain.max_new_tokens)
-    except InvalidPromptError as error:
-        return "" if case.expect == "error" else f"the runtime refused it: {error.what}"
-    except GateError as error:
-        return f"the runtime failed: {error.what}"
-    if case.expect == "error":
-        return f"must be refused, but was answered: {answer.text!r}"
-    form = grader.form_error(answer.text)
-    return f"{form}; the answer was {answer.text!r}" if form else ""
+def _is_cut(answer: GradedAnswer) -> bool:
+    return answer.finish_reason == "length"
+
+
+_FAILS = {"json_valid_rate": lambda answer: answer.is_valid is False, "truncated_answer_rate": _is_cut}
+"""When an answer counts against a metric, where that is not being wrong."""

@@ -10,8 +10,9 @@ from typing import Any
 
 from harness.errors import InvalidPromptError
 from harness.grading.grade import GradedAnswer
+from harness.measure.asking import ask_cases
 from harness.measure.divergence import ReferenceScores, score_reference
-from harness.measure.quality import ask_cases, ask_lengths
+from harness.measure.lengths import ask_lengths
 from harness.pack.pack import DomainPack
 from harness.prompts.conversations import EncodedPrompt, parity_conversations
 from harness.runtime.session import Message, ScoringSession
@@ -20,7 +21,7 @@ from harness.system.progress import Progress
 from harness.system.store import build_once
 from harness.toolchain.workspace import Workspace
 
-_FORMAT = 4
+_FORMAT = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +32,7 @@ class ReferenceData:
     """To every case."""
 
     length_answers: tuple[GradedAnswer, ...]
-    """To the questions of the length ladder."""
+    """To the questions of the prompt-length sweep."""
 
     scores: ReferenceScores
     prompts: Mapping[str, str]

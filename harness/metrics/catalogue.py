@@ -195,6 +195,14 @@ METRICS: dict[str, Metric] = {
         _share(
             "json_valid_rate", "answers that meet the response schema", "quality/test_format.py", Group.QUALITY, "cases"
         ),
+        Metric(
+            name="truncated_answer_rate",
+            meaning="answers that were cut at max_new_tokens or the context instead of ending",
+            suite="quality/test_format.py",
+            group=Group.QUALITY,
+            unit=Unit.SHARE,
+            estimator=_WILSON.format("answered cases"),
+        ),
         _share(
             "edge_case_rate",
             "unfriendly prompts that are handled, with the next ordinary question unharmed",

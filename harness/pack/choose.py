@@ -46,14 +46,10 @@ def conversations_by_case(pack: DomainPack, count: int) -> dict[str, list[dict[s
 
 
 def length_cases(pack: DomainPack) -> tuple[Case, ...]:
-    """The in-scope, single-turn cases that are asked at every prompt length, spread evenly over the pack.
-
-    Raises:
-        MeasureError: the pack has none.
-    """
-    usable = [case for case in pack.cases if case.kind != OUT_OF_SCOPE and len(case.messages) == 1]
-    if not usable:
-        raise MeasureError(
-            "no in-scope single-turn case to pad", where=str(pack.folder), next_step="add some to cases.jsonl"
-        )
+    """The in-scope cases of a single question that are asked at every prompt length, spread evenly over the pack."""
+    usable = [case for case in pack.cases if case.kind != OUT_OF_SCOPE and _is_single_question(case)]
     return spread(usable, pack.domain.length.cases)
+
+
+def _is_single_question(case: Case) -> bool:
+    return [turn.role for turn in case.messages if turn.role != "system"] == ["user"]

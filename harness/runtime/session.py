@@ -9,6 +9,8 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from harness.errors import InvalidPromptError
+
 Message = Mapping[str, str]
 """One turn of a conversation: `{"role": "user", "content": "..."}`."""
 
@@ -121,6 +123,6 @@ class BatchSession(Session, Protocol):
 
     def answer_many(
         self, conversations: Sequence[Sequence[Message]], *, max_new_tokens: int, step: Step = silent_step
-    ) -> list[Answer]:
-        """Answers in the order of the conversations; a refused one has an empty text."""
+    ) -> list[Answer | InvalidPromptError]:
+        """Answers in the order of the conversations; for a refused one the error that `answer` would raise."""
         ...

@@ -60,7 +60,7 @@ class ReferenceSession:
         start_s = time.perf_counter()
         result = self._answers([messages], max_new_tokens, min_new_tokens, 1, silent_step)[0]
         if "refused" in result:
-            raise InvalidPromptError(result["refused"], where=self.name)
+            raise self._refusal(result)
         return _as_answer(result, start_s)
 
     def answer_many(
@@ -70,12 +70,11 @@ class ReferenceSession:
         max_new_tokens: int,
         step: Step = silent_step,
         batch_size: int = 48,
-    ) -> list[Answer]:
-        """Answers in the order of the conversations, in batches of similar length; a refused one has an empty text."""
+    ) -> list[Answer | InvalidPromptError]:
+        """Answers in the order of the conversations, in batches of similar length; the error of a refused one."""
         start_s = time.perf_counter()
-
         results = self._answers(conversations, max_new_tokens, 0, batch_size, step)
-        return [_as_answer(result, start_s) for result in results]
+        return [self._refusal(one) if "refused" in one else _as_answer(one, start_s) for one in results]
 
     def render(self, messages: Sequence[Message]) -> str:
         """The prompt text by the source model's own chat template."""
@@ -179,10 +178,13 @@ class ReferenceSession:
 
     def _unpack(self, reply: dict[str, Any]) -> Any:
         if "refused" in reply:
-            raise InvalidPromptError(reply["refused"], where=self.name)
+            raise self._refusal(reply)
         if "error" in reply:
             raise SessionError(f"transformers failed: {reply['error']}", where=f"{self.name}\n{log_tail(self._log)}")
         return reply["ok"]
+
+    def _refusal(self, reply: dict[str, Any]) -> InvalidPromptError:
+        return InvalidPromptError(reply["refused"], where=self.name)
 
     def _died(self, how: str | None = None) -> SessionError:
         assert self._worker is not None
@@ -228,9 +230,7 @@ class ReferenceCursor:
 
 
 def _as_answer(result: dict[str, Any], start_s: float) -> Answer:
-    timeline = TokenTimeline(start_s=start_s, token_s=(), prompt_tokens=result.get("prompt_tokens"))
-    if "refused" in result:
-        return Answer(text="", token_ids=(), finish_reason="stop", timeline=timeline)
+    timeline = TokenTimeline(start_s=start_s, token_s=(), prompt_tokens=result["prompt_tokens"])
     return Answer(
         text=result["text"],
         token_ids=tuple(result["tokens"]),

@@ -3,3 +3,7 @@
 
 def test_answers_meet_the_response_schema(judge, domain_quality):
     judge(domain_quality, "json_valid_rate")
+
+
+def test_answers_end(judge, domain_quality):
+    judge(domain_quality, "truncated_answer_rate")

@@ -4,7 +4,7 @@ from harness.checks.check import Check
 from harness.checks.verdict import Verdict
 from harness.config.limits import Limit
 from harness.errors import GateError
-from harness.measure.quality import EdgeResult
+from harness.measure.edge_cases import EdgeResult
 from harness.metrics.measurement import Measured, Measurement
 from harness.report.events import read_events
 from harness.report.record import SCHEMA_VERSION, build_record, load_record, point_latest, save_record
@@ -161,7 +161,7 @@ def test_a_measurement_is_recorded_in_one_call(tmp_path):
     recorder = Recorder(tmp_path / "run", "main")
     found = Measured(
         measurement=Measurement(estimates={"exact_match_rate": Estimate.exact(0.5, n=4)}),
-        samples={"edge_cases": [EdgeResult(case_id="a", kind="empty", is_handled=True, explanation="")]},
+        samples={"edge_cases": [EdgeResult(case_id="a", kind="empty", is_handled=True, said="", explanation="")]},
         details={"load": [LEVEL]},
         latency={64: {"ttft_p50_s": Estimate.exact(0.1)}},
         of_source={"perplexity": Estimate.exact(2.0)},

@@ -41,13 +41,14 @@ def test_it_is_what_the_gate_expects(open_stub):
     assert session.context_length == 64
 
 
-def test_answers_keep_their_order_and_a_refused_one_is_empty(open_stub):
+def test_answers_keep_their_order_and_a_refused_one_is_an_error(open_stub):
     session = open_stub()
     steps = []
     answers = session.answer_many(
         [ask("a"), ask("refuse"), ask("bc")], max_new_tokens=4, step=lambda *done: steps.append(done)
     )
-    assert [answer.text for answer in answers] == ["A", "", "BC"]
+    assert isinstance(answers[1], InvalidPromptError)
+    assert [answers[0].text, answers[2].text] == ["A", "BC"]
     assert answers[2].timeline.prompt_tokens == 2
     assert answers[0].timeline.ttft_s is None
     assert steps == [(1, 3)]

@@ -1,0 +1,28 @@
+"""What a domain pack does not ask of a model, so that it can be neither measured nor demanded."""
+
+from __future__ import annotations
+
+from harness.grading.grade import Grader
+from harness.pack.choose import length_cases
+from harness.pack.pack import OUT_OF_SCOPE, DomainPack
+
+NO_CONTRACT = "the pack has no response schema and no other form for its answers"
+
+
+def not_asked(pack: DomainPack) -> dict[str, str]:
+    """Metrics that do not apply to a pack, each with the reason."""
+    in_scope = [case for case in pack.cases if case.kind != OUT_OF_SCOPE]
+    splits = {case.split for case in in_scope}
+    has_contract = Grader.of(pack).has_contract
+    absent = {
+        "exact_match_dev_rate": ("dev" in splits, "the pack has no in-scope case in the split `dev`"),
+        "exact_match_final_rate": ("final" in splits, "the pack has no in-scope case in the split `final`"),
+        "out_of_scope_rate": (len(in_scope) < len(pack.cases), "the pack has no out-of-scope case"),
+        "json_valid_rate": (has_contract, NO_CONTRACT),
+        "edge_case_rate": (
+            has_contract or any(case.expect == "error" for case in pack.edge_cases),
+            f"{NO_CONTRACT}, and no edge case that must be refused",
+        ),
+        "length_drop_points": (bool(length_cases(pack)), "the pack has no in-scope case of a single question"),
+    }
+    return {metric: why for metric, (is_asked, why) in absent.items() if not is_asked}

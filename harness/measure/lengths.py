@@ -1,0 +1,153 @@
+"""The prompt-length sweep: the same questions behind more and more unrelated text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+
+from harness.errors import MeasureError
+from harness.grading.grade import GradedAnswer, Grader
+from harness.measure.applicable import not_asked
+from harness.measure.asking import ask_all, graded
+from harness.measure.failures import describe_failures
+from harness.metrics.measurement import Measured, Measurement
+from harness.metrics.units import Unit, format_value
+from harness.pack.choose import length_cases
+from harness.pack.pack import Case, DomainPack
+from harness.runtime.session import ScoringSession
+from harness.stats.estimate import CONFIDENCE, Estimate
+from harness.stats.paired import paired_loss
+from harness.stats.proportions import proportion
+from harness.system.progress import SILENT, Progress, Step, silent_step
+
+_TEMPLATE_TOKENS = 64
+"""Room for what the chat template puts around a conversation."""
+
+
+def measure_length_consistency(
+    session: ScoringSession, pack: DomainPack, source: Sequence[GradedAnswer], *, progress: Progress = SILENT
+) -> Measured:
+    """Ask the same questions at every step of the sweep and see whether answers get lost.
+
+    Args:
+        session: the variant.
+        pack: questions, padding and steps.
+        source: the source model's answers at the same steps.
+        progress: hears how far it is.
+    """
+    answers = ask_lengths(session, pack, progress.step("long questions"))
+    rates = rates_by_length(answers)
+    shares = [f"{format_value(Unit.SHARE, rate.value)} of {rate.n} at {tokens}" for tokens, rate in rates.items()]
+    longest = [answer for answer in answers if answer.padding_tokens == _worst_step(answers)]
+    details = [
+        f"exact answers by tokens of padding: {', '.join(shares) or 'none'}",
+        describe_failures(longest, source, pack, lambda answer: not answer.is_exact),
+    ]
+    return Measured(
+        measurement=Measurement(
+            estimates={"length_drop_points": length_drop(answers, pack)},
+            details={"length_drop_points": "\n".join(details)},
+        ),
+        samples={"length_answers": answers},
+        details={"exact_match_by_padding_tokens": {str(tokens): asdict(rate) for tokens, rate in rates.items()}},
+    )
+
+
+def ask_lengths(session: ScoringSession, pack: DomainPack, step: Step = silent_step) -> tuple[GradedAnswer, ...]:
+    """Ask the same questions at every step of the sweep."""
+    grader = Grader.of(pack)
+    padded = padded_conversations(pack, session.encode, session.context_length)
+    conversations = [conversation for *_, conversation in padded]
+    answers = ask_all(session, conversations, max_new_tokens=pack.domain.max_new_tokens, step=step)
+    return tuple(
+        graded(grader, case, answer, padding_tokens=tokens)
+        for (tokens, case, _), answer in zip(padded, answers, strict=True)
+    )
+
+
+def padded_conversations(
+    pack: DomainPack, encode: Callable[[str], Sequence[int]], context_length: int
+) -> list[tuple[int, Case, list[dict[str, str]]]]:
+    """(tokens of padding, case, conversation) for every step at which question and answer fit into the context."""
+    sweep = pack.domain.length
+    result = []
+    for tokens in sweep.padding_tokens:
+        padding = cut_to_tokens(pack.padding, tokens, encode)
+        for case in length_cases(pack):
+            turn = case.messages[-1]
+            content = sweep.template.format(padding=padding, question=turn.content) if tokens else turn.content
+            turns = [*case.messages[:-1], turn.model_copy(update={"content": content})]
+            conversation = pack.conversation(turns)
+            used = sum(len(encode(message["content"])) for message in conversation)
+            if used + pack.domain.max_new_tokens + _TEMPLATE_TOKENS <= context_length:
+                result.append((tokens, case, conversation))
+    return result
+
+
+def cut_to_tokens(text: str, tokens: int, encode: Callable[[str], Sequence[int]]) -> str:
+    """The longest word prefix of `text` with at most `tokens` tokens, `text` repeated as often as needed."""
+    if tokens == 0:
+        return ""
+    words = text.split(" ")
+    per_text = len(encode(text))
+    if per_text == 0:
+        raise MeasureError("padding.txt has no tokens", next_step="put unrelated prose into it")
+    words = words * (tokens // per_text + 1)
+    low, high = 0, len(words)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if len(encode(" ".join(words[:middle]))) <= tokens else (low, middle - 1)
+    return " ".join(words[:low]).rstrip()
+
+
+def rates_by_length(answers: Sequence[GradedAnswer]) -> dict[int, Estimate]:
+    """Share of exact answers at each step, by its tokens of padding."""
+    return {tokens: proportion(list(exact.values())) for tokens, exact in _exact_by_step(answers).items()}
+
+
+def length_drop(answers: Sequence[GradedAnswer], pack: DomainPack) -> Estimate:
+    """Largest loss of exact answers against the shortest step, in percentage points; the questions are the same.
+
+    The interval is that of the largest loss among the steps: each step's own has the confidence that makes all of
+    them hold together (Bonferroni), and the largest of their ends bound the largest loss.
+    """
+    absent = not_asked(pack).get("length_drop_points")
+    if absent is not None:
+        return Estimate.missing(absent)
+    losses = _losses(answers)
+    if not losses:
+        return Estimate.missing("fewer than two prompt lengths fit into the context")
+    worst = max(losses, key=lambda loss: loss.value or 0.0)
+    return Estimate(
+        value=worst.value,
+        low=max(loss.low for loss in losses if loss.low is not None),
+        high=max(loss.high for loss in losses if loss.high is not None),
+        confidence=CONFIDENCE,
+        n=worst.n,
+        method=f"{worst.method}, Bonferroni over {len(losses)} lengths",
+    ).map(lambda share: 100 * share)
+
+
+def _losses(answers: Sequence[GradedAnswer]) -> list[Estimate]:
+    """Of every step against the shortest one, on the questions that both were asked."""
+    shortest, *longer = _exact_by_step(answers).values() or [{}]
+    found = []
+    for exact in longer:
+        asked = [case_id for case_id in exact if case_id in shortest]
+        before, after = [shortest[one] for one in asked], [exact[one] for one in asked]
+        found.append(paired_loss(before, after, confidence=1 - (1 - CONFIDENCE) / len(longer)))
+    return [loss for loss in found if not loss.is_missing]
+
+
+def _worst_step(answers: Sequence[GradedAnswer]) -> int | None:
+    """The step with the smallest share of exact answers; the longest of several."""
+    rates = rates_by_length(answers)
+    return min(rates, key=lambda tokens: (rates[tokens].value or 0.0, -tokens), default=None)
+
+
+def _exact_by_step(answers: Sequence[GradedAnswer]) -> Mapping[int, dict[str, bool]]:
+    """By tokens of padding, ascending: whether each case's answer is exact."""
+    steps: dict[int, dict[str, bool]] = {tokens: {} for tokens in sorted({one.padding_tokens for one in answers})}
+    for answer in answers:
+        steps[answer.padding_tokens][answer.case_id] = answer.is_exact
+    return steps
