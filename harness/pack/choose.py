@@ -47,9 +47,5 @@ def conversations_by_case(pack: DomainPack, count: int) -> dict[str, list[dict[s
 
 def length_cases(pack: DomainPack) -> tuple[Case, ...]:
     """The in-scope cases of a single question that are asked at every prompt length, spread evenly over the pack."""
-    usable = [case for case in pack.cases if case.kind != OUT_OF_SCOPE and _is_single_question(case)]
+    usable = [case for case in pack.cases if case.kind != OUT_OF_SCOPE and case.is_single_turn]
     return spread(usable, pack.domain.length.cases)
-
-
-def _is_single_question(case: Case) -> bool:
-    return [turn.role for turn in case.messages if turn.role != "system"] == ["user"]

@@ -290,11 +290,11 @@ def _too_long(pack: DomainPack, places: Places, characters_per_token: float, how
 def _least_tokens(case: Case, characters_per_token: float) -> int:
     """The fewest tokens of any right answer and its end-of-sequence token."""
     texts = [shortest_text(answer) for answer in case.right_answers]
-    return min((int(_width(text) / characters_per_token) + 1 for text in texts), default=0)
+    return min((int(token_width(text) / characters_per_token) + 1 for text in texts), default=0)
 
 
-def _width(text: str) -> float:
-    """Characters, where a sign of a script without blanks counts for three."""
+def token_width(text: str) -> float:
+    """Characters of a text, where a sign of a script without blanks counts for three."""
     wide = len(re.findall(r"[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\u3040-\u30ff]", text))
     return len(text) + 2 * wide
 
@@ -315,17 +315,23 @@ def rounded_up(tokens: float, step: int = 16) -> int:
 
 
 def _draft(pack: DomainPack, places: Places) -> Iterator[Remark]:
-    if pack.domain.draft:
-        yield Remark(
-            what="draft = true: the form of answers was inferred, and nobody has confirmed it",
-            where=places.file("domain.toml"),
-            next_step="read what it says of answers, correct it, and delete that line",
-        )
+    if not pack.domain.draft:
+        return
+    file = places.file("domain.toml")
+    is_written = file.endswith(".toml")
+    yield Remark(
+        what="the form of answers was inferred, and nobody has confirmed it",
+        where=file,
+        next_step="read what it says of answers, correct it, and delete `draft = true`"
+        if is_written
+        else "write it down with `slm-gate pack FILE --out DIR`, correct it, and use --domain DIR",
+    )
 
 
 def _answers_probably_too_long(pack: DomainPack, places: Places) -> Iterator[Remark]:
     yield from _too_long(pack, places, USUAL_CHARACTERS_PER_TOKEN, "has probably")
-    if pack.answer_settings.thinking_markers and pack.domain.max_new_tokens < 256:
+    is_guessed = not pack.domain.draft  # a draft has seen the thinking parts themselves
+    if is_guessed and pack.answer_settings.thinking_markers and pack.domain.max_new_tokens < 256:
         yield Remark(
             what=f"answers stand behind a thinking part, and max_new_tokens = {pack.domain.max_new_tokens} may end it",
             where=places.file("domain.toml"),
@@ -453,7 +459,7 @@ def _is_json_text(answer: Expected) -> bool:
 
 
 def _length_sweep(pack: DomainPack, places: Places) -> Iterator[Remark]:
-    usable = sum(case.kind != OUT_OF_SCOPE and len(case.messages) == 1 for case in pack.cases)
+    usable = sum(case.kind != OUT_OF_SCOPE and case.is_single_turn for case in pack.cases)
     sweep, file = pack.domain.length, places.file("domain.toml")
     if not usable:
         yield Remark(
@@ -467,7 +473,7 @@ def _length_sweep(pack: DomainPack, places: Places) -> Iterator[Remark]:
             where=file,
             next_step="add some, or lower it",
         )
-    yield from _repeated(pack, places, int(_width(pack.padding) / 2), "at most about ")
+    yield from _repeated(pack, places, int(token_width(pack.padding) / 2), "at most about ")
 
 
 def _repeated(pack: DomainPack, places: Places, tokens: int, how: str) -> Iterator[Remark]:

@@ -86,7 +86,7 @@ def assembled(
 ) -> DomainPack:
     """A pack of its parts, with its digest."""
     parts = {
-        "domain": domain.model_dump(mode="json"),
+        "domain": domain.model_dump(mode="json", exclude={"name", "description", "draft"}),
         "cases": [case.model_dump(mode="json") for case in cases],
         "edge_cases": [case.model_dump(mode="json") for case in edge_cases],
         "texts": [text.model_dump(mode="json") for text in texts],
@@ -202,7 +202,7 @@ def _padding(file: Path) -> str | None:
     text = _read(file)
     if not text.strip():
         raise PackError("is empty", where=str(file), next_step="put unrelated prose into it, or leave the file out")
-    return text
+    return text.rstrip()
 
 
 def _optional_rows(file: Path, kind: type[_Row]) -> _Rows | None:

@@ -61,6 +61,11 @@ class Case(Criterion):
             raise ValueError("a system turn stands first, or chat templates refuse it")
         return turns
 
+    @property
+    def is_single_turn(self) -> bool:
+        """Whether the conversation is one question, apart from a system prompt."""
+        return sum(turn.role != "system" for turn in self.messages) == 1
+
 
 class EdgeCase(Settings):
     """A prompt that a user would rather not send, and what must come back."""
@@ -161,6 +166,9 @@ class DomainPack(Settings):
 
     remarks: tuple[Remark, ...] = ()
     """What its owner should know before the results are read."""
+
+    reading: tuple[str, ...] = ()
+    """What was read of a test split, line by line; empty for a folder."""
 
     @property
     def answer_settings(self) -> AnswerSettings:
