@@ -29,6 +29,7 @@ GATE_OPTIONS: Final = (
     GateOption(flag="--config", metavar="FILE", help="the gate's configuration (default: gate.toml beside suites/)"),
     GateOption(flag="--model", metavar="DIR_OR_HUB_ID", help="the fine-tuned model, instead of the configured one"),
     GateOption(flag="--domain", metavar="PACK_DIR", help="the domain pack, instead of the configured one"),
+    GateOption(flag="--data", metavar="FILE", help="a test split (JSON Lines, CSV, ...), read as it is, as the domain"),
     GateOption(flag="--variants", metavar="NAMES", help="comma-separated subset of the configured variants"),
     GateOption(flag="--load", help="also put Foundry Local's web service under load (minutes)"),
     GateOption(flag="--cache-route", metavar="RELEASE", help="also serve from that foundry-local-sdk's cache folder"),

@@ -18,7 +18,7 @@ from harness.pack.choose import spread
 from harness.pack.diagnose import Places, question_key, rounded_up, token_width
 from harness.pack.formats.detect import read_questions
 from harness.pack.formats.question import Question, ReadOptions, Refusal, field_value
-from harness.pack.load import OPTIONAL, REQUIRED, assembled, checked
+from harness.pack.load import OPTIONAL, REQUIRED, assembled, checked, load_pack
 from harness.pack.schema import (
     OUT_OF_SCOPE,
     Case,
@@ -107,6 +107,15 @@ def read_test_split(file: Path, options: ReadOptions | None = None) -> tuple[Dom
     )
     lines = {case.id: question.line for case, question in zip(cases, drafted.questions, strict=True)}
     return checked(pack, Places(files=dict.fromkeys((*REQUIRED, *OPTIONAL), file), lines=lines)), report
+
+
+def open_domain(place: Path) -> DomainPack:
+    """The domain pack of a folder, or of a test split that is one file.
+
+    Raises:
+        PackError: it is missing or wrong.
+    """
+    return load_data(place) if place.is_file() else load_pack(place)
 
 
 def load_data(file: Path, options: ReadOptions | None = None) -> DomainPack:

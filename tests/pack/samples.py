@@ -170,10 +170,7 @@ def share_gpt(folder: Path) -> Sample:
     rows, told = with_dirt(rows, dirt, 4)
     file = folder / "sharegpt.jsonl"
     write_lines(file, rows)
-    # Cut before its answer, a conversation of several turns still has an earlier one.
-    return Sample(
-        file=file, dirt={line: what for line, what in told.items() if what != "no answer of the assistant"}, clean=0
-    )
+    return Sample(file=file, dirt=told)
 
 
 def input_ideal(folder: Path) -> Sample:
