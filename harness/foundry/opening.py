@@ -23,6 +23,16 @@ _MODULES: Final = {
 }
 
 
+def genai_spec(path: Path) -> SessionSpec:
+    """An artifact in onnxruntime-genai."""
+    return {"runtime": "genai", "path": str(path)}
+
+
+def foundry_spec(path: Path, *, alias: str, home: Path) -> SessionSpec:
+    """An artifact in a Foundry Local of its own, registered as `alias`; its folders lie under `home`."""
+    return {"runtime": "foundry", "path": str(path), "alias": alias, "home": str(home)}
+
+
 def open_session(spec: SessionSpec) -> Session:
     """Load the described model and return its session.
 

@@ -9,7 +9,7 @@ from typing import Final
 from harness.errors import GateError, InvalidPromptError
 from harness.grading.grade import Grader
 from harness.measure.applicable import NO_CONTRACT, not_asked
-from harness.measure.failures import cut, show_case
+from harness.measure.failures import cut, escaped, show_case
 from harness.metrics.measurement import Measured, Measurement
 from harness.pack.long_text import over_context_text
 from harness.pack.pack import DomainPack, EdgeCase
@@ -112,5 +112,5 @@ def _describe(results: Sequence[EdgeResult], pack: DomainPack) -> str:
         expected = "a clean refusal" if case.expect == "error" else "an answer in the pack's form"
         said = cut(result.said) if result.said else "nothing"
         lines += show_case(f"{case.id} ({case.kind})", case.messages, expected, said)
-        lines.append(f"  because:  {result.explanation}")
+        lines.append(f"  because:  {escaped(result.explanation)}")
     return "\n".join(lines)

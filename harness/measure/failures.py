@@ -36,7 +36,7 @@ def describe_failures(
     for answer in failed[:_SHOWN]:
         case = cases[answer.case_id]
         lines += show_case(f"{case.id} ({case.kind})", case.messages, expectation(case), said_by(answer))
-        lines += [f"  because:  {cut(answer.explanation)}"] if answer.explanation else []
+        lines += [f"  because:  {escaped(answer.explanation)}"] if answer.explanation else []
     return "\n".join(lines)
 
 
@@ -47,7 +47,7 @@ def describe_losses(own: Sequence[GradedAnswer], source: Sequence[GradedAnswer],
     lost = [(before, after) for before, after in pairs if before.is_exact and not after.is_exact]
     won = sum(after.is_exact and not before.is_exact for before, after in pairs)
     cases = {case.id: case for case in pack.cases}
-    lines = [f"of {len(pairs)} exact answers of the source model and the variant, {len(lost)} are lost and {won} won"]
+    lines = [f"of {len(pairs)} answers, {len(lost)} exact ones of the source model are lost and {won} are won"]
     for before, after in lost[:_SHOWN]:
         case = cases[after.case_id]
         lines += show_case(
@@ -81,11 +81,18 @@ def expectation(case: Case) -> str:
 
 
 def cut(text: str) -> str:
-    """A text as Python would write it, without its middle where it is long: control characters cannot act."""
-    if len(text) > _LONGEST:
-        half = _LONGEST // 2
-        text = f"{text[:half]} ... {text[-half:]}"
-    return repr(text)
+    """A text in quotes as Python would write it, without its middle where it is long: control characters cannot act."""
+    return repr(_without_middle(text))
+
+
+def escaped(text: str) -> str:
+    """A sentence of ours about what a model wrote: the same without quotes around it."""
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in _without_middle(text))
+
+
+def _without_middle(text: str) -> str:
+    half = _LONGEST // 2
+    return text if len(text) <= _LONGEST else f"{text[:half]} ... {text[-half:]}"
 
 
 def _blame(

@@ -1,25 +1,28 @@
 """Samples of a process's memory, and whether they grow with its requests.
 
 A leak grows in every segment of a run; a cache that fills or a background thread grows in a few of them. So the
-**lower quartile of the segments' growth** decides. The Theil-Sen slope (Sen 1968, the median of all pairwise
-slopes) also sees leaks that skip segments, but three background steps are enough to make it fire: by itself it is
-no alarm, only a reason to look longer. A long run is judged twice, by its short segments, of which background
-steps spoil few, and by fourfold ones, which a leak cannot skip so easily.
+**lower quartile of the segments' growth** decides. The Theil-Sen slope (the median of all pairwise slopes) also sees
+leaks that skip segments, but three background steps make it rise: alone it only makes the run repeat with more
+requests. A long run is judged by its short segments, of which background steps touch few, and by fourfold ones, of
+which a leak skips few.
 """
 
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import combinations, pairwise
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Final
 
 from harness.errors import MeasureError
+from harness.metrics.measurement import Measured, Measurement
+from harness.stats.estimate import Estimate
+from harness.stats.quantiles import quantile
 
 SEGMENTS: Final = 8
 LONG_STRIDE: Final = 4
+_QUARTILE: Final = 25
 
 HEAP_LIMIT_BYTES_PER_REQUEST: Final = 16.0
 PAGE_LIMIT_BYTES_PER_REQUEST: Final = 256.0
@@ -52,7 +55,7 @@ class LeakResult:
     """How memory grew with the requests, and who allocated it if it did."""
 
     leak_bytes_per_request: float
-    """`steady_growth` of memory in use, bytes per request; negative if it shrank."""
+    """`steady_growth` of memory in use, bytes per request; negative where it shrank."""
 
     anonymous_bytes_per_request: float | None
     """The same of anonymous memory; None where the system does not tell."""
@@ -89,7 +92,7 @@ class LeakResult:
 
     @property
     def is_leaking(self) -> bool:
-        """Growth over either resolution; NaN counts as growth."""
+        """Whether either kind of memory grows by more than the resolution; NaN counts as growth."""
         anonymous = self.anonymous_bytes_per_request
         in_use_is_still = self.leak_bytes_per_request <= self.limit_bytes_per_request
         anonymous_is_still = anonymous is None or anonymous <= self.anonymous_limit_bytes_per_request
@@ -97,25 +100,32 @@ class LeakResult:
 
     @property
     def is_conclusive(self) -> bool:
-        """Whether the run can be believed: a leak always, the absence of one only if memory in use was level.
+        """Whether the run decides: a leak always does, the absence of one only if memory in use was level.
 
-        False when the Theil-Sen slope rises or falls by more than the method's resolution although there is no
+        It does not where the Theil-Sen slope rises or falls by more than the method's resolution although there is no
         steady growth: either could hide a leak. NaN is not level.
         """
         return self.is_leaking or abs(self.theil_sen_bytes_per_request) <= self.limit_bytes_per_request
 
     @property
-    def judged_bytes_per_request(self) -> float | None:
-        """The one number for a limit: growth of memory in use, or of anonymous memory where only that leaks.
-
-        None when the run is not conclusive: no evidence.
-        """
+    def estimate(self) -> Estimate:
+        """Growth of memory in use, or of anonymous memory where only that leaks; missing if the run does not decide."""
         if not self.is_conclusive:
-            return None
-        anonymous = self.anonymous_bytes_per_request
-        if self.is_leaking and self.leak_bytes_per_request <= self.limit_bytes_per_request and anonymous is not None:
-            return anonymous
-        return self.leak_bytes_per_request
+            return Estimate.missing("memory moved in some segments only, in a longer run too: nothing can be told")
+        requests = [sample.requests for sample in self.samples]
+        anonymous = [sample.anonymous_bytes for sample in self.samples if sample.anonymous_bytes is not None]
+        only_anonymous = self.is_leaking and self.leak_bytes_per_request <= self.limit_bytes_per_request
+        return steady_growth(requests, anonymous if only_anonymous else [one.in_use_bytes for one in self.samples])
+
+    def measured(self, metric: str) -> Measured:
+        """The result under the name of the runtime's metric."""
+        how = f"{self.requests} requests, {self.refused_requests} of them refused; read by {self.method}: {self.note}"
+        return Measured(
+            measurement=Measurement(
+                estimates={metric: self.estimate}, details={metric: "\n".join([how, *self.stacks])}
+            ),
+            samples={metric: [self]},
+        )
 
 
 def judge_samples(samples: Sequence[LeakSample], *, method: str, refused_requests: int = 0) -> LeakResult:
@@ -125,7 +135,7 @@ def judge_samples(samples: Sequence[LeakSample], *, method: str, refused_request
         MeasureError: fewer than two samples, or a value that is not finite or not positive.
     """
     if len(samples) < 2:
-        raise MeasureError(f"{len(samples)} memory samples are no evidence; two are the least")
+        raise MeasureError(f"growth needs at least two memory samples, not {len(samples)}")
     for sample in samples:
         for value in (sample.in_use_bytes, sample.anonymous_bytes):
             if value is not None and not (math.isfinite(value) and value > 0):
@@ -135,8 +145,8 @@ def judge_samples(samples: Sequence[LeakSample], *, method: str, refused_request
     anonymous = [sample.anonymous_bytes for sample in samples if sample.anonymous_bytes is not None]
     is_exact = method == "mallinfo2"
     return LeakResult(
-        leak_bytes_per_request=steady_growth(requests, in_use),
-        anonymous_bytes_per_request=(steady_growth(requests, anonymous) if len(anonymous) == len(samples) else None),
+        leak_bytes_per_request=_steady(requests, in_use),
+        anonymous_bytes_per_request=_steady(requests, anonymous) if len(anonymous) == len(samples) else None,
         theil_sen_bytes_per_request=theil_sen_slope(requests, in_use),
         samples=tuple(samples),
         earlier_samples=(),
@@ -150,13 +160,22 @@ def judge_samples(samples: Sequence[LeakSample], *, method: str, refused_request
     )
 
 
-def steady_growth(requests: Sequence[int], memory_bytes: Sequence[float]) -> float:
-    """Lower quartile of the segments' growth per request; with 32 segments or more also that of fourfold segments.
+def _steady(requests: Sequence[int], memory_bytes: Sequence[float]) -> float:
+    growth = steady_growth(requests, memory_bytes).value
+    assert growth is not None
+    return growth
 
-    The larger of the two, as each overlooks other leaks.
+
+def steady_growth(requests: Sequence[int], memory_bytes: Sequence[float]) -> Estimate:
+    """Lower quartile of the segments' growth per request; with 33 samples or more also that of fourfold segments.
+
+    The larger of the two, as each overlooks other leaks. The interval is between two of the segments (order
+    statistics); with eight segments its lower end is unbounded.
     """
     strides = (1, LONG_STRIDE) if len(requests) > LONG_STRIDE * SEGMENTS else (1,)
-    return max(lower_quartile(growth_per_request(requests[::n], memory_bytes[::n])) for n in strides)
+    found = [quantile(growth_per_request(requests[::n], memory_bytes[::n]), _QUARTILE) for n in strides]
+    steadiest = max(found, key=lambda quartile: quartile.value or 0.0)
+    return replace(steadiest, method=f"lower quartile of {steadiest.n} segments, order statistics")
 
 
 def growth_per_request(requests: Sequence[int], memory_bytes: Sequence[float]) -> list[float]:
@@ -165,33 +184,8 @@ def growth_per_request(requests: Sequence[int], memory_bytes: Sequence[float]) -
     return [(after - before) / (end - start) for (start, before), (end, after) in points]
 
 
-def lower_quartile(values: Sequence[float]) -> float:
-    """The 25th percentile, linear between neighbours (type 7 of Hyndman and Fan 1996, numpy's default).
+def theil_sen_slope(requests: Sequence[int], memory_bytes: Sequence[float]) -> float:
+    """The median of the slopes between every two samples (P. K. Sen, JASA 63, 1968), bytes per request."""
+    from scipy.stats import theilslopes
 
-    Raises:
-        MeasureError: no value, or one that is not finite.
-    """
-    if not values:
-        raise MeasureError("no values, no quartile")
-    if not all(math.isfinite(value) for value in values):
-        raise MeasureError("a quartile of values that are not finite is no evidence")
-    ordered = sorted(values)
-    place = (len(ordered) - 1) / 4
-    below = math.floor(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
-
-
-def theil_sen_slope(xs: Sequence[float], ys: Sequence[float]) -> float:
-    """The median of the slopes between every two points that differ in x.
-
-    Raises:
-        MeasureError: fewer than two distinct x, or a value that is not finite.
-    """
-    if not all(math.isfinite(value) for value in (*xs, *ys)):
-        raise MeasureError("a slope through values that are not finite is no evidence")
-    points = zip(xs, ys, strict=True)
-    slopes = [(y2 - y1) / (x2 - x1) for (x1, y1), (x2, y2) in combinations(points, 2) if x1 != x2]
-    if not slopes:
-        raise MeasureError("a slope needs two points")
-    return statistics.median(slopes)
+    return float(theilslopes(memory_bytes, requests).slope)

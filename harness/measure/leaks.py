@@ -1,9 +1,9 @@
 """Does memory grow with the number of requests? Measured in a fresh process that holds one model.
 
 After a warm-up the child answers a fixed round of requests again and again and reads its heap in use after every
-segment (`harness.measure.children.leak_child` says how); `harness.measure.growth` judges. On an alarm a second process
-runs under memray and names the call stacks that hold memory. memray's totals themselves are no verdict: a ring buffer
-looks like a leak to it.
+segment (`harness.measure.children.leak_child` says how); `harness.measure.growth` has the statistics. Where memory
+grows, a second process runs under memray and names the call stacks that hold it. memray's own totals decide nothing:
+a ring buffer looks like a leak to it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,11 @@ from typing import Any, Final
 
 from harness.errors import ChildError, MeasureError
 from harness.measure.growth import LONG_STRIDE, SEGMENTS, LeakResult, LeakSample, judge_samples
+from harness.metrics.measurement import Measured
 from harness.metrics.units import format_bytes
+from harness.pack.choose import conversations
+from harness.pack.long_text import over_any_context
+from harness.pack.pack import DomainPack
 from harness.runtime.session import Message
 from harness.system.child import harness_module, run_job
 from harness.system.paths import REPOSITORY
@@ -30,6 +34,7 @@ STACK_REQUESTS: Final = 8 * ROUND_REQUESTS
 STACK_MIN_ALLOCATIONS_PER_REQUEST: Final = 0.5
 MAX_STACKS: Final = 10
 MAX_FRAMES: Final = 12
+_ANY_CONTEXT: Final = 2**17
 UNKNOWN: Final = "<unknown>"
 INTERPRETER_FOLDERS: Final = frozenset({"Objects", "Python", "Modules", "internal", "clinic"})
 
@@ -40,9 +45,38 @@ CHILD_ENVIRONMENT: Final = {
 }
 
 
+def measure_pack_leak(
+    metric: str,
+    session_spec: Mapping[str, Any],
+    pack: DomainPack,
+    *,
+    context_length: int | None,
+    log: Path,
+    progress: Progress = SILENT,
+) -> Measured:
+    """Memory growth per request on the pack's questions, of which one in sixteen is over the context and refused.
+
+    Args:
+        metric: the name of the runtime's metric.
+        session_spec: the model in its runtime, as `open_session` takes it.
+        pack: the questions.
+        context_length: of the model, in tokens; None where its configuration does not say.
+        log: where the child process writes.
+        progress: hears what is going on.
+
+    Raises:
+        MeasureError: the pack has no case, or samples are missing or not finite.
+        ChildError: a child process died, or the model could not be loaded or did not answer.
+    """
+    too_long = [{"role": "user", "content": over_any_context(context_length or _ANY_CONTEXT)}]
+    questions = conversations(pack, ROUND_REQUESTS)
+    result = measure_leak(session_spec, questions, invalid=too_long, log=log, progress=progress)
+    return result.measured(metric)
+
+
 def measure_leak(
     session_spec: Mapping[str, Any],
-    conversations: Sequence[Sequence[Message]],
+    questions: Sequence[Sequence[Message]],
     *,
     log: Path,
     progress: Progress = SILENT,
@@ -54,22 +88,21 @@ def measure_leak(
 ) -> LeakResult:
     """Memory growth per request of the session that `session_spec` describes.
 
-    The first 16 conversations are the round (fewer are repeated); prompts that never came before always grow
-    some cache. `invalid` is a conversation that the runtime must refuse: it replaces every 16th request, so that
-    what the error path keeps is seen too. `method` forces a way of reading memory; by default the finest that
-    works here is used.
+    The first 16 questions are the round (fewer are repeated); prompts that never came before always grow some cache.
+    `invalid` is a conversation that the runtime must refuse: it replaces every 16th request, so that what the error
+    path keeps is seen too. `method` names the way to read memory; by default it is the finest that works here.
 
     Raises:
-        MeasureError: no conversation, or samples that are missing or not finite.
+        MeasureError: no question, or samples that are missing or not finite.
         ChildError: a child process died, or the model could not be loaded or did not answer.
     """
-    if not conversations:
+    if not questions:
         raise MeasureError("leaks cannot be measured without a conversation", next_step="give 16 prompts")
     if segment_requests < ROUND_REQUESTS or segment_requests % ROUND_REQUESTS:
         raise MeasureError(f"a segment of {segment_requests} requests is not a multiple of {ROUND_REQUESTS}")
     job = {
         "session": dict(session_spec),
-        "conversations": [_as_json(conversations[i % len(conversations)]) for i in range(ROUND_REQUESTS)],
+        "conversations": [_as_json(questions[i % len(questions)]) for i in range(ROUND_REQUESTS)],
         "invalid": None if invalid is None else _as_json(invalid),
         "max_new_tokens": max_new_tokens,
         "warmup_requests": WARMUP_REQUESTS,
@@ -132,7 +165,7 @@ def _repeated(child: _Child, first: LeakResult) -> LeakResult:
 
 
 def _with_stacks(child: _Child, result: LeakResult) -> LeakResult:
-    """The verdict stands whatever becomes of the search for its cause."""
+    """The result with the stacks that hold memory; a search that fails changes nothing but the note."""
     child.progress.line("leaks: memory grows; a second process looks for the stacks that hold it")
     try:
         found = child.stacks()
@@ -151,15 +184,15 @@ def render_stacks(found: Sequence[Mapping[str, Any]], *, requests: int, min_allo
     joined: dict[tuple[str, ...], tuple[int, int]] = {}
     for record in found:
         frames = tuple(_as_line(*frame) for frame in _telling(record["frames"])[:MAX_FRAMES])
-        locked, count = joined.get(frames, (0, 0))
-        joined[frames] = (locked + record["bytes"], count + record["allocations"])
-    often = [(locked, count, frames) for frames, (locked, count) in joined.items() if count >= min_allocations]
+        held_bytes, count = joined.get(frames, (0, 0))
+        joined[frames] = (held_bytes + record["bytes"], count + record["allocations"])
+    often = [(held_bytes, count, frames) for frames, (held_bytes, count) in joined.items() if count >= min_allocations]
     often.sort(key=lambda stack: stack[0], reverse=True)
     return tuple(
         "\n  ".join(
-            (f"{format_bytes(kept_bytes / requests)}/request, {count / requests:.2f} allocations/request", *frames)
+            (f"{format_bytes(held_bytes / requests)}/request, {count / requests:.2f} allocations/request", *frames)
         )
-        for kept_bytes, count, frames in often[:MAX_STACKS]
+        for held_bytes, count, frames in often[:MAX_STACKS]
     )
 
 

@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import MeasureError
+from harness.metrics.measurement import Measured, Measurement
+from harness.metrics.units import format_bytes, format_seconds
 from harness.runtime.session import Message
+from harness.stats.estimate import Estimate
 from harness.system.child import harness_module, run_job
 from harness.system.progress import SILENT, Progress
 
@@ -90,6 +93,31 @@ class ResourceResult:
     def cpu_seconds_per_token(self) -> float:
         """CPU seconds of prefill and decoding together, per generated token."""
         return self.cpu_s / self.tokens
+
+    @property
+    def measured(self) -> Measured:
+        """Load time, peak memory and CPU use: readings of one process, which have no interval."""
+        answers, before, after = len(self.samples), self.baseline_rss_bytes, self.rss_after_load_bytes
+        cpu = f"{self.cpu_s:.3g} CPU s in {self.wall_s:.3g} s on {self.logical_cpus} CPUs"
+        cpu = f"{cpu}; {answers} answers, {self.tokens} tokens"
+        memory = f"{format_bytes(before)} before the model was loaded, {format_bytes(after)} after"
+        return Measured(
+            measurement=Measurement(
+                estimates={
+                    "load_s": Estimate.exact(self.load_s, n=1),
+                    "peak_rss_bytes": Estimate.exact(self.peak_rss_bytes, n=1),
+                    "cpu_utilization": Estimate.exact(self.cpu_utilization, n=answers),
+                    "cpu_seconds_per_token": Estimate.exact(self.cpu_seconds_per_token, n=self.tokens),
+                },
+                details={
+                    "load_s": f"imports took {format_seconds(self.import_s)} before it",
+                    "peak_rss_bytes": memory,
+                    "cpu_utilization": cpu,
+                    "cpu_seconds_per_token": cpu,
+                },
+            ),
+            samples={"resources": [self]},
+        )
 
     @property
     def model_rss_bytes(self) -> int:

@@ -6,7 +6,7 @@ import pytest
 
 from harness.grading.grade import Grader
 from harness.measure.asking import ask_cases, graded
-from harness.measure.failures import cut, describe_failures, expectation
+from harness.measure.failures import cut, describe_failures, escaped, expectation
 from harness.pack.pack import Case, load_pack
 from harness.runtime.fake import FakeSession
 from tests.measure.healthy import right
@@ -55,7 +55,7 @@ def test_a_case_is_shown_with_question_expectation_and_answer(pack):
         "  asked:    'part 1?'",
         '  expected: \'{"status": "ok", "part": "1"}\'',
         "  said:     '{}'",
-        "  because:  \"status: is missing, expected 'ok'; part: is missing, expected '1'\"",
+        "  because:  status: is missing, expected 'ok'; part: is missing, expected '1'",
     ]
 
 
@@ -79,6 +79,7 @@ def test_every_criterion_has_words(criterion, words):
 
 def test_what_a_model_writes_cannot_act_on_a_terminal_or_fill_it():
     assert cut("\x1b[2J\n") == r"'\x1b[2J\n'"
+    assert escaped("code: '\x1b[2J', not 'é'") == r"code: '\x1b[2J', not 'é'"
     long = cut("a" * 500 + "the end")
     assert len(long) < 200
     assert "a ... a" in long

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import platform
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,10 +21,11 @@ from harness.measure.growth import (
     LeakSample,
     growth_per_request,
     judge_samples,
-    lower_quartile,
+    steady_growth,
     theil_sen_slope,
 )
-from harness.measure.leaks import measure_leak, render_stacks
+from harness.measure.leaks import measure_leak, measure_pack_leak, render_stacks
+from harness.pack.pack import load_pack
 from harness.system.paths import REPOSITORY
 from harness.system.progress import LineProgress
 
@@ -44,39 +47,26 @@ def samples(*in_use_bytes: int, anonymous: int | None = 4096) -> list[LeakSample
     ]
 
 
-class TestLowerQuartile:
-    def test_of_nothing_is_an_error(self):
-        with pytest.raises(MeasureError, match="no values"):
-            lower_quartile([])
+class TestSteadyGrowth:
+    def test_of_eight_segments_lies_between_second_and_third(self):
+        # growths 10, 20 ... 80 per request; place (8 - 1) / 4 = 1.75: 20 + 0.75 * (30 - 20)
+        memory = [5000 + 16 * 10 * sum(range(end + 1)) for end in range(9)]
+        found = steady_growth(range(0, 144, 16), memory)
+        assert found.value == 27.5
+        # binomial ranks of the quarter at 95 %: the 6th of 8 values bounds it above, and nothing below
+        assert (found.low, found.high, found.n) == (None, 60.0, 8)
+        assert found.method == "lower quartile of 8 segments, order statistics"
 
-    def test_of_one_value_is_that_value(self):
-        assert lower_quartile([7.0]) == 7.0
+    def test_of_one_segment_is_its_growth(self):
+        found = steady_growth([0, 16], [100, 132])
+        assert (found.value, found.low, found.high) == (2.0, None, None)
 
-    def test_of_two_values_lies_a_quarter_of_the_way(self):
-        assert lower_quartile([8.0, 4.0]) == 5.0
-
-    def test_of_five_values_is_the_second(self):
-        assert lower_quartile([5.0, 1.0, 4.0, 2.0, 3.0]) == 2.0
-
-    def test_of_eight_values_lies_between_second_and_third(self):
-        # place (8 - 1) / 4 = 1.75: 20 + 0.75 * (30 - 20)
-        assert lower_quartile([80.0, 70.0, 60.0, 50.0, 40.0, 30.0, 20.0, 10.0]) == 27.5
-
-    def test_of_equal_values_is_that_value(self):
-        assert lower_quartile([3.0] * 8) == 3.0
-
-    @pytest.mark.parametrize("bad", [math.nan, math.inf])
-    def test_of_a_value_that_is_not_finite_is_an_error(self, bad):
-        with pytest.raises(MeasureError, match="not finite"):
-            lower_quartile([1.0, bad])
+    def test_of_many_segments_has_two_ends(self):
+        found = steady_growth(range(0, 33 * 16, 16), [5000 + 1600 * i for i in range(33)])
+        assert (found.low, found.value, found.high) == (100.0, 100.0, 100.0)
 
 
 class TestTheilSenSlope:
-    @pytest.mark.parametrize(("xs", "ys"), [([], []), ([1], [5]), ([2, 2], [1, 9])])
-    def test_below_two_points_is_an_error(self, xs, ys):
-        with pytest.raises(MeasureError, match="two points"):
-            theil_sen_slope(xs, ys)
-
     def test_of_two_points_is_their_slope(self):
         assert theil_sen_slope([0, 16], [100, 132]) == 2.0
 
@@ -84,19 +74,11 @@ class TestTheilSenSlope:
         # slopes 10 (0-1), 2 (0-2 is 4 / 2), -6 (1-2)
         assert theil_sen_slope([0, 1, 2], [0, 10, 4]) == 2.0
 
-    def test_of_points_that_share_x_leaves_that_pair_out(self):
-        # slopes 1 (first-third), 3 (second-third is (5 - 2) / 1)
-        assert theil_sen_slope([0, 0, 1], [4, 2, 5]) == 2.0
-
-    def test_of_a_nan_is_an_error(self):
-        with pytest.raises(MeasureError, match="not finite"):
-            theil_sen_slope([0, 1], [0, math.nan])
-
 
 class TestJudgement:
     @pytest.mark.parametrize("few", [samples(), samples(1000)])
-    def test_below_two_samples_is_no_evidence(self, few):
-        with pytest.raises(MeasureError, match="no evidence"):
+    def test_below_two_samples_there_is_no_growth(self, few):
+        with pytest.raises(MeasureError, match="at least two memory samples"):
             judge_samples(few, method="mallinfo2")
 
     @pytest.mark.parametrize("bad", [0, -1, math.nan])
@@ -120,7 +102,7 @@ class TestJudgement:
         )
         assert (at.leak_bytes_per_request, at.is_leaking) == (16.0, False)
         assert (over.leak_bytes_per_request, over.is_leaking) == (17.0, True)
-        assert (at.judged_bytes_per_request, over.judged_bytes_per_request) == (16.0, 17.0)
+        assert (at.estimate.value, over.estimate.value) == (16.0, 17.0)
 
     def test_three_steps_in_a_still_heap_are_no_leak_but_ask_for_a_longer_look(self):
         steps = judge_samples(samples(5000, 5000, 11000, 11000, 17000, 17000, 17000, 23000, 23000), method="mallinfo2")
@@ -128,7 +110,8 @@ class TestJudgement:
         assert steps.theil_sen_bytes_per_request > 100
         assert not steps.is_leaking
         assert not steps.is_conclusive
-        assert steps.judged_bytes_per_request is None
+        assert steps.estimate.is_missing
+        assert steps.measured("leak_bytes_per_request").measurement.estimate("leak_bytes_per_request").is_missing
 
     def test_a_long_run_catches_what_skips_three_of_four_segments(self):
         # short segments: lower quartile 0; fourfold: 6400 B in every 64 requests
@@ -159,7 +142,16 @@ class TestJudgement:
         result = judge_samples(pages, method="mallinfo2")
         assert result.anonymous_bytes_per_request == 512.0
         assert result.is_leaking
-        assert result.judged_bytes_per_request == 512.0
+        assert result.estimate.value == 512.0
+
+    def test_a_result_is_recorded_with_how_it_was_read(self):
+        result = judge_samples(samples(*[5000] * 9), method="mallinfo2", refused_requests=8)
+        found = result.measured("foundry_leak_bytes_per_request")
+        estimate = found.measurement.estimate("foundry_leak_bytes_per_request")
+        assert (estimate.value, estimate.high, estimate.n) == (0.0, 0.0, 8)
+        details = found.measurement.details["foundry_leak_bytes_per_request"]
+        assert details == "128 requests, 8 of them refused; read by mallinfo2: heap in use, exact to the byte"
+        assert found.samples == {"foundry_leak_bytes_per_request": [result]}
 
     def test_missing_anonymous_memory_is_none_and_not_zero(self):
         result = judge_samples(samples(*[5000] * 9, anonymous=None), method="uss")
@@ -345,7 +337,29 @@ class TestStubbedChild:
         assert lines[-1].startswith("leaks: segments of 16 requests 8/8")
 
 
-def test_no_conversation_is_no_evidence(tmp_path):
+def test_a_packs_questions_leak_nothing_and_one_in_sixteen_is_refused(stub_session, pack_folder, tmp_path):
+    stub_session("")
+    found = measure_pack_leak(
+        "leak_bytes_per_request", STUB_SPEC, load_pack(pack_folder), context_length=200, log=tmp_path / "leaks.log"
+    )
+    (result,) = found.samples["leak_bytes_per_request"]
+    assert result.refused_requests == result.requests // 16 > 0
+    assert found.measurement.estimate("leak_bytes_per_request").value == result.leak_bytes_per_request
+
+
+@pytest.mark.parametrize(
+    "child", ["measure.children.leak_child", "measure.children.resource_child", "serving.endurance_child"]
+)
+def test_a_measured_process_holds_no_package_of_statistics(child):
+    script = (
+        f"import sys, harness.{child}; print([name for name in ('scipy', 'pandas', 'pytest') if name in sys.modules])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_without_a_question_nothing_can_be_measured(tmp_path):
     with pytest.raises(MeasureError, match="without a conversation"):
         measure_leak(STUB_SPEC, [], log=tmp_path / "leaks.log")
 

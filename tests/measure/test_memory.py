@@ -1,4 +1,4 @@
-"""Resources are read from the right process and phase, and a run without evidence is an error."""
+"""Resources are read from the right process and phase, and a run that measured nothing is an error."""
 
 from __future__ import annotations
 
@@ -54,6 +54,21 @@ class TestNumbers:
         assert result.cpu_utilization == 0.6  # 6 CPU s in 5 s on 2 CPUs
         assert result.cpu_seconds_per_token == 0.2
         assert result.model_rss_bytes == 150 * MIB
+
+    def test_are_readings_without_an_interval(self):
+        result = read_resources(child_result(), answers=2)
+        found = result.measured.measurement
+        assert {name: estimate.value for name, estimate in found.estimates.items()} == {
+            "load_s": 1.5,
+            "peak_rss_bytes": 300 * MIB,
+            "cpu_utilization": 0.6,
+            "cpu_seconds_per_token": 0.2,
+        }
+        assert not any(estimate.has_interval for estimate in found.estimates.values())
+        assert found.estimate("cpu_seconds_per_token").n == 30
+        assert found.details["cpu_utilization"] == "6 CPU s in 5 s on 2 CPUs; 2 answers, 30 tokens"
+        assert found.details["peak_rss_bytes"] == "50.0 MiB before the model was loaded, 200.0 MiB after"
+        assert result.measured.samples == {"resources": [result]}
 
     def test_of_one_answer_are_those_of_that_answer(self):
         result = read_resources(child_result(samples=child_result()["samples"][:1]), answers=1)
@@ -153,7 +168,7 @@ class TestStubbedChild:
             self.measure(tmp_path)
 
 
-def test_no_conversation_is_no_evidence(tmp_path):
+def test_without_a_conversation_nothing_can_be_measured(tmp_path):
     with pytest.raises(MeasureError, match="without a conversation"):
         measure_resources(STUB_SPEC, [], max_new_tokens=8, log=tmp_path / "resources.log")
 

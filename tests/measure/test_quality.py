@@ -95,7 +95,7 @@ def test_what_is_lost_against_the_source_is_shown_beside_its_answer(pack):
     found = measure(forgets(1, 2), pack, source=forgets(2, 3)).measurement
     assert found.estimate("exact_match_loss_points").value == 0.0  # one lost, one won
     details = found.details["exact_match_loss_points"]
-    assert details.splitlines()[0].endswith("1 are lost and 1 won")
+    assert details.splitlines()[0].endswith("1 exact ones of the source model are lost and 1 are won")
     assert "case-1 (part)" in details
     assert 'expected: \'{"status": "ok", "part": "1"}\' (source model)' in details
     assert "case-2" not in details
