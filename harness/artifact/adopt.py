@@ -38,7 +38,7 @@ def adopt(
         recipe = _recipe_of(folder, precision_of(facts))
     require_match(folder, variant, facts, recipe, source=source, is_adopted=True)
     workspace.notify(f"{variant}: smoke test")
-    smoke_test(folder, log=workspace.log(f"{variant}.smoke-test"), tokens=tokens)
+    smoke_test(folder, target=recipe.target, log=workspace.log(f"{variant}.smoke-test"), tokens=tokens)
     return describe(folder, variant, recipe, facts, {}, was_reused=True)
 
 

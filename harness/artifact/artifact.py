@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from harness.artifact.facts import ArtifactFacts, precision_of
+from harness.config.target import Target
 from harness.errors import ArtifactError
 from harness.recipes.recipe import Recipe
 from harness.runtime.smoke_test import runtime_version
-from harness.source.source import TOKENIZER_FILES, Source, read_json
+from harness.source.source import TOKENIZER_FILES, Source
 from harness.system.hashing import digest_of, digest_of_files, digests_of
 from harness.system.store import clear_staging_dirs, publish, read_verified, staging_dir
 
 FORMAT = 6
 """Counts up when older entries of the store must no longer be used."""
 
-_PENALTIES = ("repetition_penalty", "no_repeat_ngram_size", "min_length")
 _GRAPH_FILES = ("*.onnx", "*.onnx.data", "*.onnx_data")
 _MODEL_FILES = (*_GRAPH_FILES, "genai_config.json", *TOKENIZER_FILES)
 
@@ -61,6 +60,11 @@ class Artifact:
 
     was_reused: bool
     """Whether it was there already."""
+
+    @property
+    def target(self) -> Target:
+        """Where it runs."""
+        return self.recipe.target
 
     @property
     def is_adopted(self) -> bool:
@@ -108,25 +112,6 @@ def collect_model(produced: Path, target: Path) -> None:
         for file in produced.glob(pattern):
             if file.is_file():
                 shutil.move(file, target / file.name)
-
-
-def serve_on_cpu(folder: Path) -> None:
-    """Have the config ask for no execution provider, which means CPU."""
-    file = folder / "genai_config.json"
-    settings = json.loads(file.read_text(encoding="utf-8"))
-    settings["model"]["decoder"]["session_options"]["provider_options"] = []
-    file.write_text(json.dumps(settings, indent=4), encoding="utf-8")
-
-
-def keep_penalties(folder: Path, source: Source) -> None:
-    """Have the config say what the source's generation config says of repetition, which ModelBuilder leaves out."""
-    stated = source.path / "generation_config.json"
-    asked = read_json(stated) if stated.is_file() else {}
-    file = folder / "genai_config.json"
-    settings = json.loads(file.read_text(encoding="utf-8"))
-    search = settings.setdefault("search", {})
-    search |= {name: asked[name] for name in _PENALTIES if isinstance(asked.get(name), int | float)}
-    file.write_text(json.dumps(settings, indent=4), encoding="utf-8")
 
 
 class ArtifactStore:

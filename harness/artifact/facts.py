@@ -130,8 +130,9 @@ def discrepancies(facts: ArtifactFacts, asked: Recipe, *, is_adopted: bool = Fal
         problems.append(f"symmetric: asked {str(asked.symmetric).lower()}, {_symmetry_sentence(facts.symmetries)}")
     if asked.accuracy_level is not None and facts.accuracy_levels != (asked.accuracy_level,):
         problems.append(f"accuracy_level: asked {asked.accuracy_level}, the graph has {_listed(facts.accuracy_levels)}")
-    if facts.providers and not is_adopted:
-        problems.append(f"provider: asked CPUExecutionProvider, the config asks for {_listed(facts.providers)}")
+    if not is_adopted and not asked.target.matches(facts.providers):
+        there = _listed(facts.providers) if facts.providers else "CPU"
+        problems.append(f"provider: asked {asked.target.provider}, the config asks for {there}")
     return problems
 
 

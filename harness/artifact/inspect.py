@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.artifact.facts import ArtifactFacts
+from harness.artifact.genai_config import read_settings, stated_providers
 from harness.errors import ArtifactError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def inspect_artifact(folder: Path) -> ArtifactFacts:
     Raises:
         ArtifactError: a file is missing, unreadable or too short for what the graph says is in it.
     """
-    settings = _read_settings(folder)
+    settings = read_settings(folder)
     model_file = _model_file(folder, settings)
     _require_tokenizer(folder)
     graph = read_graph(folder / model_file)
@@ -76,7 +76,7 @@ def inspect_artifact(folder: Path) -> ArtifactFacts:
         context_length=_whole(model.get("context_length")),
         vocabulary_size=_whole(model.get("vocab_size")),
         eos_token_ids=_token_ids(model.get("eos_token_id")),
-        providers=_providers(model["decoder"]),
+        providers=stated_providers(settings),
         search=dict(settings.get("search") or {}),
     )
 
@@ -144,40 +144,6 @@ def numbers_of(node: onnx.NodeProto) -> dict[str, float]:
         locked = onnx.numpy_helper.to_array(stored)
         values["value"] = float(locked.item()) if locked.size == 1 else None
     return {name: value for name, value in values.items() if isinstance(value, int | float)}
-
-
-def _read_settings(folder: Path) -> dict[str, Any]:
-    file = folder / "genai_config.json"
-    if not folder.is_dir():
-        raise ArtifactError("there is no such folder", where=str(folder), next_step="give a converted model's folder")
-    try:
-        settings = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=_without_repetition)
-    except FileNotFoundError as error:
-        raise ArtifactError("genai_config.json is missing", where=str(folder), next_step=_MAKE_AGAIN) from error
-    except (OSError, ValueError) as error:
-        raise ArtifactError(
-            f"genai_config.json is unreadable: {error}", where=str(file), next_step=_MAKE_AGAIN
-        ) from error
-    model = settings.get("model") if isinstance(settings, dict) else None
-    if not isinstance(model, dict) or not isinstance(model.get("decoder"), dict):
-        raise ArtifactError("genai_config.json describes no decoder", where=str(file), next_step=_MAKE_AGAIN)
-    options = model["decoder"].get("session_options")
-    if not isinstance(options or {}, dict) or not isinstance(settings.get("search", {}), dict):
-        raise ArtifactError(
-            "genai_config.json has a list where session_options or search is a group of settings",
-            where=str(file),
-            next_step=_MAKE_AGAIN,
-        )
-    return dict(settings)
-
-
-def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuses a key that is there twice: readers differ in which of the two they obey."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} is in it twice")
-    return found
 
 
 def _model_file(folder: Path, settings: Mapping[str, Any]) -> str:
@@ -376,12 +342,6 @@ def _origins(graph: onnx.GraphProto) -> dict[str, str]:
     """What goes in, by what comes out, of the operators that only give a tensor another shape."""
     shapers = ("Reshape", "Transpose", "Identity")
     return {node.output[0]: node.input[0] for node in graph.node if node.op_type in shapers}
-
-
-def _providers(decoder: Mapping[str, Any]) -> tuple[str, ...]:
-    options = (decoder.get("session_options") or {}).get("provider_options") or []
-    names = {str(name) for entry in options if isinstance(entry, dict) for name in entry}
-    return tuple(sorted(name for name in names if name.lower() != "cpu"))
 
 
 def _is_external(tensor: onnx.TensorProto) -> bool:

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from harness.config.diagnosis import Settings, did_you_mean
 from harness.config.limits import Limit, criterion_limit
+from harness.config.target import CPU_PROVIDER, Device, Target
 from harness.errors import ConfigError
 from harness.metrics.catalogue import METRICS, Group
 
@@ -45,11 +46,11 @@ class VariantSettings(Settings):
     """`int4`, `int8`, `fp16`, `fp32`, or the path of your own Olive JSON."""
 
     artifact: Path | None = None
-    """An ONNX folder that is converted already; nothing is converted then, everything is proved."""
+    """An ONNX folder that is converted already; nothing is converted then, everything is checked."""
 
     transformed: bool = False
     """Whether an artifact's weights were rescaled or trained on while they were quantised (AWQ, QAT): its divergence is
-    judged then, and its weights are not held against the source's one by one."""
+    judged then, and its weights are not compared with the source's one by one."""
 
     precision: Precision | None = None
     """What the graph must be; follows from a recipe, if the passes of an Olive file show it."""
@@ -69,6 +70,12 @@ class VariantSettings(Settings):
     backend: Literal["olive", "genai"] = "olive"
     """What converts: Olive, or the builder of the onnxruntime-genai that will serve the model."""
 
+    provider: str = CPU_PROVIDER
+    """Execution provider that runs it, as ONNX Runtime spells it. Only CPU is verified."""
+
+    device: Device | None = None
+    """`cpu`, `gpu` or `npu`; left out, the one that the provider usually drives."""
+
     limits: dict[str, Limit] = Field(default_factory=dict)
     """Limits for this variant only; they replace those of `[limits]`."""
 
@@ -83,6 +90,16 @@ class VariantSettings(Settings):
         if self.transformed and self.artifact is None:
             raise ValueError("transformed is for artifacts: what is converted here is only rounded")
         return self
+
+    @model_validator(mode="after")
+    def _names_a_target(self) -> VariantSettings:
+        Target.of(self.provider, self.device)
+        return self
+
+    @property
+    def target(self) -> Target:
+        """Where it runs."""
+        return Target.of(self.provider, self.device)
 
     @property
     def known_precision(self) -> str | None:

@@ -11,7 +11,7 @@ from harness.config.diagnosis import did_you_mean
 from harness.config.settings import BUILT_IN_RECIPES, VariantSettings
 from harness.errors import ConfigError
 
-OPTIONS = ("block_size", "symmetric", "accuracy_level", "algorithm", "backend", "precision")
+OPTIONS = ("block_size", "symmetric", "accuracy_level", "algorithm", "backend", "precision", "provider", "device")
 """Keys of `[variants.NAME]` that may follow a recipe, as `:key=value`."""
 
 # A drive's colon is followed by no `key=`, so a path needs no quotes.

@@ -16,12 +16,12 @@ from harness.artifact.artifact import (
     artifact_key,
     collect_model,
     describe,
-    keep_penalties,
     reject_duplicate_variants,
-    serve_on_cpu,
 )
+from harness.artifact.genai_config import keep_penalties, set_target
 from harness.artifact.inspect import inspect_artifact
 from harness.artifact.matching import require_match
+from harness.config.target import Target
 from harness.convert.job import ConversionJob, outcome_of, run_olive
 from harness.errors import ChildError, ConversionError, FileError, GateError, UnexplainedError
 from harness.metrics.units import format_bytes
@@ -113,7 +113,7 @@ class _Converter:
             require_match(folder, variant, facts, recipe, source=self.source)
             if manifest.get("runtime") != runtime_version():
                 self.reference_logits.ensure()
-                self._smoke_test(folder, variant, key)
+                self._smoke_test(folder, variant, recipe.target, key)
         except GateError as error:
             return error
         self.workspace.notify(f"{variant}: reused from the cache")
@@ -169,13 +169,12 @@ class _Converter:
             collect_model(Path(outcome["folders"][0]), model)
             if job.recipe.olive_config is None:
                 keep_penalties(model, self.source)
-                if job.recipe.precision == "fp16":
-                    serve_on_cpu(model)
+                set_target(model, job.recipe.target)
             facts = inspect_artifact(model)
             require_match(model, job.variant, facts, job.recipe, source=self.source, log=job.log)
             self.workspace.notify(f"{job.variant}: smoke test")
             self.reference_logits.ensure("tokens")
-            tested = self._smoke_test(model, job.variant, job.key)
+            tested = self._smoke_test(model, job.variant, job.recipe.target, job.key)
             self.source.require_unchanged()
         except GateError as error:
             return error
@@ -192,9 +191,9 @@ class _Converter:
         folder = self.store.folder(job.key) / "model"
         return describe(folder, job.variant, job.recipe, facts, manifest, was_reused=False)
 
-    def _smoke_test(self, folder: Path, variant: str, key: str) -> dict[str, object]:
+    def _smoke_test(self, folder: Path, variant: str, target: Target, key: str) -> dict[str, object]:
         log = self.workspace.log(f"{variant}-{key[:12]}.smoke-test")
-        return smoke_test(folder, log=log, tokens=self.reference_logits.tokens_file())
+        return smoke_test(folder, target=target, log=log, tokens=self.reference_logits.tokens_file())
 
     def _explained(self, made: Artifact | GateError, variant: str) -> Artifact | GateError:
         """The result under the name of its variant; the root cause of what a converter cannot explain."""

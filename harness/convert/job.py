@@ -131,7 +131,7 @@ def _builder_arguments(job: ConversionJob, source: Source) -> list[str]:
     options = [f"{name}={str(value).lower()}" for name, value in asked.items() if value is not None]
     script = Path(runtime.origin).parent / "models" / "builder.py"
     places = ["-i", str(source.path), "-o", str(job.work / "out"), "-c", str(job.work / "cache")]
-    return [str(script), *places, "-p", recipe.precision, "-e", "cpu", "--extra_options", *options]
+    return [str(script), *places, "-p", recipe.precision, "-e", recipe.target.builder_name, "--extra_options", *options]
 
 
 def _breaks_sharing(recipe: Recipe) -> bool:

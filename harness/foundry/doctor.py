@@ -6,7 +6,7 @@ import importlib
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Final
@@ -20,16 +20,21 @@ from harness.metrics.units import format_bytes
 from harness.system.paths import require_cache
 from harness.toolchain.toolchain import PINS, is_ready, own_python, toolchain_key, venv_python, verify_toolchain
 
-_SERVING: Final = ("onnxruntime", "onnxruntime-genai", "onnxruntime-genai-core", "foundry-local-sdk")
-_RIVALS: Final = ("onnxruntime-gpu", "onnxruntime-genai-cuda", "onnxruntime-genai-directml", "onnxruntime-directml")
+_SERVING: Final = {
+    "onnxruntime": "onnxruntime",
+    "onnxruntime-genai": "onnxruntime_genai",
+    "onnxruntime-genai-core": "onnxruntime_genai_core",
+    "foundry-local-sdk": "foundry_local_sdk",
+}
+"""What the gate serves with, by package, and the name under which it is imported."""
+
 _COMFORTABLE_BYTES: Final = 8 * 1024**3
 
 
 def diagnose_environment(cache: Path, toolchain_python: Path | None = None) -> Iterator[Diagnostic]:
     """Look at everything that the gate needs, in the order in which it needs it."""
     yield ok("Python", platform.python_version())
-    yield from (_package(name) for name in _SERVING)
-    yield from _rivals()
+    yield from _packages()
     yield _runtime()
     yield _foundry()
     yield _toolchain(cache, toolchain_python)
@@ -39,22 +44,24 @@ def diagnose_environment(cache: Path, toolchain_python: Path | None = None) -> I
     yield _memray()
 
 
-def _package(name: str) -> Diagnostic:
+def _packages() -> Iterator[Diagnostic]:
+    installed = metadata.packages_distributions()
+    for name, module in _SERVING.items():
+        yield _package(name, sorted(set(installed.get(module, ()))))
+
+
+def _package(name: str, builds: Sequence[str]) -> Diagnostic:
+    """`builds` are the packages that have its import name; of two, whichever was installed last is imported."""
+    others = [build for build in builds if build != name]
+    if name in builds and others:
+        found = f"{metadata.version(name)}, and {others[0]}, which has the same import name"
+        return fault(name, found, f"pip uninstall {others[0]}, then make install")
+    if others:
+        return ok(name, f"{others[0]} {metadata.version(others[0])} in its place: the gate is verified on CPU only")
     try:
         return ok(name, metadata.version(name))
     except metadata.PackageNotFoundError:
         return fault(name, "not installed", "make install")
-
-
-def _rivals() -> Iterator[Diagnostic]:
-    """Packages that share an import name with the serving runtime: whichever was installed last wins, silently."""
-    for name in _RIVALS:
-        try:
-            version = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-        found = f"{version}, which shares its import name with a package of the gate"
-        yield fault(name, found, f"pip uninstall {name}, then make install")
 
 
 def _runtime() -> Diagnostic:

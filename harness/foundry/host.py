@@ -18,7 +18,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from harness.errors import DeployError, GateError
+from harness.artifact.genai_config import read_settings, stated_providers
+from harness.config.target import CPU, Target
+from harness.errors import ArtifactError, DeployError, GateError
 from harness.foundry import sdk as foundry_sdk
 from harness.foundry.home import OwnFolder, refusing_socket
 from harness.foundry.sdk import reason
@@ -96,17 +98,25 @@ class FoundryHost:
         atexit.register(self.close)
 
     def register(
-        self, folder: Path, alias: str, *, prompt_template: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        alias: str,
+        *,
+        target: Target = CPU,
+        prompt_template: Mapping[str, str] | None = None,
     ) -> RegisteredModel:
         """Register an artifact under `alias`, with an `inference_model.json` beside it, and see it listed.
 
-        `prompt_template` is the user's own; without it, one is derived from the chat template where it can be.
+        `target` is where it must run; Foundry runs it where the folder's genai_config.json says. `prompt_template` is
+        the user's own; without it, one is derived from the chat template where it can be.
 
         Raises:
             DeployError: the name is unusable or taken, the folder is no complete model, the user's prompt
-                template and the chat template disagree, or Foundry does not list the model.
+                template and the chat template disagree, Foundry would run it elsewhere than on the target, or does not
+                list it.
         """
         self._require_free(alias)
+        _require_target(folder, target)
         template, problem = choose_prompt_template(folder, prompt_template)
         if problem:
             self._progress.line(f"{alias}: inference_model.json without PromptTemplate: {problem}")
@@ -312,3 +322,17 @@ class FoundryHost:
 def is_alias(name: str) -> bool:
     """Whether Foundry Local takes a name for a model's."""
     return _ALIAS.fullmatch(name) is not None
+
+
+def _require_target(folder: Path, target: Target) -> None:
+    try:
+        providers = stated_providers(read_settings(folder))
+    except ArtifactError:
+        return  # staging says what is wrong with it
+    if not target.matches(providers):
+        raise DeployError(
+            f"Foundry Local would run it on {', '.join(providers) or 'CPU'}, as its genai_config.json asks; "
+            f"the variant's target is {target.provider}",
+            where=str(folder),
+            next_step=f"set provider_options of its session_options to {target.provider_options}",
+        )

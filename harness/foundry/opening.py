@@ -1,7 +1,6 @@
 """Opens a session from a plain description, so that a child process can open the one its parent means.
 
-A session spec is a JSON object: `{"runtime": "genai", "path": "..."}` or
-`{"runtime": "foundry", "path": "...", "alias": "..."}`.
+A session spec is a JSON object, made by `genai_spec` or `foundry_spec`; a target that is left out is CPU.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from harness.config.target import Target, target_of
 from harness.errors import SessionError
 from harness.runtime.session import Session
 
@@ -23,14 +23,15 @@ _MODULES: Final = {
 }
 
 
-def genai_spec(path: Path) -> SessionSpec:
+def genai_spec(path: Path, target: Target) -> SessionSpec:
     """An artifact in onnxruntime-genai."""
-    return {"runtime": "genai", "path": str(path)}
+    return {"runtime": "genai", "path": str(path), "target": target.as_dict()}
 
 
-def foundry_spec(path: Path, *, alias: str, home: Path) -> SessionSpec:
-    """An artifact in a Foundry Local of its own, registered as `alias`; its folders lie under `home`."""
-    return {"runtime": "foundry", "path": str(path), "alias": alias, "home": str(home)}
+def foundry_spec(path: Path, target: Target, *, alias: str, home: Path) -> SessionSpec:
+    """An artifact in Foundry Local, registered as `alias`; its folders are below `home`."""
+    where = {"path": str(path), "alias": alias, "home": str(home)}
+    return {"runtime": "foundry", "target": target.as_dict(), **where}
 
 
 def open_session(spec: SessionSpec) -> Session:
@@ -48,7 +49,7 @@ def open_session(spec: SessionSpec) -> Session:
         return open_foundry_session(spec)
     from harness.runtime.genai import GenaiSession
 
-    return GenaiSession(Path(spec["path"]), name=spec.get("name"))
+    return GenaiSession(Path(spec["path"]), target=target_of(spec), name=spec.get("name"))
 
 
 def import_runtime(spec: SessionSpec) -> None:

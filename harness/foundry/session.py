@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from harness.config.target import target_of
 from harness.errors import GateError, InvalidPromptError, SessionError
 from harness.foundry.host import FoundryHost, RegisteredModel
 from harness.foundry.sdk import INVALID_ARGUMENT, load_sdk, raising, reason
@@ -192,7 +193,7 @@ def open_foundry_session(spec: Mapping[str, Any]) -> Session:
 
     try:
         host = FoundryHost(temporary or Path(spec["home"]))
-        model = host.register(Path(spec["path"]), str(spec.get("alias") or "model"))
+        model = host.register(Path(spec["path"]), str(spec.get("alias") or "model"), target=target_of(spec))
         return FoundrySession(host, model, name=spec.get("name"), on_close=close)
     except BaseException:
         close()

@@ -10,6 +10,7 @@ from pathlib import Path
 from harness.artifact.adopt import adopt
 from harness.artifact.artifact import Artifact
 from harness.config.settings import ModelSettings, VariantSettings
+from harness.config.target import CPU, Target
 from harness.convert.convert import convert
 from harness.convert.reference_export import reference_export_name, reference_exports
 from harness.errors import GateError
@@ -38,6 +39,11 @@ class VariantRequest:
     is_transformed: bool = False
     """Whether an adopted folder's weights were rescaled or trained on while they were quantised."""
 
+    @property
+    def target(self) -> Target:
+        """Where it runs."""
+        return self.recipe.target if self.recipe is not None else CPU
+
     @classmethod
     def from_settings(cls, settings: VariantSettings) -> VariantRequest:
         """The request of a variant in gate.toml or on the command line.
@@ -52,7 +58,11 @@ class VariantRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class ConversionPipeline:
-    """Each step is done once, when it is first asked for. A variant that fails takes nothing from the others."""
+    """Each step is done once, when it is first asked for. A variant that fails takes nothing from the others.
+
+    Raises:
+        ConfigError: the target of a variant cannot be used here.
+    """
 
     model: ModelSettings | None
     """The model to convert; None where nobody knows what adopted folders were converted from."""
@@ -67,6 +77,12 @@ class ConversionPipeline:
 
     resolved: Source | None = None
     """The source, where the caller has resolved it already."""
+
+    def __post_init__(self) -> None:
+        for name, request in self.variants.items():
+            request.target.require_available(name)
+            if not request.target.is_verified:
+                self.workspace.notify(f"{name}: {request.target.provider} is not verified: its verdicts may be wrong")
 
     @cached_property
     def source(self) -> Source:

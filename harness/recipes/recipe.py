@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 from harness.config.settings import VariantSettings
+from harness.config.target import CPU, GPU_BUILD, Target
 from harness.errors import ConfigError
 from harness.recipes.olive_file import WHOLE_ROW, asked_in, read_olive_file
 
@@ -57,6 +58,9 @@ class Recipe:
 
     olive_config: Path | None = None
     """The user's own Olive workflow; None for the built-in ones."""
+
+    target: Target = CPU
+    """Where the result runs."""
 
     backend: Backend = "olive"
     """Olive; or the builder of the onnxruntime-genai that serves, run by the toolchain's Python."""
@@ -111,9 +115,15 @@ class Recipe:
         options = {option: getattr(settings, option) for option in _QUANTIZED_ONLY}
         given = {option: value for option, value in options.items() if value is not None}
         if settings.recipe is not None:
-            return load_recipe(settings.recipe, precision=settings.precision, backend=settings.backend, **given)
+            return load_recipe(
+                settings.recipe,
+                precision=settings.precision,
+                backend=settings.backend,
+                target=settings.target,
+                **given,
+            )
         assert settings.precision is not None  # the settings see to it
-        return cls(name=settings.precision, precision=settings.precision, **given)
+        return cls(name=settings.precision, precision=settings.precision, target=settings.target, **given)
 
     def resolved(self, input_widths: Sequence[int] = ()) -> Recipe:
         """The same recipe with its defaults written out, fitted to a model's matrices.
@@ -135,12 +145,18 @@ class Recipe:
             algorithm=self.algorithm or defaults.algorithm,
         )
 
+    @property
+    def build_target(self) -> Target:
+        """What Olive is told to build for: it makes fp16 for GPUs only. The graph is the same; its config is not."""
+        return GPU_BUILD if self.precision == "fp16" and self.target == CPU else self.target
+
     def as_dict(self) -> dict[str, Any]:
         """The recipe as plain JSON values, for manifests and records."""
         return {
             "name": self.name,
             "precision": self.precision,
             "backend": self.backend,
+            "target": self.target.as_dict(),
             **{option: getattr(self, option) for option in _QUANTIZED_ONLY},
             "olive_config": read_olive_file(self.olive_config) if self.olive_config else None,
         }
@@ -195,15 +211,12 @@ def olive_run_config(
         return {**config, "input_model": model, **places}
     passes = _passes(recipe)
     passes["build"]["extra_options"]["hf_remote"] = trust_remote_code  # the builder would trust by default
-    # Olive lets ModelBuilder make fp16 for GPUs only. The graph is the same; its config is set right afterwards.
-    device, provider = ("gpu", "CUDA") if recipe.precision == "fp16" else ("cpu", "CPU")
-    accelerator = {"device": device, "execution_providers": [f"{provider}ExecutionProvider"]}
     model = {"type": "HfModel", "model_path": str(model_path)}
     if trust_remote_code:
         model["load_kwargs"] = {"trust_remote_code": True}
     return {
         "input_model": model,
-        "systems": {"local": {"type": "LocalSystem", "accelerators": [accelerator]}},
+        "systems": {"local": {"type": "LocalSystem", "accelerators": [recipe.build_target.accelerator]}},
         "host": "local",
         "target": "local",
         "passes": passes,

@@ -13,27 +13,43 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from harness.config.target import CPU, Target
 from harness.errors import InvalidPromptError, SessionError, first_line
 from harness.runtime.session import Answer, Message, TokenTimeline
 
 
+def open_model(folder: Path, target: Target) -> Any:
+    """An `onnxruntime_genai.Model` of a folder, on its target; every model is loaded here.
+
+    What genai_config.json asks for does not count: it may name the accelerator that the graph was built for.
+
+    Raises:
+        RuntimeError, ValueError, OSError: whatever onnxruntime-genai has against the folder or the target.
+    """
+    import onnxruntime_genai as og
+
+    config = og.Config(str(folder))
+    config.clear_providers()
+    for provider in target.session_providers:
+        config.append_provider(provider)
+    return og.Model(config)
+
+
 class GenaiSession:
-    """A `ScoringSession` over one artifact folder, on the CPU execution provider.
+    """A `ScoringSession` over one artifact folder.
 
     Raises:
         SessionError: onnxruntime-genai cannot load the folder.
     """
 
-    def __init__(self, path: Path, *, name: str | None = None) -> None:
+    def __init__(self, path: Path, *, target: Target = CPU, name: str | None = None) -> None:
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime_genai as og
 
         self.name = name or f"{path.name} in onnxruntime-genai"
         self._og: Any = og
         try:
-            config = og.Config(str(path))
-            config.clear_providers()  # CPU, whatever the recipe's accelerator was
-            self._model: Any = og.Model(config)
+            self._model: Any = open_model(path, target)
             self._tokenizer: Any = og.Tokenizer(self._model)
             config_file = json.loads(Path(path, "genai_config.json").read_text(encoding="utf-8"))
             settings = config_file["model"]

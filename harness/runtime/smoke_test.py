@@ -11,7 +11,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from harness.config.target import CPU, Target
 from harness.errors import ArtifactError, ChildError, first_line
+from harness.runtime.genai import open_model
 from harness.runtime.token_ids import token_difference
 from harness.system.child import harness_module, run_job, serve_job
 from harness.toolchain.toolchain import quiet_environment
@@ -19,7 +21,9 @@ from harness.toolchain.toolchain import quiet_environment
 _MESSAGES = [{"role": "user", "content": "Hello"}]
 
 
-def smoke_test(folder: Path, *, log: Path, tokens: Path | None = None, timeout_s: float = 600.0) -> dict[str, Any]:
+def smoke_test(
+    folder: Path, *, target: Target = CPU, log: Path, tokens: Path | None = None, timeout_s: float = 600.0
+) -> dict[str, Any]:
     """What the runtime said of a model folder: its version, loading time and first token.
 
     `tokens` is a file with texts and the source tokenizer's ids of them.
@@ -31,7 +35,7 @@ def smoke_test(folder: Path, *, log: Path, tokens: Path | None = None, timeout_s
     try:
         return run_job(
             harness_module("harness.runtime.smoke_test"),
-            {"path": str(folder), "tokens": str(tokens) if tokens else None},
+            {"path": str(folder), "target": target.as_dict(), "tokens": str(tokens) if tokens else None},
             log=log,
             timeout_s=timeout_s,
             env=quiet_environment(),
@@ -58,9 +62,7 @@ def _probe(job: dict[str, Any]) -> dict[str, Any]:
     started_s = time.perf_counter()
     stage = "loading it"
     try:
-        config = og.Config(job["path"])
-        config.clear_providers()
-        model = og.Model(config)
+        model = open_model(Path(job["path"]), Target(**job["target"]))
         load_s = time.perf_counter() - started_s
         stage = "its tokenizer"
         tokenizer = og.Tokenizer(model)

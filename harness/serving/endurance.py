@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness.errors import MeasureError
+from harness.foundry.opening import SessionSpec
 from harness.measure.leaks import CHILD_ENVIRONMENT
 from harness.runtime.session import Message
 from harness.system.child import harness_module, run_job
@@ -81,17 +82,15 @@ class Soak:
 
 
 def measure_unloading(
-    artifact: Path,
+    spec: SessionSpec,
     question: Sequence[Message],
     *,
-    alias: str,
-    home: Path,
     max_new_tokens: int,
     log: Path,
     cycles: int = 3,
     progress: Progress = SILENT,
 ) -> Unloading:
-    """Load the artifact, ask it, and unload it, `cycles` times.
+    """Load the artifact of a `foundry_spec`, ask it, and unload it, `cycles` times.
 
     Raises:
         MeasureError: no cycle is asked for, or the child did less than it was asked.
@@ -100,21 +99,19 @@ def measure_unloading(
     if cycles < 1:
         raise MeasureError("without a cycle of load and unload nothing can be measured")
     job = {"question": [dict(turn) for turn in question], "cycles": cycles}
-    return read_unloading(_run(job, artifact, alias, home, max_new_tokens, log, progress), cycles=cycles)
+    return read_unloading(_run(job, spec, max_new_tokens, log, progress), cycles=cycles)
 
 
 def measure_soak(
-    artifact: Path,
+    spec: SessionSpec,
     conversations: Mapping[str, Sequence[Message]],
     *,
-    alias: str,
-    home: Path,
     requests: int,
     max_new_tokens: int,
     log: Path,
     progress: Progress = SILENT,
 ) -> Soak:
-    """Send `requests` requests in a row, the conversations in turn.
+    """Send `requests` requests in a row to the artifact of a `foundry_spec`, the conversations in turn.
 
     Raises:
         MeasureError: too little is asked for to say anything, or the child did less than it was asked.
@@ -127,7 +124,7 @@ def measure_soak(
         )
     asked = {case: [dict(turn) for turn in turns] for case, turns in conversations.items()}
     job = {"conversations": asked, "requests": requests, "segments": SEGMENTS}
-    return read_soak(_run(job, artifact, alias, home, max_new_tokens, log, progress), requests=requests)
+    return read_soak(_run(job, spec, max_new_tokens, log, progress), requests=requests)
 
 
 def read_unloading(result: Mapping[str, Any], *, cycles: int) -> Unloading:
@@ -163,9 +160,9 @@ def read_soak(result: Mapping[str, Any], *, requests: int) -> Soak:
 
 
 def _run(
-    job: Mapping[str, Any], artifact: Path, alias: str, home: Path, max_new_tokens: int, log: Path, progress: Progress
+    job: Mapping[str, Any], spec: SessionSpec, max_new_tokens: int, log: Path, progress: Progress
 ) -> dict[str, Any]:
-    model = {"artifact": str(artifact), "alias": alias, "home": str(home), "max_new_tokens": max_new_tokens}
+    model = {"session": dict(spec), "max_new_tokens": max_new_tokens}
     command = harness_module("harness.serving.endurance_child")
     return run_job(command, {**model, **job}, log=log, timeout_s=_TIMEOUT_S, progress=progress, env=CHILD_ENVIRONMENT)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from harness.config.target import target_of
 from harness.errors import SessionError
 from harness.foundry.host import FoundryHost, RegisteredModel
 from harness.foundry.http_session import FoundryHttpSession
@@ -24,8 +25,9 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
         settle()
         return meter.in_use_bytes()
 
-    with FoundryHost(Path(job["home"])) as host:
-        model = host.register(Path(job["artifact"]), job["alias"])
+    spec = job["session"]
+    with FoundryHost(Path(spec["home"])) as host:
+        model = host.register(Path(spec["path"]), spec["alias"], target=target_of(spec))
         session = FoundryHttpSession(host.serve(), model.model_id, context_length=host.context_length(model))
         try:
             if "cycles" in job:

@@ -84,11 +84,11 @@ def measure_fidelity(artifact: Artifact, reference_logits: ReferenceLogits, work
         SessionError: it does not load or run.
         MeasureError: a logit is NaN or infinite.
     """
-    key = digest_of([_FORMAT, artifact.digest, reference_logits.digest, runtime_version()])
+    key = digest_of([_FORMAT, artifact.digest, artifact.target.as_dict(), reference_logits.digest, runtime_version()])
 
     def measure() -> dict[str, Any]:
         workspace.notify(f"{artifact.variant}: measuring its divergence from the source")
-        session = GenaiSession(artifact.path, name=artifact.variant)
+        session = GenaiSession(artifact.path, target=artifact.target, name=artifact.variant)
         try:
             return asdict(compare_with_reference_logits(session, reference_logits))
         finally:

@@ -8,7 +8,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from harness.artifact.facts import discrepancies, precision_of
+from harness.artifact.genai_config import set_target
 from harness.artifact.inspect import inspect_artifact, stored_tensors
+from harness.config.target import CPU, Target
 from harness.errors import ArtifactError
 from harness.recipes.recipe import Recipe, load_recipe
 
@@ -137,6 +139,25 @@ def test_a_provider_that_was_not_asked_for_is_named(make_artifact):
     file.write_text(json.dumps(settings))
     facts = inspect_artifact(folder)
     assert any("cuda" in problem for problem in discrepancies(facts, resolved("int4")))
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("CUDAExecutionProvider", []),
+        ("CPUExecutionProvider", ["provider: asked CPUExecutionProvider, the config asks for cuda"]),
+    ],
+)
+def test_a_config_is_set_to_its_target_and_compared_with_it(make_artifact, asked, told):
+    folder, cuda = make_artifact(), Target.of("CUDAExecutionProvider")
+    set_target(folder, cuda)
+    facts = inspect_artifact(folder)
+    assert facts.providers == ("cuda",)
+    assert discrepancies(facts, load_recipe("int4", target=Target.of(asked))) == told
+    set_target(folder, CPU)
+    assert inspect_artifact(folder).providers == ()
+    (missing,) = discrepancies(inspect_artifact(folder), load_recipe("int4", target=cuda))
+    assert missing == "provider: asked CUDAExecutionProvider, the config asks for CPU"
 
 
 def cut(name, share):

@@ -12,16 +12,26 @@ def test_the_doctor_is_content_with_this_environment(tmp_path, monkeypatch):
     assert "not made yet" in diagnostics["toolchain"].found
 
 
-def test_the_doctor_sees_a_rival_package(tmp_path, monkeypatch):
-    known = doctor.metadata.version
-
+@pytest.mark.parametrize(
+    ("builds", "is_ok", "found"),
+    [
+        (["onnxruntime-genai", "onnxruntime-genai-cuda"], False, "which has the same import name"),
+        (["onnxruntime-genai-cuda"], True, "onnxruntime-genai-cuda 0.18.0 in its place: the gate is verified on CPU"),
+        ([], False, "not installed"),
+    ],
+)
+def test_the_doctor_tells_another_build_from_two_of_them(monkeypatch, builds, is_ok, found):
     def version(name):
-        return "0.14.1" if name == "onnxruntime-genai-cuda" else known(name)
+        if name in builds:
+            return "0.18.0"
+        raise doctor.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(doctor.metadata, "version", version)
-    (rival,) = (one for one in doctor.diagnose_environment(tmp_path) if one.subject in doctor._RIVALS)
-    assert (rival.subject, rival.is_ok) == ("onnxruntime-genai-cuda", False)
-    assert "pip uninstall" in rival.fix
+    monkeypatch.setattr(doctor.metadata, "packages_distributions", lambda: {"onnxruntime_genai": builds})
+    (seen,) = (one for one in doctor._packages() if one.subject == "onnxruntime-genai")
+    assert seen.is_ok is is_ok
+    assert found in seen.found
+    assert is_ok or seen.fix
 
 
 def test_the_doctor_sees_a_toolchain_that_is_none(tmp_path):

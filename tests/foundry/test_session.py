@@ -17,8 +17,11 @@ from typing import Any
 
 import pytest
 
+from harness.artifact.genai_config import set_target
+from harness.config.target import CPU, Target
 from harness.errors import DeployError, InvalidPromptError, SessionError
 from harness.foundry.host import FoundryHost, RegisteredModel
+from harness.foundry.opening import foundry_spec
 from harness.foundry.session import FoundrySession
 from harness.prompts.prompt_template import render_chat_template
 from harness.runtime.genai import GenaiSession
@@ -124,6 +127,15 @@ def test_a_name_is_given_once(host: FoundryHost, model: RegisteredModel, demo_ar
     with pytest.raises(DeployError, match="already registered"):
         host.register(demo_artifact, model.alias)
     assert host.listed().count(model.model_id) == 1
+
+
+def test_foundry_must_run_it_where_the_target_says(host: FoundryHost, damaged: Path) -> None:
+    """It obeys genai_config.json: an artifact may have been built for another accelerator."""
+    set_target(damaged, Target.of("CUDAExecutionProvider"))
+    with pytest.raises(DeployError, match=r"would run it on cuda, .* the variant's target is CPUExecutionProvider"):
+        host.register(damaged, "elsewhere")
+    spec = foundry_spec(damaged, CPU, alias="elsewhere", home=host.home)
+    assert spec["target"] == CPU.as_dict()
 
 
 @pytest.mark.parametrize("alias", ["", "a b", "a/b", "../x", "Ü", "-x", "x:1", "x" * 121])

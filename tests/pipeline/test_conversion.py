@@ -1,5 +1,6 @@
 """One pipeline: each step once, in the order in which they need each other, and failures stay with their variant."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -7,26 +8,29 @@ import pytest
 from harness.artifact import adopt as adopt_module
 from harness.artifact.artifact import Artifact
 from harness.config.settings import ModelSettings, VariantSettings
+from harness.config.target import Target
 from harness.errors import ArtifactError, ConfigError
 from harness.pipeline import conversion as module
 from harness.pipeline.conversion import ConversionPipeline, VariantRequest
 from harness.recipes.recipe import load_recipe
 from harness.source.source import resolve_source
+from harness.system.progress import LineProgress
 
 
 class Seen:
     """Smoke tests that were made, and what `convert` and the source were asked for."""
 
     def __init__(self):
-        self.folders, self.tokens, self.recipes, self.asked = [], [], [], []
+        self.folders, self.targets, self.tokens, self.recipes, self.asked = [], [], [], [], []
 
 
 @pytest.fixture
 def seen(monkeypatch):
     made = Seen()
 
-    def smoke_test(folder, *, log, tokens=None):
+    def smoke_test(folder, *, target, log, tokens=None):
         made.folders.append(folder)
+        made.targets.append(target)
         made.tokens.append(tokens)
         return {"runtime": "1"}
 
@@ -137,3 +141,27 @@ def test_a_variant_of_gate_toml_becomes_a_request(tmp_path):
     assert (adopted.artifact, adopted.is_transformed, adopted.recipe.block_size) == (tmp_path, True, 32)
     with pytest.raises(ConfigError, match="neither a precision nor a file"):
         VariantRequest.from_settings(VariantSettings(recipe="int5"))
+
+
+def test_a_target_that_cannot_be_used_is_told_before_anything_is_converted(pipeline, seen):
+    request = to_convert(target=Target.of("CUDAExecutionProvider"))
+    with pytest.raises(ConfigError, match=r"int4: CUDAExecutionProvider cannot be used: .* is not installed here"):
+        pipeline({"int4": request})
+    assert seen.recipes == []
+
+
+def test_a_target_that_can_be_used_is_said_to_be_unverified(toy_source, bare_workspace, monkeypatch):
+    lines = []
+    monkeypatch.setattr(Target, "require_available", lambda _self, _variant: None)
+    workspace = replace(bare_workspace, progress=LineProgress(lines.append))
+    variants = {"int4": to_convert(target=Target.of("CUDAExecutionProvider")), "int8": to_convert("int8")}
+    ConversionPipeline(model=ModelSettings(source=str(toy_source)), variants=variants, workspace=workspace)
+    assert lines == ["int4: CUDAExecutionProvider is not verified: its verdicts may be wrong"]
+
+
+def test_the_smoke_test_runs_on_the_variants_target(monkeypatch, pipeline, seen, make_artifact):
+    monkeypatch.setattr(Target, "require_available", lambda _self, _variant: None)
+    folder, target = make_artifact(), Target.of("CUDAExecutionProvider")
+    request = VariantRequest(recipe=load_recipe("int4", target=target), artifact=folder)
+    assert pipeline({"mine": request}).artifact("mine").target == target
+    assert seen.targets == [target]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness.config.settings import VariantSettings
+from harness.config.target import Target
 from harness.errors import ConfigError
 from harness.recipes.recipe import Recipe, load_recipe, olive_run_config
 
@@ -65,6 +66,17 @@ def test_options_reach_olive():
     fp16 = olive_run_config(load_recipe("fp16"), *PLACES)
     assert fp16["passes"]["build"]["precision"] == "fp16"
     assert fp16["systems"]["local"]["accelerators"][0]["device"] == "gpu"  # Olive refuses it for CPU
+
+
+def test_a_workflow_is_built_for_its_target():
+    target = Target.of("CUDAExecutionProvider")
+    for precision in ("int4", "fp16"):
+        config = olive_run_config(load_recipe(precision, target=target), *PLACES)
+        assert config["systems"]["local"]["accelerators"] == [target.accelerator]
+    settings = VariantSettings(recipe="int4", provider="CUDAExecutionProvider")
+    recipe = Recipe.from_settings(settings)
+    assert recipe.as_dict()["target"] == {"provider": "CUDAExecutionProvider", "device": "gpu"}
+    assert recipe.fingerprint() != load_recipe("int4").fingerprint()
 
 
 @pytest.mark.parametrize("precision", ["int4", "int8", "fp16", "fp32"])

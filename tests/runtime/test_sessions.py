@@ -1,13 +1,20 @@
 """The seam: every runtime behind one protocol, and what onnxruntime-genai really does behind it."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from harness.errors import InvalidPromptError, SessionError
-from harness.foundry.opening import open_session
+from harness.artifact.genai_config import set_target
+from harness.config.target import CPU, Target
+from harness.errors import ArtifactError, InvalidPromptError, SessionError
+from harness.foundry.opening import genai_spec, open_session
+from harness.runtime import genai
 from harness.runtime.fake import FakeSession
 from harness.runtime.genai import GenaiSession
 from harness.runtime.session import ScoringSession, Session, TokenTimeline
+from harness.runtime.smoke_test import smoke_test
 
 QUESTION = [{"role": "user", "content": "What does E4 mean on my oven?"}]
 
@@ -39,6 +46,23 @@ def test_a_folder_without_a_model_cannot_be_opened(tmp_path):
         GenaiSession(tmp_path)
 
 
+CUDA = Target.of("CUDAExecutionProvider")
+
+
+def test_a_session_is_opened_on_the_target_of_its_spec(monkeypatch, tmp_path):
+    opened = []
+
+    def open_model(folder, target):
+        opened.append((folder, target))
+        raise RuntimeError("no such device")
+
+    monkeypatch.setattr(genai, "open_model", open_model)
+    for spec in (genai_spec(tmp_path, CUDA), {"runtime": "genai", "path": str(tmp_path)}):
+        with pytest.raises(SessionError, match="no such device"):
+            open_session(spec)
+    assert opened == [(tmp_path, CUDA), (tmp_path, CPU)]
+
+
 @pytest.mark.toolchain
 class TestGenai:
     @pytest.fixture(scope="class")
@@ -48,6 +72,20 @@ class TestGenai:
         yield opened
         opened.close()
         opened.close()
+
+    def test_what_the_config_asks_for_does_not_count(self, demo_artifact, tmp_path):
+        """Only the target does: a graph may have been built for another accelerator."""
+        folder = Path(shutil.copytree(demo_artifact, tmp_path / "model"))
+        set_target(folder, CUDA)
+        session = GenaiSession(folder)
+        assert session.answer(QUESTION, max_new_tokens=4).text
+        session.close()
+
+    def test_a_target_that_is_not_here_is_told(self, demo_artifact, tmp_path):
+        with pytest.raises(SessionError, match="cannot load the model"):
+            GenaiSession(demo_artifact, target=CUDA)
+        with pytest.raises(ArtifactError, match="loading it failed"):
+            smoke_test(demo_artifact, target=CUDA, log=tmp_path / "log")
 
     def test_it_keeps_the_protocol(self, session):
         assert isinstance(session, ScoringSession)

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.config.target import CPU
 from harness.errors import InvalidPromptError, MeasureError, SessionError
+from harness.foundry.opening import foundry_spec
 from harness.foundry.session import ServedAnswer
 from harness.pack.choose import conversations_by_case
 from harness.pack.pack import load_pack
@@ -233,18 +235,22 @@ def test_a_child_that_did_less_than_asked_is_no_measurement() -> None:
 
 
 def test_too_little_to_say_anything_is_refused(tmp_path: Path) -> None:
-    where = {"alias": "x", "home": tmp_path, "max_new_tokens": 4, "log": tmp_path / "log"}
+    spec = foundry_spec(tmp_path, CPU, alias="x", home=tmp_path)
+    where = {"max_new_tokens": 4, "log": tmp_path / "log"}
     with pytest.raises(MeasureError, match="without a cycle"):
-        measure_unloading(tmp_path, ASKED["0"], cycles=0, **where)
+        measure_unloading(spec, ASKED["0"], cycles=0, **where)
     for conversations, requests in ((ASKED, 7), ({}, 8)):
         with pytest.raises(MeasureError, match="at least 8 requests"):
-            measure_soak(tmp_path, conversations, requests=requests, **where)
+            measure_soak(spec, conversations, requests=requests, **where)
 
 
 @pytest.mark.toolchain
 def test_a_real_model_lets_go_of_its_memory(demo_artifact: Path, tmp_path: Path) -> None:
     found = measure_unloading(
-        demo_artifact, ASKED["0"], alias="let-go", home=tmp_path, max_new_tokens=16, log=tmp_path / "log"
+        foundry_spec(demo_artifact, CPU, alias="let-go", home=tmp_path),
+        ASKED["0"],
+        max_new_tokens=16,
+        log=tmp_path / "log",
     )
     assert found.is_same_after_reload
     assert found.retention_bytes < 32 * 1024**2
@@ -255,7 +261,11 @@ def test_a_real_model_lets_go_of_its_memory(demo_artifact: Path, tmp_path: Path)
 @pytest.mark.toolchain
 def test_a_real_model_serves_on_without_growing(demo_artifact: Path, tmp_path: Path) -> None:
     found = measure_soak(
-        demo_artifact, ASKED, alias="endure", home=tmp_path, requests=32, max_new_tokens=16, log=tmp_path / "log"
+        foundry_spec(demo_artifact, CPU, alias="endure", home=tmp_path),
+        ASKED,
+        requests=32,
+        max_new_tokens=16,
+        log=tmp_path / "log",
     )
     assert (found.same_rate, found.errors, found.wrong) == (1.0, (), ())
     assert abs(found.growth_bytes) < 4 * 1024**2
