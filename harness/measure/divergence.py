@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,15 +16,13 @@ from harness.metrics.measurement import Measured, Measurement
 from harness.metrics.units import Unit, format_value
 from harness.pack.choose import spread
 from harness.pack.pack import DomainPack
-from harness.runtime.session import ScoringSession
-from harness.stats.divergence import Divergence, diverge, joined
+from harness.runtime.verified import SteppingSession, read_rows
+from harness.stats.divergence import Divergence, joined, nll_of
 from harness.stats.estimate import Estimate
 from harness.stats.means import clustered_mean
 from harness.stats.quantiles import clustered_quantile
+from harness.stats.sparse import SparseRows, diverge_from, sparsify
 from harness.system.progress import SILENT, Progress, Step, silent_step
-
-LOGITS_BUDGET_BYTES = 512 * 2**20
-"""Most that one source model's reference logits may take on disk; more positions are thinned evenly."""
 
 _ANSWERS = 60
 _SHOWN = 3
@@ -40,43 +39,62 @@ class ScoredSequence:
     token_ids: tuple[int, ...]
     """The source tokenizer's ids of `text`."""
 
-    positions: tuple[int, ...]
-    """Rows of the logits that are kept; row i predicts token i + 1."""
+    first: int
+    """Place of the first token that is scored by what is predicted behind it; all further ones are, but the last."""
 
     is_answer: bool
     """Scored on a right answer after its prompt, rather than on running text."""
 
+    @property
+    def read(self) -> Sequence[int]:
+        """What a model reads: the last token predicts nothing that is known."""
+        return self.token_ids[:-1]
+
+    @property
+    def count(self) -> int:
+        """Positions that are scored."""
+        return len(self.token_ids) - 1 - self.first
+
+    def targets(self, start: int, count: int) -> npt.NDArray[np.int64]:
+        """The tokens that really follow those from `start` on, shape [count]."""
+        return np.asarray(self.token_ids[start + 1 : start + 1 + count], dtype=np.int64)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceScores:
-    """The source model's logits on the pack's texts and answers."""
+    """The source model's predictions on the pack's texts and answers."""
 
     sequences: tuple[ScoredSequence, ...]
-    logits: npt.NDArray[np.float32]
-    """Rows of all sequences one after the other, shape [kept positions, vocabulary]; may be a memory map."""
+    rows: SparseRows
+    """Of all sequences, one after the other."""
+
+    nll_nats: npt.NDArray[np.float64]
+    """The source model's negative log-likelihood of the token that really follows, shape [positions]."""
 
     def save(self, folder: Path) -> None:
-        """Write both into a folder."""
-        np.save(folder / "logits.npy", self.logits)
+        """Write all into a folder."""
+        self.rows.save(folder / "rows.npz")
+        np.save(folder / "nll.npy", self.nll_nats)
         rows = "\n".join(json.dumps(asdict(sequence)) for sequence in self.sequences)
         (folder / "sequences.jsonl").write_text(rows, encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> ReferenceScores:
-        """Read what `save` wrote; the logits stay on disk."""
-        rows = (folder / "sequences.jsonl").read_text(encoding="utf-8").split("\n")
-        sequences = tuple(_sequence(json.loads(row)) for row in rows)
-        return cls(sequences=sequences, logits=np.load(folder / "logits.npy", mmap_mode="r"))
+        """Read what `save` wrote."""
+        lines = (folder / "sequences.jsonl").read_text(encoding="utf-8").split("\n")
+        return cls(
+            sequences=tuple(_sequence(json.loads(line)) for line in lines),
+            rows=SparseRows.load(folder / "rows.npz"),
+            nll_nats=np.load(folder / "nll.npy"),
+        )
 
 
-def _sequence(row: dict[str, object]) -> ScoredSequence:
-    for key in ("token_ids", "positions"):
-        row[key] = tuple(row[key])  # type: ignore[arg-type]
-    return ScoredSequence(**row)  # type: ignore[arg-type]
+def _sequence(row: dict[str, Any]) -> ScoredSequence:
+    return ScoredSequence(**{**row, "token_ids": tuple(row["token_ids"])})
 
 
 def score_reference(
-    session: ScoringSession, pack: DomainPack, answers: Mapping[str, str], step: Step = silent_step
+    session: SteppingSession, pack: DomainPack, answers: Mapping[str, str], step: Step = silent_step
 ) -> ReferenceScores:
     """Score the pack's texts and up to 60 right answers with the source model.
 
@@ -84,39 +102,42 @@ def score_reference(
     surprise at spaces.
     """
     sequences = _sequences(session, pack, answers)
-    rows = []
+    cursor = session.cursor(_longest(sequences))
+    parts: list[SparseRows] = []
+    nll: list[npt.NDArray[np.float64]] = []
     for done, sequence in enumerate(sequences, 1):
-        rows.append(session.logits(sequence.token_ids)[list(sequence.positions)])
+        for start, rows in read_rows(cursor, sequence.read, sequence.first):
+            parts.append(sparsify(rows, seed=len(parts)))
+            nll.append(nll_of(rows, sequence.targets(start, len(rows))))
         step(done, len(sequences))
-    return ReferenceScores(sequences=sequences, logits=np.concatenate(rows))
+    return ReferenceScores(
+        sequences=sequences,
+        rows=SparseRows.joined(parts),
+        nll_nats=np.concatenate(nll) if nll else np.zeros(0),
+    )
 
 
-def _sequences(session: ScoringSession, pack: DomainPack, answers: Mapping[str, str]) -> tuple[ScoredSequence, ...]:
+def _sequences(session: SteppingSession, pack: DomainPack, answers: Mapping[str, str]) -> tuple[ScoredSequence, ...]:
     found = []
     for text in pack.texts:
-        ids = session.encode(text.text)[: session.context_length - 1]
-        found.append((text.id, text.text, ids, range(len(ids) - 1), False))
+        ids = tuple(session.encode(text.text)[: session.context_length - 1])
+        found.append(ScoredSequence(id=text.id, text=text.text, token_ids=ids, first=0, is_answer=False))
     answered = [case for case in pack.cases if answers.get(case.id)]
     for case in spread(answered, _ANSWERS):
         prompt = session.render(pack.conversation(case.messages))
         full = prompt + answers[case.id]
-        start, ids = len(session.encode(prompt)), session.encode(full)
-        found.append((case.id, full, ids, range(start - 1, len(ids) - 1), True))
-    return _thinned(found)
+        first, ids = len(session.encode(prompt)) - 1, tuple(session.encode(full))
+        found.append(ScoredSequence(id=case.id, text=full, token_ids=ids, first=first, is_answer=True))
+    return tuple(sequence for sequence in found if sequence.count > 0)
 
 
-def _thinned(found: list[tuple[str, str, list[int], range, bool]]) -> tuple[ScoredSequence, ...]:
-    vocabulary = max((max(ids) for _, _, ids, _, _ in found if ids), default=0) + 1
-    total = sum(len(positions) for *_, positions, _ in found)
-    stride = max(1, -(-total * vocabulary * 4 // LOGITS_BUDGET_BYTES))
-    return tuple(
-        ScoredSequence(id=name, text=text, token_ids=tuple(ids), positions=tuple(positions[::stride]), is_answer=answer)
-        for name, text, ids, positions, answer in found
-        if len(positions) > 0
-    )
+def _longest(sequences: Sequence[ScoredSequence]) -> int:
+    return max((len(sequence.token_ids) for sequence in sequences), default=1)
 
 
-def measure_divergence(session: ScoringSession, reference: ReferenceScores, *, progress: Progress = SILENT) -> Measured:
+def measure_divergence(
+    session: SteppingSession, reference: ReferenceScores, *, progress: Progress = SILENT
+) -> Measured:
     """KL divergence, top-1 agreement and perplexity of a candidate on what the source model was scored on.
 
     Raises:
@@ -124,7 +145,7 @@ def measure_divergence(session: ScoringSession, reference: ReferenceScores, *, p
     """
     found = compare_with_reference(session, reference, progress.step("divergence"))
     estimates = divergence_estimates(found)
-    of_all = f"{found.kld_nats.size} positions of {len(reference.sequences)} texts and answers"
+    of_all = f"{found.kld_nats.size} positions of {len(reference.sequences)} texts and answers{_drawn(found)}"
     of_answers = f"{int(found.is_answer.sum())} tokens of right answers"
     details = {
         **dict.fromkeys(("kld_mean_nats", "kld_p99_nats"), f"{of_all}; most in {_worst(found, reference)}"),
@@ -155,6 +176,12 @@ def divergence_estimates(found: Divergence) -> dict[str, Estimate]:
     }
 
 
+def _drawn(found: Divergence) -> str:
+    """What the tokens that were only drawn from the reference add to the mean's uncertainty."""
+    error = float(np.sqrt((found.kld_error_nats**2).sum()) / max(1, found.kld_nats.size))
+    return f", known to {format_value(Unit.NATS, error)} nats" if error > 0 else ""
+
+
 def _perplexity(found: Divergence, nll_nats: npt.NDArray[np.float64]) -> Estimate:
     if not found.is_answer.any():
         return Estimate.missing("the source model gives no right answer to score")
@@ -177,27 +204,36 @@ def _worst(found: Divergence, reference: ReferenceScores) -> str:
     return ", ".join(f"{name} ({format_value(Unit.NATS, means[name])} nats)" for name in worst)
 
 
-def compare_with_reference(session: ScoringSession, reference: ReferenceScores, step: Step = silent_step) -> Divergence:
-    """Score the same tokens with a candidate and compare.
+def compare_with_reference(
+    session: SteppingSession, reference: ReferenceScores, step: Step = silent_step
+) -> Divergence:
+    """Score the same tokens with a candidate and compare, chunk by chunk.
 
     Raises:
         MeasureError: the candidate's tokenizer gives other ids, or its vocabulary or a number is not comparable.
     """
-    parts: list[Divergence] = []
-    row = 0
+    cursor, parts, place = session.cursor(_longest(reference.sequences)), [], 0
     for done, sequence in enumerate(reference.sequences, 1):
         _check_tokens(session, sequence)
-        count = len(sequence.positions)
-        ours = session.logits(sequence.token_ids)[list(sequence.positions)]
-        theirs = np.asarray(reference.logits[row : row + count])
-        targets = np.asarray(sequence.token_ids)[np.asarray(sequence.positions) + 1]
-        parts.append(diverge(theirs, ours, targets, is_answer=sequence.is_answer))
-        row += count
+        for start, rows in read_rows(cursor, sequence.read, sequence.first):
+            compared = diverge_from(reference.rows.part(place, len(rows)), rows)
+            parts.append(
+                Divergence(
+                    kld_nats=compared.kld_nats,
+                    kld_error_nats=compared.kld_error_nats,
+                    is_same_top=compared.is_same_top,
+                    nll_nats=nll_of(rows, sequence.targets(start, len(rows))),
+                    reference_nll_nats=reference.nll_nats[place : place + len(rows)],
+                    is_answer=np.full(len(rows), sequence.is_answer),
+                    cluster=np.full(len(rows), done - 1, dtype=np.int64),
+                )
+            )
+            place += len(rows)
         step(done, len(reference.sequences))
     return joined(parts)
 
 
-def _check_tokens(session: ScoringSession, sequence: ScoredSequence) -> None:
+def _check_tokens(session: SteppingSession, sequence: ScoredSequence) -> None:
     ids = tuple(session.encode(sequence.text))[: len(sequence.token_ids)]
     if ids != sequence.token_ids:
         at = next((i for i, (a, b) in enumerate(zip(ids, sequence.token_ids, strict=False)) if a != b), len(ids))

@@ -15,13 +15,18 @@ from harness.measure.divergence import ReferenceScores, score_reference
 from harness.measure.lengths import ask_lengths
 from harness.pack.pack import DomainPack
 from harness.prompts.conversations import EncodedPrompt, parity_conversations
-from harness.runtime.session import Message, ScoringSession
+from harness.runtime.session import Message
+from harness.runtime.verified import SteppingSession
 from harness.system.hashing import digest_of
 from harness.system.progress import Progress
 from harness.system.store import build_once
 from harness.toolchain.workspace import Workspace
 
+<<<<<<< HEAD
 _FORMAT = 5
+=======
+_FORMAT = 14
+>>>>>>> f329a41 (Reference logits in two kilobytes a position, compared chunk by chunk)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +50,7 @@ class ReferenceData:
 
 
 def measure_reference(
-    open_session: Callable[[], ScoringSession],
+    open_session: Callable[[], SteppingSession],
     pack: DomainPack,
     workspace: Workspace,
     *,
@@ -79,7 +84,7 @@ def measure_reference(
     )
 
 
-def _measure(session: ScoringSession, pack: DomainPack, folder: Path, progress: Progress) -> None:
+def _measure(session: SteppingSession, pack: DomainPack, folder: Path, progress: Progress) -> None:
     answers = ask_cases(session, pack, progress.step("source model: questions"))
     length_answers = ask_lengths(session, pack, progress.step("source model: long questions"))
     saved = {
@@ -93,7 +98,7 @@ def _measure(session: ScoringSession, pack: DomainPack, folder: Path, progress: 
     score_reference(session, pack, right, progress.step("source model: logits")).save(folder)
 
 
-def _prompt(session: ScoringSession, messages: Sequence[Message]) -> dict[str, Any] | None:
+def _prompt(session: SteppingSession, messages: Sequence[Message]) -> dict[str, Any] | None:
     try:
         text = session.render(messages)
         return {"text": text, "ids": list(session.encode(text))}

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from harness.errors import InvalidPromptError
-from harness.runtime.session import Answer, Message, ScoringSession, TokenTimeline
-from harness.runtime.verified import Cursor, calibrate, verify
+from harness.runtime.session import Answer, Message, TokenTimeline
+from harness.runtime.verified import Cursor, SteppingSession, calibrate, verify
 from harness.system.hashing import digest_of
 from harness.system.progress import Step, silent_step
 from harness.system.rows import KeptRows
@@ -26,24 +26,6 @@ _SAFETY = 2.0
 """Times the largest difference that was seen; what lies nearer than that is decided by a single step."""
 
 _FORMAT = 1
-
-
-class SteppingSession(ScoringSession, Protocol):
-    """A session whose model can be read step by step."""
-
-    end_ids: frozenset[int]
-    """Tokens that end an answer."""
-
-    is_steppable: bool
-    """Whether stepping gives the model's own answers: no penalties, no window that slides over the cache."""
-
-    def cursor(self, max_length: int) -> Cursor:
-        """A place to read tokens; `max_length` bounds prompt and answer together."""
-        ...
-
-    def decode(self, token_ids: Sequence[int]) -> str:
-        """The text of generated tokens."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,6 +29,8 @@ class FakeSession:
         self.name = name
         self.context_length = context_length
         self.is_closed = False
+        self.end_ids: frozenset[int] = frozenset()
+        self.is_steppable = score is not None
         self._reply = reply
         self._score = score
 
@@ -40,6 +42,10 @@ class FakeSession:
     def encode(self, text: str) -> list[int]:
         """One id per character."""
         return [ord(character) for character in text]
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The characters."""
+        return "".join(map(chr, token_ids))
 
     def answer(self, messages: Sequence[Message], *, max_new_tokens: int, min_new_tokens: int = 0) -> Answer:
         """What `reply` says, cut at `max_new_tokens` characters."""
@@ -64,6 +70,35 @@ class FakeSession:
             raise NotImplementedError("this fake was made without scores")
         return self._score(token_ids)
 
+    def cursor(self, max_length: int) -> FakeCursor:
+        """A place to read characters; what `score` says of them."""
+        return FakeCursor(self.logits)
+
     def close(self) -> None:
         """Note that it happened."""
         self.is_closed = True
+
+
+class FakeCursor:
+    """A `Cursor` over a function that gives the logits of a whole sequence."""
+
+    def __init__(self, score: Callable[[Sequence[int]], npt.NDArray[np.float32]]) -> None:
+        self.token_ids: list[int] = []
+        self._score = score
+
+    def append(self, token_ids: Sequence[int], *, keep: int) -> npt.NDArray[np.float32]:
+        """Read further tokens; logits behind the last `keep` of them."""
+        self.token_ids += token_ids
+        return self._score(self.token_ids)[-keep:]
+
+    def rewind(self, length: int) -> None:
+        """Forget all but the first `length` tokens."""
+        del self.token_ids[length:]
+
+    def generate(self, count: int, end_ids: frozenset[int]) -> list[int]:
+        """Greedy tokens that follow."""
+        tokens: list[int] = []
+        while len(tokens) < count and not (tokens and tokens[-1] in end_ids):
+            tokens.append(int(self._score(self.token_ids)[-1].argmax()))
+            self.token_ids.append(tokens[-1])
+        return tokens

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from harness.config.target import CPU, Target
 from harness.errors import InvalidPromptError, SessionError, first_line
 from harness.runtime.session import Answer, Message, TokenTimeline
+from harness.runtime.verified import CHUNK_TOKENS
 
 
 def open_model(folder: Path, target: Target) -> Any:
@@ -178,10 +179,6 @@ def _told(name: str) -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise SessionError(f"generation failed: {first_line(error)}", where=name) from error
-
-
-CHUNK_TOKENS = 64
-"""Tokens that are read at once while logits are wanted: the logits of all of them are in memory together."""
 
 
 class GenaiCursor:

@@ -11,12 +11,14 @@ by a single step, as generation would. The difference is measured for each model
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from harness.runtime.session import ScoringSession
 
 Rows = npt.NDArray[np.float32]
 
@@ -40,6 +42,49 @@ class Cursor(Protocol):
     def generate(self, count: int, end_ids: frozenset[int]) -> list[int]:
         """Up to `count` greedy tokens that follow, the first of `end_ids` included and last."""
         ...
+
+
+class SteppingSession(ScoringSession, Protocol):
+    """A session whose model can be read step by step."""
+
+    end_ids: frozenset[int]
+    """Tokens that end an answer."""
+
+    is_steppable: bool
+    """Whether stepping gives the model's own answers: no penalties, no window that slides over the cache."""
+
+    def cursor(self, max_length: int) -> Cursor:
+        """A place to read tokens; `max_length` bounds prompt and answer together."""
+        ...
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of generated tokens."""
+        ...
+
+
+CHUNK_TOKENS = 64
+"""Tokens that are read at once where logits are wanted: all of their logits are in memory together."""
+
+
+def read_rows(cursor: Cursor, token_ids: Sequence[int], first: int) -> Iterator[tuple[int, Rows]]:
+    """Logits behind `token_ids[first:]`, in chunks: the place of the first token, and rows [chunk, vocabulary].
+
+    What the cursor has read of the beginning is not read again.
+    """
+    shared = min(_shared(cursor.token_ids, token_ids), first)
+    if shared < len(cursor.token_ids):
+        cursor.rewind(shared)
+    if shared < first:
+        cursor.append(token_ids[shared:first], keep=1)
+    for start in range(first, len(token_ids), CHUNK_TOKENS):
+        chunk = token_ids[start : start + CHUNK_TOKENS]
+        yield start, cursor.append(chunk, keep=len(chunk))
+
+
+def _shared(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens two sequences begin with alike."""
+    differing = (place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
+    return next(differing, min(len(one), len(other)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,11 +165,8 @@ def calibrate(cursor: Cursor, prompt: Sequence[int], answer: Sequence[int]) -> f
 
 def _seek(cursor: Cursor, token_ids: Sequence[int], *, keep: int) -> Rows:
     """Read up to the end of `token_ids`, from where the cursor parts from them; logits behind the last `keep`."""
-    known = cursor.token_ids
-    shared = next((i for i, (a, b) in enumerate(zip(known, token_ids, strict=False)) if a != b), None)
-    shared = min(len(known), len(token_ids)) if shared is None else shared
-    shared = min(shared, len(token_ids) - keep)
-    if shared < len(known):
+    shared = min(_shared(cursor.token_ids, token_ids), len(token_ids) - keep)
+    if shared < len(cursor.token_ids):
         cursor.rewind(shared)
     return cursor.append(token_ids[shared:], keep=keep)
 

@@ -18,6 +18,9 @@ class Divergence:
     kld_nats: npt.NDArray[np.float64]
     """D_KL(reference || candidate), natural logarithm (Kullback and Leibler, 1951)."""
 
+    kld_error_nats: npt.NDArray[np.float64]
+    """Standard error of each of these where the reference kept drawn tokens only; 0 where it kept all."""
+
     is_same_top: npt.NDArray[np.bool_]
     """Reference and candidate give the same most likely token."""
 
@@ -57,6 +60,7 @@ def diverge(
     rows = np.arange(len(targets))
     return Divergence(
         kld_nats=np.maximum(kld, 0.0),  # rounding may give -1e-17
+        kld_error_nats=np.zeros(len(targets)),
         is_same_top=p.argmax(axis=1) == q.argmax(axis=1),
         nll_nats=-q[rows, targets],
         reference_nll_nats=-p[rows, targets],
@@ -72,16 +76,19 @@ def log_softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
 
 
+def nll_of(logits: npt.NDArray[np.float32], targets: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Negative log-likelihood of the tokens that really follow, shape [positions]."""
+    return np.asarray(-log_softmax(logits)[np.arange(len(targets)), targets])
+
+
 def joined(parts: Sequence[Divergence]) -> Divergence:
-    """All positions of several sequences, one after the other; each sequence is a cluster.
+    """All positions of several parts, one after the other.
 
     Raises:
         MeasureError: there is none.
     """
     if not parts:
         raise MeasureError("nothing to compare", next_step="put texts into the pack's texts.jsonl")
-    names = ("kld_nats", "is_same_top", "nll_nats", "reference_nll_nats", "is_answer")
     return Divergence(
-        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names},
-        cluster=np.repeat(np.arange(len(parts)), [len(part.kld_nats) for part in parts]),
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in Divergence.__slots__}
     )

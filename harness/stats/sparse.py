@@ -8,6 +8,7 @@ alone are biased). Two equal distributions have a divergence of exactly zero, dr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +60,17 @@ class SparseRows:
         with np.load(file, allow_pickle=False) as arrays:
             return cls(**{name: arrays[name] for name in cls.__slots__})
 
+    @classmethod
+    def joined(cls, parts: Sequence[SparseRows]) -> SparseRows:
+        """The positions of all parts, one after the other.
+
+        Raises:
+            MeasureError: there is none.
+        """
+        if not parts:
+            raise MeasureError("nothing to score", next_step="put texts into the pack's texts.jsonl")
+        return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in cls.__slots__})
+
     def part(self, start: int, count: int) -> SparseRows:
         """Some of the positions."""
         return SparseRows(**{name: getattr(self, name)[start : start + count] for name in self.__slots__})
@@ -97,7 +109,7 @@ class SparseDivergence:
     """A candidate beside sparse reference rows; every array has one entry per position."""
 
     kld_nats: npt.NDArray[np.float64]
-    """D_KL(reference || candidate), unbiased."""
+    """D_KL(reference || candidate), unbiased; drawn tokens can put one that is nearly zero below it."""
 
     kld_error_nats: npt.NDArray[np.float64]
     """Standard error of that, from the drawn tokens."""
@@ -131,7 +143,7 @@ def diverge_from(reference: SparseRows, logits: Floats) -> SparseDivergence:
     candidate_mass = np.maximum(1 - np.exp(top_logq).sum(axis=1), least)
     lumped = np.where(mass > 0, mass * (np.log(np.maximum(mass, least)) - np.log(candidate_mass)), 0)
     return SparseDivergence(
-        kld_nats=np.maximum(top + tail, 0.0),
+        kld_nats=top + tail,
         kld_error_nats=error,
         kld_floor_nats=np.maximum(top + lumped, 0.0),
         is_same_top=logq.argmax(axis=1) == reference.top_ids[:, 0],
