@@ -12,21 +12,20 @@ from harness.errors import InvalidPromptError
 from harness.grading.grade import GradedAnswer
 from harness.measure.asking import ask_cases
 from harness.measure.divergence import ReferenceScores, score_reference
+from harness.measure.drafts import source_drafts
 from harness.measure.lengths import ask_lengths
+from harness.measure.verified_session import Tokens, VerifiedSession
 from harness.pack.pack import DomainPack
 from harness.prompts.conversations import EncodedPrompt, parity_conversations
 from harness.runtime.session import Message
 from harness.runtime.verified import SteppingSession
 from harness.system.hashing import digest_of
 from harness.system.progress import Progress
+from harness.system.rows import KeptRows
 from harness.system.store import build_once
 from harness.toolchain.workspace import Workspace
 
-<<<<<<< HEAD
-_FORMAT = 5
-=======
 _FORMAT = 14
->>>>>>> f329a41 (Reference logits in two kilobytes a position, compared chunk by chunk)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +45,9 @@ class ReferenceData:
     parity: Mapping[str, EncodedPrompt | None]
     """Prompts of the parity conversations by name, text and tokens; None where the source's template refuses one."""
 
+    drafts: Mapping[Tokens, Tokens]
+    """What the source model said to each prompt, cases and long ones, both in token ids."""
+
     was_reused: bool
 
 
@@ -63,8 +65,9 @@ def measure_reference(
 
     def build(staging: Path) -> dict[str, Any]:
         session = open_session()
+        rows = KeptRows(workspace.cache / "answers" / f"{key[:32]}.db")  # an interrupted run goes on where it was
         try:
-            _measure(session, pack, staging, workspace.progress)
+            _measure(session, rows, pack, staging, workspace.progress)
         finally:
             session.close()
         return {"source": source_digest, "pack": pack.digest, "versions": versions}
@@ -75,6 +78,7 @@ def measure_reference(
         answers=tuple(GradedAnswer(**row) for row in saved["answers"]),
         length_answers=tuple(GradedAnswer(**row) for row in saved["length_answers"]),
         scores=ReferenceScores.load(folder),
+        drafts={tuple(prompt): tuple(draft) for prompt, draft in saved["drafts"]},
         prompts=saved["prompts"],
         parity={
             name: EncodedPrompt(text=one["text"], ids=tuple(one["ids"])) if one else None
@@ -84,10 +88,13 @@ def measure_reference(
     )
 
 
-def _measure(session: SteppingSession, pack: DomainPack, folder: Path, progress: Progress) -> None:
-    answers = ask_cases(session, pack, progress.step("source model: questions"))
-    length_answers = ask_lengths(session, pack, progress.step("source model: long questions"))
+def _measure(session: SteppingSession, rows: KeptRows, pack: DomainPack, folder: Path, progress: Progress) -> None:
+    asking = VerifiedSession(inner=session, rows=rows)
+    asking.drafts = source_drafts(asking, pack)
+    answers = ask_cases(asking, pack, progress.step("source model: questions"))
+    length_answers = ask_lengths(asking, pack, progress.step("source model: long questions"))
     saved = {
+        "drafts": [[list(prompt), list(said.draft)] for prompt, said in asking.said.items()],
         "answers": [asdict(answer) for answer in answers],
         "length_answers": [asdict(answer) for answer in length_answers],
         "prompts": {case.id: session.render(pack.conversation(case.messages)) for case in pack.cases},

@@ -8,11 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 from harness.errors import InvalidPromptError
 from harness.runtime.session import Answer, Message, TokenTimeline
+from harness.runtime.smoke_test import runtime_version
 from harness.runtime.verified import Cursor, SteppingSession, calibrate, verify
+from harness.system.cpu import instruction_set
 from harness.system.hashing import digest_of
 from harness.system.progress import Step, silent_step
 from harness.system.rows import KeptRows
@@ -45,6 +51,28 @@ class Said:
         return self.token_ids if self.end_id is None else (*self.token_ids, self.end_id)
 
 
+S = TypeVar("S", bound=SteppingSession)
+
+
+def verified_session(
+    session: S, digest: str, drafts: Mapping[Tokens, Tokens], *, cache: Path, fresh: bool = False
+) -> VerifiedSession | S:
+    """The session with drafts and kept answers; itself where stepping would not give its own answers.
+
+    Args:
+        session: an artifact's.
+        digest: of the artifact.
+        drafts: likely answers by prompt.
+        cache: the gate's cache folder.
+        fresh: ask again what was kept.
+    """
+    if not session.is_steppable:
+        return session
+    model = digest_of([digest, runtime_version(), instruction_set()])
+    rows = KeptRows(cache / "answers" / f"{model[:32]}.db", fresh=fresh)
+    return VerifiedSession(inner=session, drafts=drafts, rows=rows, model=model)
+
+
 @dataclass(kw_only=True)
 class VerifiedSession:
     """A `BatchSession` around a `SteppingSession`."""
@@ -59,6 +87,8 @@ class VerifiedSession:
     model: str = ""
     """What the kept answers depend on beside the prompt: artifact, runtime, instruction set."""
 
+    name: str = field(init=False)
+    context_length: int = field(init=False)
     said: dict[Tokens, Said] = field(default_factory=dict, init=False)
     """Every answer that was given, by prompt."""
 
@@ -70,15 +100,8 @@ class VerifiedSession:
 
     _calibrated: int = field(default=0, init=False)
 
-    @property
-    def name(self) -> str:
-        """Of the wrapped session."""
-        return self.inner.name
-
-    @property
-    def context_length(self) -> int:
-        """Of the wrapped session."""
-        return self.inner.context_length
+    def __post_init__(self) -> None:
+        self.name, self.context_length = self.inner.name, self.inner.context_length
 
     def render(self, messages: Sequence[Message]) -> str:
         """The prompt text."""
@@ -91,8 +114,14 @@ class VerifiedSession:
     def close(self) -> None:
         """Leave the wrapped session open: who opened it closes it."""
 
-    def answer(self, messages: Sequence[Message], *, max_new_tokens: int) -> Answer:
-        """Answer one conversation."""
+    def logits(self, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
+        """Of the wrapped session."""
+        return self.inner.logits(token_ids)
+
+    def answer(self, messages: Sequence[Message], *, max_new_tokens: int, min_new_tokens: int = 0) -> Answer:
+        """Answer one conversation; one of a given length is not the model's own and is left to the wrapped session."""
+        if min_new_tokens:
+            return self.inner.answer(messages, max_new_tokens=max_new_tokens, min_new_tokens=min_new_tokens)
         found = self.answer_many([messages], max_new_tokens=max_new_tokens)[0]
         if isinstance(found, InvalidPromptError):
             raise found
