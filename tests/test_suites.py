@@ -130,10 +130,13 @@ def test_what_measures_time_runs_alone_under_xdist(run, pytester):
         from pathlib import Path
         from types import SimpleNamespace
         from fixtures.options import GATE
+        from harness.report.recorder import Recorder
 
         def pytest_collection(session):
             if hasattr(session.config, "workerinput"):
-                session.config.stash[GATE] = SimpleNamespace(run_folder=Path({str(folder)!r}))
+                folder = Path({str(folder)!r})
+                recorder = Recorder(folder, session.config.workerinput["workerid"])
+                session.config.stash[GATE] = SimpleNamespace(run_folder=folder, recorder=recorder)
         """
     )
     pytester.makeini("[pytest]\nmarkers =\n  alone\n  xdist_group")

@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from harness.cli.command import PATH, Example, GateCommand
-from harness.report.record import load_record
+from harness.report.build import read_run
 from harness.report.table import comparison_table, findings, further_tables, recommendation
 from harness.system.paths import REPOSITORY
 
@@ -27,8 +27,8 @@ def command(run: Path) -> int:
     """
     if run.is_file():  # where links are refused, `latest` is a file with the run's name
         run = run.with_name(run.read_text(encoding="utf-8").strip())
-    record = load_record(run)
-    print(f"{record.run_id}: {record.model.get('spec')}, {record.domain.get('name')}\n")
+    record = read_run(run)
+    print(f"{record.run_id}: {record.model.spec}, {record.domain.name}\n")
     print(comparison_table(record))
     for title, table in further_tables(record):
         print(f"\n{title}\n\n{table}")

@@ -73,10 +73,12 @@ _FORMATS: Mapping[Unit, Callable[[float, int], str]] = {
 
 
 def format_value(unit: Unit, value: float | None, digits: int = 3) -> str:
-    """Text of a number with its unit; a missing one is `-`.
+    """Text of a number with its unit; a missing one is `-`, and what rounds to zero has no sign.
 
     >>> format_value(Unit.SECONDS, 0.0123)
     '12.3 ms'
+    >>> format_value(Unit.POINTS, -0.01)
+    '0.0 pt'
     """
     if value is None:
         return "-"
@@ -84,7 +86,9 @@ def format_value(unit: Unit, value: float | None, digits: int = 3) -> str:
         return "NaN"
     if math.isinf(value):
         return "infinite" if value > 0 else "-infinite"
-    return _FORMATS[unit](value, digits)
+    text = _FORMATS[unit](value, digits)
+    is_zero = not any(digit in text for digit in "123456789")
+    return text.removeprefix("-") if is_zero else text
 
 
 def format_apart(unit: Unit, value: float | None, edge: float | None) -> tuple[str, str]:

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from harness.checks.check import Check, Outcome
-from harness.checks.verdict import ExitStatus, Verdict, exit_status, recommend, verdict_of
+from harness.checks.verdict import Verdict
 from harness.config.limits import Limit
 from harness.errors import GateError
-from harness.report.events import SOURCE, read_events
+from harness.metrics.catalogue import METRICS
+from harness.report.details import VariantDetails, details_of
+from harness.report.environment import Environment
+from harness.report.events import Config, DomainFacts, FileFacts, ModelFacts
+from harness.report.jsonline import to_json, told
+from harness.report.migrations import SCHEMA_VERSION, migrate
 from harness.stats.estimate import Estimate
 from harness.system.store import write_atomically
 
-SCHEMA_VERSION = 2
-"""1: first version. 2: estimates instead of bare numbers, limits and configuration of the run, its scope."""
-
 
 class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
+    model_config = ConfigDict(extra="forbid")
 
 
 class CheckRecord(_Record):
@@ -34,11 +37,22 @@ class CheckRecord(_Record):
     outcome: Outcome
     details: str = ""
 
-    def as_check(self, variant: str) -> Check:
-        """The check itself, which explains its outcome."""
-        return Check(
+    @property
+    def is_criterion(self) -> bool:
+        """Whether a yes/no criterion was judged."""
+        return self.metric in METRICS and METRICS[self.metric].is_criterion
+
+    def headline(self, variant: str) -> str:
+        """One line that says what was judged and how it came out, with what would decide where nothing did."""
+        if self.metric not in METRICS:  # of another version
+            sign = "at least" if self.limit.min is not None else "at most"
+            said = f"{variant}: {self.metric} = {self.estimate.value}, must be {sign} {self.limit.edge:g}"
+            return said if self.outcome is not Outcome.INCONCLUSIVE else f"{said}: inconclusive"
+        check = Check(
             variant=variant, metric=self.metric, estimate=self.estimate, limit=self.limit, details=self.details
         )
+        decide = check.what_would_decide
+        return f"{check.headline}; {decide} would decide" if decide else check.headline
 
 
 class ProblemRecord(_Record):
@@ -49,8 +63,33 @@ class ProblemRecord(_Record):
     """All that it stopped: one broken fixture stops every test that needs it."""
 
 
+class TargetRecord(_Record):
+    """What a variant ran on."""
+
+    provider: str
+    """As ONNX Runtime spells it: `CPUExecutionProvider`."""
+
+    device: str
+
+
+def _readable(found: object) -> object:
+    return details_of(found) if isinstance(found, Mapping) else found
+
+
 class VariantRecord(_Record):
     """Everything about one variant."""
+
+    target: TargetRecord | None = None
+    """None where nothing told."""
+
+    host: str | None = None
+    """Whose environment is the one in `RunRecord.environments`; None for a variant that no test came to."""
+
+    started_at: datetime | None = None
+    """When its first test began, UTC."""
+
+    ended_at: datetime | None = None
+    """When its last event was written, UTC."""
 
     metrics: dict[str, Estimate] = {}
     """By metric name, SI units, the unit in the name."""
@@ -58,7 +97,7 @@ class VariantRecord(_Record):
     limits: dict[str, Limit] = {}
     """What it was, or had to be, judged by."""
 
-    details: dict[str, Any] = {}
+    details: Annotated[VariantDetails, BeforeValidator(_readable)] = VariantDetails()
     """What is more than a number."""
 
     latency_by_prompt_tokens: dict[int, dict[str, Estimate]] = {}
@@ -88,15 +127,25 @@ class RunRecord(_Record):
 
     schema_version: int = SCHEMA_VERSION
     run_id: str
-    started_at: str
-    """ISO 8601, UTC."""
+    started_at: datetime
+    """UTC."""
 
     duration_s: float | None = None
-    environment: dict[str, Any] = {}
-    model: dict[str, Any] = {}
-    domain: dict[str, Any] = {}
-    config: dict[str, Any] = {}
-    """The effective configuration: gate.toml with what the command line replaced."""
+    """None for a run that did not come to its end."""
+
+    interrupted: str | None = None
+    """Why it did not come to its end; None where it did."""
+
+    environments: dict[str, Environment] = {}
+    """By host."""
+
+    model: ModelFacts = ModelFacts()
+    domain: DomainFacts = DomainFacts()
+    config: Config | None = None
+    """The effective configuration: gate.toml with what the command line replaced; None in the oldest records."""
+
+    config_file: FileFacts | None = None
+    """The gate.toml that it was read from."""
 
     part: str | None = None
     """What of the suites was asked for (`-k`, paths); None for all of them."""
@@ -107,115 +156,45 @@ class RunRecord(_Record):
     problems: list[ProblemRecord] = []
     """What went wrong outside of any variant."""
 
+    skipped: list[ProblemRecord] = []
+    """Tests outside of any variant that were asked for and did not run."""
+
     source: dict[str, Estimate] = {}
     """Metrics of the source model itself, where they were measured."""
 
     variants: dict[str, VariantRecord] = {}
     recommended: str | None = None
-    """The smallest variant that passes; None when none does."""
-
-
-def build_record(run_folder: Path, limits: Mapping[str, Mapping[str, Limit]], *, part: str | None = None) -> RunRecord:
-    """Derive the record from a run's events.
-
-    Args:
-        run_folder: the folder that holds `events/`.
-        limits: of each variant; in a whole run every one of them must have been judged.
-        part: what of the suites was asked for; what ran is then all that is judged.
-    """
-    run: dict[str, Any] = {"run_id": run_folder.name, "started_at": "", "part": part}
-    variants = {name: VariantRecord(limits=dict(own)) for name, own in limits.items()}
-    source: dict[str, Estimate] = {}
-    problems: list[ProblemRecord] = []
-    for event in read_events(run_folder):
-        if event["event"] == "run":
-            run.update({key: value for key, value in event.items() if key != "event"})
-        elif event["variant"] is None:
-            _add_problem(problems, event["test"], event["message"])
-        elif event["variant"] == SOURCE:
-            source.update(_estimates(event.get("estimates", {})))
-        elif event["variant"] in variants:
-            _add(variants[event["variant"]], event)
-    for variant in variants.values():
-        variant.verdict = _verdict(variant, is_whole=part is None)
-    recommended = None
-    if part is None:
-        verdicts = {name: variant.verdict for name, variant in variants.items()}
-        recommended = recommend(verdicts, {name: variant.value("size_bytes") for name, variant in variants.items()})
-    return RunRecord(**run, source=source, variants=variants, problems=problems, recommended=recommended)
-
-
-def _verdict(variant: VariantRecord, *, is_whole: bool) -> Verdict:
-    outcomes = {check.metric: check.outcome for check in variant.checks}
-    required = set(variant.limits) if is_whole else set()
-    verdict = verdict_of(outcomes, required, [problem.message for problem in variant.problems])
-    is_undecided = verdict in (Verdict.PASS, Verdict.INCONCLUSIVE)
-    return Verdict.INCOMPLETE if variant.skipped and is_undecided else verdict
-
-
-def status_of(record: RunRecord, inconclusive: Literal["red", "green"] = "red") -> ExitStatus:
-    """The exit status of the run that a record tells of."""
-    if record.unusable is not None:
-        return ExitStatus.UNUSABLE_INPUT
-    verdicts = [variant.verdict for variant in record.variants.values()]
-    return exit_status(verdicts, [problem.message for problem in record.problems], inconclusive)
-
-
-def _estimates(plain: Mapping[str, Mapping[str, Any]]) -> dict[str, Estimate]:
-    return {name: Estimate(**fields) for name, fields in plain.items()}
-
-
-def _add(variant: VariantRecord, event: dict[str, Any]) -> None:
-    match event["event"]:
-        case "metrics":
-            variant.metrics.update(_estimates(event["estimates"]))
-        case "details":
-            variant.details[event["name"]] = event["value"]
-        case "latency":
-            variant.latency_by_prompt_tokens[event["prompt_tokens"]] = _estimates(event["estimates"])
-        case "check":
-            fields = {key: event[key] for key in ("metric", "estimate", "limit", "outcome", "details")}
-            variant.checks.append(CheckRecord.model_validate(fields))
-        case "problem":
-            _add_problem(variant.problems, event["test"], event["message"])
-        case "skipped":
-            _add_problem(variant.skipped, event["test"], event["message"])
-
-
-def _add_problem(problems: list[ProblemRecord], test: str, message: str) -> None:
-    for problem in problems:
-        if problem.message == message:
-            problem.tests.append(test)
-            return
-    problems.append(ProblemRecord(message=message, tests=[test]))
+    """The smallest variant that passes; None when none does, or when not all was judged."""
 
 
 def save_record(record: RunRecord, run_folder: Path) -> None:
     """Write `run.json` as a whole."""
-    write_atomically(run_folder / "run.json", record.model_dump_json(indent=1) + "\n")
+    write_atomically(run_folder / "run.json", to_json(record, indent=1) + "\n")
 
 
 def load_record(run_folder: Path) -> RunRecord:
-    """Read a run back.
+    """Read a run's `run.json`, of this version or an earlier one.
 
     Raises:
-        GateError: there is no record, or it is of another version.
+        GateError: there is no record, it is of a newer version, or it is something else.
     """
     file = run_folder / "run.json"
     try:
-        plain = json.loads(file.read_text(encoding="utf-8"))
-        version = plain.get("schema_version") if isinstance(plain, dict) else None
-        if version != SCHEMA_VERSION:
-            raise GateError(
-                f"a run record of schema_version {version}; this slm-gate reads {SCHEMA_VERSION}",
-                where=str(file),
-                next_step="use the slm-gate that wrote it" if version else "give a folder under results/",
-            )
-        return RunRecord.model_validate(plain)
+        text = file.read_text(encoding="utf-8")
     except OSError as error:
         raise GateError("no run here", where=str(file), next_step="give a folder under results/") from error
-    except (ValueError, ValidationError) as error:
-        raise GateError(f"not a run record: {str(error).splitlines()[0]}", where=str(file)) from error
+    try:
+        return RunRecord.model_validate(migrate(_object(text), str(file)))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise GateError(f"not a run record: {told(error)}", where=str(file), next_step=_GIVE) from error
+
+
+_GIVE = "give the folder of a run, under results/"
+
+
+def _object(text: str) -> dict[str, Any]:
+    plain = json.loads(text)
+    return plain if isinstance(plain, dict) else {}
 
 
 def point_latest(results: Path, run_id: str) -> None:

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.checks.check import Check
 from harness.metrics.measurement import Measured, Measurement
-from harness.report.events import SOURCE, EventLog
+from harness.report.details import read_details
+from harness.report.events import (
+    SOURCE,
+    CheckEvent,
+    DetailsEvent,
+    EventLog,
+    LatencyEvent,
+    MetricsEvent,
+    ProblemEvent,
+    RunEvent,
+    SkippedEvent,
+    StartedEvent,
+)
+from harness.report.jsonline import plain
+from harness.report.samples import write_samples
 from harness.stats.estimate import Estimate
 
 
@@ -39,53 +51,57 @@ class Recorder:
     def metrics(self, variant: str, estimates: Mapping[str, Estimate]) -> None:
         """Keep estimates by metric name."""
         if estimates:
-            self._log.append({"event": "metrics", "variant": variant, "estimates": _plain_estimates(estimates)})
-
-    def details(self, variant: str, name: str, value: Any) -> None:
-        """Keep what is more than a number; the same name again replaces it."""
-        self._log.append({"event": "details", "variant": variant, "name": name, "value": _plain(value)})
+            self._log.append(MetricsEvent(variant=variant, estimates=dict(estimates)))
 
     def latency(self, variant: str, prompt_tokens: int, estimates: Mapping[str, Estimate]) -> None:
         """Keep latency metrics at one prompt length."""
-        plain = _plain_estimates(estimates)
-        self._log.append({"event": "latency", "variant": variant, "prompt_tokens": prompt_tokens, "estimates": plain})
+        self._log.append(LatencyEvent(variant=variant, prompt_tokens=prompt_tokens, estimates=dict(estimates)))
+
+    def details(self, variant: str, name: str, value: object) -> None:
+        """Keep what is more than a number; the same name again replaces it.
+
+        Raises:
+            ValueError: `VariantDetails` has no such field, or the value is not of its shape.
+        """
+        self._log.append(DetailsEvent(variant=variant, name=name, value=plain(read_details(name, value))))
 
     def check(self, check: Check) -> None:
         """Keep a judgement."""
         self._log.append(
-            {
-                "event": "check",
-                "variant": check.variant,
-                "metric": check.metric,
-                "estimate": asdict(check.estimate),
-                "limit": check.limit.model_dump(exclude_none=True),
-                "outcome": check.outcome.value,
-                "details": check.details,
-            }
+            CheckEvent(
+                variant=check.variant,
+                metric=check.metric,
+                estimate=check.estimate,
+                limit=check.limit,
+                outcome=check.outcome,
+                details=check.details,
+            )
         )
 
+    def started(self, variant: str | None, test: str) -> None:
+        """Keep that a test begins; `variant` is None for one of the whole run."""
+        self._log.append(StartedEvent(variant=variant, test=test))
+
     def problem(self, variant: str | None, test: str, message: str) -> None:
-        """Keep that a test failed or could not run outside of a check; `variant` is None for one of the whole run."""
-        self._log.append({"event": "problem", "variant": variant, "test": test, "message": message})
+        """Keep that a test failed or could not run outside of a check."""
+        self._log.append(ProblemEvent(variant=variant, test=test, message=message))
 
     def skipped(self, variant: str | None, test: str, reason: str) -> None:
         """Keep that a test was asked for and did not run."""
-        self._log.append({"event": "skipped", "variant": variant, "test": test, "message": reason})
+        self._log.append(SkippedEvent(variant=variant, test=test, message=reason))
 
     def run(self, **facts: Any) -> None:
-        """Keep facts about the whole run."""
-        self._log.append({"event": "run", **facts})
+        """Keep facts about the whole run: the fields of `RunEvent`.
+
+        Raises:
+            ValueError: there is no such field, or a value is not of its shape.
+        """
+        self._log.append(RunEvent(**facts))
 
     def samples(self, variant: str, name: str, rows: Sequence[Any]) -> None:
-        """Keep raw samples, one JSON line each, in `RUN/samples/<variant>/<name>.jsonl`."""
-        file = self.run_folder / "samples" / variant / f"{name}.jsonl"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("".join(json.dumps(_plain(row)) + "\n" for row in rows), encoding="utf-8")
+        """Keep raw samples, one JSON line each, in `RUN/samples/<variant>/<name>.jsonl`.
 
-
-def _plain_estimates(estimates: Mapping[str, Estimate]) -> dict[str, Any]:
-    return {name: asdict(estimate) for name, estimate in estimates.items()}
-
-
-def _plain(value: Any) -> Any:
-    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+        Raises:
+            ValueError: no kind of samples has such a name, or a row is not of its type.
+        """
+        write_samples(self.run_folder, variant, name, rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from tabulate import tabulate
 
@@ -21,23 +21,61 @@ def rows() -> list[Metric]:
 
 def comparison_table(record: RunRecord, style: str = "simple") -> str:
     """Metrics down, the source model and the variants across; `style` is one of tabulate's."""
-    names = list(record.variants)
+    columns = _columns(record)
     table: list[Sequence[str]] = []
-    for metric in rows():
-        found = [record.source.get(metric.name), *(record.variants[name].metrics.get(metric.name) for name in names)]
-        values = [estimate.value if estimate else None for estimate in found]
+    for metric in _metrics_of(columns.values()):
+        values = [_value(found, metric) for found in columns.values()]
         if any(value is not None for value in values):
-            table.append([metric.name, *(metric.format(value) for value in values)])
-    table.append(["yes/no criteria met", "", *(_criteria(record.variants[name]) for name in names)])
-    table.append(["verdict", "", *(record.variants[name].verdict.upper() for name in names)])
-    align = ("left", *("right" for _ in range(len(names) + 1)))
-    return tabulate(table, headers=["", "source", *names], tablefmt=style, colalign=align, disable_numparse=True)
+            table.append([metric, *(_format(metric, value) for value in values)])
+    variants = record.variants.values()
+    table.append(["yes/no criteria met", "", *map(_criteria, variants)])
+    table.append(["verdict", "", *(variant.verdict.upper() for variant in variants)])
+    align = ("left", *("right" for _ in columns))
+    return tabulate(table, headers=["", *columns], tablefmt=style, colalign=align, disable_numparse=True)
+
+
+def _columns(record: RunRecord) -> dict[str, Mapping[str, Estimate]]:
+    """The metrics of the source model and of every variant, by what stands above them."""
+    return {"source": record.source, **{name: variant.metrics for name, variant in record.variants.items()}}
+
+
+def _metrics_of(columns: Iterable[Mapping[str, Estimate]]) -> list[str]:
+    """Numbers in the catalogue's order, and behind them those of another version, as they are called there."""
+    unknown = [name for found in columns for name in found if name not in METRICS]
+    return [metric.name for metric in rows()] + list(dict.fromkeys(unknown))
+
+
+def _format(metric: str, value: float | None) -> str:
+    if metric in METRICS:
+        return METRICS[metric].format(value)
+    return "-" if value is None else f"{value:.6g}"
 
 
 def _criteria(variant: VariantRecord) -> str:
-    judged = [check for check in variant.checks if METRICS[check.metric].is_criterion]
+    judged = [check for check in variant.checks if check.is_criterion]
     met = sum(check.outcome is Outcome.PASS for check in judged)
     return f"{met} of {len(judged)}" if judged else "-"
+
+
+def interval_table(record: RunRecord, style: str = "simple") -> str:
+    """What is known about every number that could have come out otherwise, one row per metric and variant."""
+    columns = _columns(record)
+    headers = ["", "of", "value", "low", "high", "confidence", "n", "method"]
+    rows = [
+        [
+            metric,
+            name,
+            *(_format(metric, end) for end in (estimate.value, estimate.low, estimate.high)),
+            f"{100 * (estimate.confidence or 0):g} %",
+            "-" if estimate.n is None else f"{estimate.n:,}",
+            estimate.method,
+        ]
+        for metric in _metrics_of(columns.values())
+        for name, found in columns.items()
+        if (estimate := found.get(metric)) is not None and estimate.has_interval
+    ]
+    align = ("left", "left", *("right",) * 5, "left")
+    return tabulate(rows, headers=headers, tablefmt=style, colalign=align, disable_numparse=True) if rows else ""
 
 
 def latency_table(record: RunRecord, style: str = "simple") -> str:
@@ -62,11 +100,11 @@ def load_table(record: RunRecord, style: str = "simple") -> str:
     rows = [
         [
             name,
-            *(level[count] for count in counts),
-            *(format_value(unit, level[column]) for column, unit in columns.items()),
+            *(getattr(level, count) for count in counts),
+            *(format_value(unit, getattr(level, column)) for column, unit in columns.items()),
         ]
         for name, variant in record.variants.items()
-        for level in variant.details.get("load", [])
+        for level in variant.details.load or ()
     ]
     return tabulate(rows, headers=["variant", *counts, *columns], tablefmt=style, disable_numparse=True)
 
@@ -87,9 +125,9 @@ def deployment_table(record: RunRecord, style: str = "simple") -> str:
     """How far each variant came in Foundry Local, one row per variant."""
     words = {True: "yes", False: "NO", None: "-"}
     rows = [
-        [name, *(words[variant.details["deployment"].get(step)] for step in _STEPS)]
+        [name, *(words[getattr(variant.details.deployment, step)] for step in _STEPS)]
         for name, variant in record.variants.items()
-        if "deployment" in variant.details
+        if variant.details.deployment is not None
     ]
     headers = ["variant", *(step.replace("_", " ").replace("http", "HTTP") for step in _STEPS)]
     return tabulate(rows, headers=headers, tablefmt=style, disable_numparse=True)
@@ -98,16 +136,20 @@ def deployment_table(record: RunRecord, style: str = "simple") -> str:
 def further_tables(record: RunRecord, style: str = "simple") -> Iterator[tuple[str, str]]:
     """The tables beside the comparison, each with its title, as far as the run measured them."""
     variants = record.variants.values()
-    if any("deployment" in variant.details for variant in variants):
+    if any(variant.details.deployment is not None for variant in variants):
         yield "deployment on Foundry Local", deployment_table(record, style)
     if any(variant.latency_by_prompt_tokens for variant in variants):
         yield "latency by prompt length", latency_table(record, style)
-    if any("load" in variant.details for variant in variants):
+    if any(variant.details.load for variant in variants):
         yield "load on the web service", load_table(record, style)
 
 
 def recommendation(record: RunRecord) -> str:
-    """One sentence: which variant to ship, and why."""
+    """One sentence: which variant to ship, and why; or why none can be named."""
+    if record.unusable is not None:
+        return f"nothing was gated: {_first_line(record.unusable)}"
+    if record.interrupted is not None:
+        return f"INTERRUPTED: {record.interrupted}, so nothing is recommended"
     if record.part is not None:
         return f"INCOMPLETE: only a part of the gate was asked for ({record.part}), so nothing is recommended"
     if record.recommended is None:
@@ -118,23 +160,14 @@ def recommendation(record: RunRecord) -> str:
 
 def findings(record: RunRecord) -> list[str]:
     """One line per check that did not pass, per problem, and per reason why a variant's judgement is incomplete."""
-    lines = [f"{_stopped(problem)}: {problem.message.splitlines()[0]}" for problem in record.problems]
+    lines = [f"{_stopped(problem)}: {_first_line(problem.message)}" for problem in record.problems]
+    lines += [_not_run(one) for one in record.skipped]
     for name, variant in record.variants.items():
-        lines += _findings(name, variant, is_whole=record.part is None)
-    return lines
-
-
-def _findings(name: str, variant: VariantRecord, *, is_whole: bool) -> list[str]:
-    lines = []
-    for record in variant.checks:
-        if record.outcome is not Outcome.PASS:
-            check = record.as_check(name)
-            decide = f"; {check.what_would_decide} would decide" if check.what_would_decide else ""
-            lines.append(f"{check.headline}{decide}")
-    lines += [f"{name}: {_stopped(problem)}: {problem.message.splitlines()[0]}" for problem in variant.problems]
-    lines += [f"{name}: {_stopped(one)} did not run: {one.message.splitlines()[0]}" for one in variant.skipped]
-    if is_whole and variant.unjudged and not variant.problems:
-        lines.append(f"{name}: never judged: {', '.join(variant.unjudged)}")
+        lines += [check.headline(name) for check in variant.checks if check.outcome is not Outcome.PASS]
+        lines += [f"{name}: {_stopped(problem)}: {_first_line(problem.message)}" for problem in variant.problems]
+        lines += [f"{name}: {_not_run(one)}" for one in variant.skipped]
+        if record.part is None and variant.unjudged and not variant.problems:
+            lines.append(f"{name}: never judged: {_listed(variant.unjudged)}")
     return lines
 
 
@@ -142,22 +175,40 @@ def _value(found: Mapping[str, Estimate], metric: str) -> float | None:
     return found[metric].value if metric in found else None
 
 
+def _not_run(skipped: ProblemRecord) -> str:
+    return f"{_stopped(skipped)} did not run: {_first_line(skipped.message)}"
+
+
 def _stopped(problem: ProblemRecord) -> str:
     others = len(problem.tests) - 1
     return f"{problem.tests[0]} and {others} more" if others else problem.tests[0]
 
 
+def _first_line(message: str) -> str:
+    return next((line for line in message.splitlines() if line.strip()), "it says nothing")
+
+
+_LISTED = 6
+
+
+def _listed(names: Sequence[str]) -> str:
+    others = len(names) - _LISTED
+    return ", ".join(names[:_LISTED]) + (f" and {others} more" if others > 0 else "")
+
+
 def comparison_markdown(record: RunRecord) -> str:
     """`comparison.md`."""
-    model, domain = record.model.get("spec", "?"), record.domain.get("name", "?")
     parts = [
         f"# {record.run_id}",
-        f"Model `{_cell(model)}`, domain `{_cell(domain)}`.",
-        f"**{recommendation(record)}**",
+        f"Model `{_cell(record.model.spec or '?')}`, domain `{_cell(record.domain.name or '?')}`.",
+        f"**{_cell(recommendation(record))}**",
         comparison_table(record, "github"),
     ]
     for title, table in further_tables(record, "github"):
         parts += [f"## {title[0].upper()}{title[1:]}", table]
+    intervals = interval_table(record, "github")
+    if intervals:
+        parts += ["## Intervals", intervals]
     broken = findings(record)
     if broken:
         parts += ["## What failed", "\n".join(f"* {_cell(line)}" for line in broken)]
@@ -167,4 +218,4 @@ def comparison_markdown(record: RunRecord) -> str:
 def _cell(text: object) -> str:
     """Text that Markdown and HTML show as it is: model output is hostile."""
     escaped = str(text).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("`", "'")
-    return " ".join(escaped.split())
+    return " ".join(escaped.encode("utf-8", "backslashreplace").decode().split())

@@ -1,107 +1,134 @@
+import json
+import shutil
+from pathlib import Path
+
 import pytest
 
-from harness.checks.check import Check
+from harness.checks.check import Outcome
 from harness.checks.verdict import Verdict
 from harness.config.limits import Limit
+from harness.config.load import load_config
+from harness.config.settings import GateConfig
 from harness.errors import GateError
-from harness.measure.edge_cases import EdgeResult
-from harness.metrics.measurement import Measured, Measurement
-from harness.report.events import read_events
-from harness.report.record import SCHEMA_VERSION, build_record, load_record, point_latest, save_record
+from harness.report.migrations import SCHEMA_VERSION, UNNAMED_HOST
+from harness.report.record import load_record, point_latest, save_record
 from harness.report.recorder import Recorder
-from harness.report.table import (
-    comparison_markdown,
-    comparison_table,
-    findings,
-    further_tables,
-    latency_table,
-    recommendation,
-)
+from harness.report.table import comparison_markdown, comparison_table, findings, further_tables
 from harness.stats.estimate import Estimate
+from tests.report.runs import LIMIT, end, judge, start
 
-LIMIT = Limit(min=0.9, reason="because it must")
-REQUIRED = {"int4": {"exact_match_rate": LIMIT}, "int8": {"exact_match_rate": LIMIT}}
-
-
-def tell(folder, variant, rate, size, writer="main"):
-    events = Recorder(folder, writer)
-    estimates = {"size_bytes": Estimate.exact(size), "exact_match_rate": Estimate.exact(rate)}
-    events.metrics(variant, estimates)
-    estimate = estimates["exact_match_rate"]
-    events.check(Check(variant=variant, metric="exact_match_rate", estimate=estimate, limit=LIMIT, details="e"))
-    return events
-
-
-@pytest.fixture
-def run_folder(tmp_path):
-    folder = tmp_path / "run"
-    tell(folder, "int4", 0.5, 1000, "gw0").latency("int4", 64, {"ttft_p50_s": Estimate.exact(0.1)})
-    tell(folder, "int8", 0.95, 2000, "gw1")
-    Recorder(folder, "main").run(started_at="2026-01-01T00:00:00+00:00", domain={"name": "parts"}, model={"spec": "m"})
-    return folder
-
-
-def test_events_of_several_writers_make_one_record(run_folder):
-    record = build_record(run_folder, REQUIRED)
-    assert record.schema_version == SCHEMA_VERSION
-    assert {name: v.verdict for name, v in record.variants.items()} == {"int4": Verdict.FAIL, "int8": Verdict.PASS}
-    assert record.recommended == "int8"
-    assert record.variants["int4"].latency_by_prompt_tokens[64]["ttft_p50_s"].value == 0.1
-
-
-def test_a_variant_without_events_is_incomplete(run_folder):
-    record = build_record(run_folder, {**REQUIRED, "fp16": {"exact_match_rate": LIMIT}})
-    assert record.variants["fp16"].verdict is Verdict.INCOMPLETE
-
-
-def test_a_problem_fails_the_variant(run_folder):
-    Recorder(run_folder, "main").problem("int8", "test_x", "it broke\nbadly")
-    record = build_record(run_folder, REQUIRED)
-    assert record.variants["int8"].verdict is Verdict.FAIL
-    assert "int8: test_x: it broke" in findings(record)
-    assert record.recommended is None
-
-
-def test_what_stops_several_tests_is_one_problem(run_folder):
-    log = Recorder(run_folder, "main")
-    for test in ("test_x", "test_y", "test_z"):
-        log.problem("int8", test, "cannot load")
-    log.problem("int8", "test_x", "something else")
-    record = build_record(run_folder, REQUIRED)
-    assert [problem.tests for problem in record.variants["int8"].problems] == [
-        ["test_x", "test_y", "test_z"],
-        ["test_x"],
-    ]
-    assert "int8: test_x and 2 more: cannot load" in findings(record)
-
-
-def test_a_line_cut_by_a_crash_is_left_out(run_folder):
-    with (run_folder / "events" / "gw1.jsonl").open("a") as stream:
-        stream.write('{"event": "metrics", "varia')
-    assert build_record(run_folder, REQUIRED).variants["int8"].verdict is Verdict.PASS
-    assert all("event" in event for event in read_events(run_folder))
+ROOT = Path(__file__).resolve().parents[2]
+VERSION_1 = Path(__file__).parent / "data/run-of-version-1"
 
 
 def test_a_record_survives_the_disk(run_folder):
-    record = build_record(run_folder, REQUIRED)
-    save_record(record, run_folder)
+    record = end(run_folder)
+    assert record.schema_version == SCHEMA_VERSION
     assert load_record(run_folder) == record
 
 
-def test_a_foreign_record_is_refused(run_folder):
-    (run_folder / "run.json").write_text("[]")
-    with pytest.raises(GateError, match="schema_version None"):
-        load_record(run_folder)
+def test_numbers_and_texts_that_json_lacks_survive_too(tmp_path):
+    recorder = start(tmp_path / "run", {"int4": {"kld_mean_nats": Limit(max=1, reason="because it must")}})
+    judge(recorder, "int4", float("nan"), "kld_mean_nats", Limit(max=1, reason="because it must"))
+    judge(recorder, "int4", Estimate(value=1.0, high=float("inf"), confidence=0.95), "kld_p99_nats", LIMIT)
+    recorder.problem("int4", "test_x", "model said '\ud800'\x00\u2028")
+    end(tmp_path / "run")
+    text = (tmp_path / "run/run.json").read_text(encoding="ascii")
+    json.loads(text, parse_constant=pytest.fail)  # strict JSON
+    variant = load_record(tmp_path / "run").variants["int4"]
+    assert variant.checks[0].outcome is Outcome.NO_DATA
+    assert variant.metrics["kld_p99_nats"].high == float("inf")
+    assert variant.problems[0].message == "model said '\ud800'\x00\u2028"
+    comparison_markdown(load_record(tmp_path / "run")).encode("utf-8")
+
+
+def test_the_effective_configuration_can_be_read_back(tmp_path):
+    config = load_config(ROOT / "gate.toml")
+    start(tmp_path / "run", config=config, config_file={"path": "gate.toml", "sha256": "ab"})
+    record = end(tmp_path / "run")
+    assert isinstance(record.config, GateConfig)
+    assert load_record(tmp_path / "run").config == config
+    assert load_record(tmp_path / "run").config_file.sha256 == "ab"
+
+
+def test_a_configuration_of_another_version_stays_as_it_is(run_folder):
+    end(run_folder)
+    edit(run_folder, config={"model": {"source": "m", "a_former_key": 1}})
+    assert load_record(run_folder).config == {"model": {"source": "m", "a_former_key": 1}}
+
+
+def edit(folder, **changes):
+    plain = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**plain, **changes}))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[]", "it has no schema_version"),
+        ("{}", "it has no schema_version"),
+        ('{"schema_version": true}', "it has no schema_version"),
+        ('{"schema_version": "2"}', "it has no schema_version"),
+        ("{", "not a run record"),
+        ('{"schema_version": 2}', "not a run record: run_id: Field required"),
+        ('{"schema_version": 1, "variants": 3}', "not a run record"),
+        ('{"schema_version": 1, "variants": {"int4": {}}}', "not a run record"),
+    ],
+)
+def test_what_is_no_record_is_one_clear_message(tmp_path, text, told):
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(GateError, match=told) as caught:
+        load_record(tmp_path)
+    assert caught.value.next_step
+
+
+def test_no_record_at_all(tmp_path):
     with pytest.raises(GateError, match="no run here"):
-        load_record(run_folder / "nowhere")
+        load_record(tmp_path / "nowhere")
 
 
-def test_a_record_of_another_version_is_refused_with_the_way_out(run_folder):
-    save_record(build_record(run_folder, REQUIRED), run_folder)
-    file = run_folder / "run.json"
-    file.write_text(file.read_text().replace(f'"schema_version": {SCHEMA_VERSION}', '"schema_version": 99'))
-    with pytest.raises(GateError, match=r"schema_version 99; this slm-gate reads 2\n.*\n.*the slm-gate that wrote it"):
+def test_a_newer_record_is_refused_with_the_way_out(run_folder):
+    end(run_folder)
+    edit(run_folder, schema_version=99)
+    with pytest.raises(GateError, match=r"schema_version 99; this slm-gate reads up to 2\n.*\n.*use a newer slm-gate"):
         load_record(run_folder)
+
+
+def test_a_record_of_the_first_version_can_be_read():
+    record = load_record(VERSION_1)
+    int4, int8 = record.variants["int4"], record.variants["int8"]
+    assert record.schema_version == SCHEMA_VERSION
+    assert record.environments[UNNAMED_HOST].machine == "x86_64"
+    assert record.interrupted is None
+    assert record.source["exact_match_rate"].value == pytest.approx(0.968, abs=1e-3)
+    assert int4.metrics["size_bytes"] == Estimate.exact(4452144.0)
+    assert int4.verdict is Verdict.PASS
+    assert int4.checks[1].details == "24 of 24 answers are the same"
+    assert int4.limits["size_bytes"].max == 67108864.0
+    assert int4.details.conversion.graph.weights_per_bits == {4: 3538944}
+    assert int4.details.fidelity.reference_export.sequence_tokens == 1024
+    assert int4.details.exact_match_by_padding_tokens[1500] == Estimate.exact(1.0)
+    assert int4.details.unread == {}
+    assert int4.latency_by_prompt_tokens[64]["ttft_p50_s"].value > 0
+    assert (int8.verdict, int8.checks[-2].outcome) == (Verdict.NO_DATA, Outcome.NO_DATA)
+    assert int8.metrics["kld_mean_nats"].is_missing
+
+
+def test_a_record_of_the_first_version_can_be_shown():
+    record = load_record(VERSION_1)
+    table = comparison_table(record)
+    assert table.index("perplexity") < table.index("a_former_metric_s")
+    assert "0.25" in table
+    assert "int8: a_former_metric_s = 0.25, must be at most 0.2" in findings(record)
+    assert [title for title, _ in further_tables(record)] == ["deployment on Foundry Local", "latency by prompt length"]
+    assert "a_former_metric_s" in comparison_markdown(record)
+
+
+def test_a_migrated_record_can_be_kept_as_one_of_this_version(tmp_path):
+    folder = Path(shutil.copytree(VERSION_1, tmp_path / "run"))
+    record = load_record(folder)
+    save_record(record, folder)
+    assert load_record(folder) == record
 
 
 def test_latest_points_at_the_newest_run(tmp_path):
@@ -112,65 +139,8 @@ def test_latest_points_at_the_newest_run(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "latest"]
 
 
-def test_tables_show_what_was_measured(run_folder):
-    record = build_record(run_folder, REQUIRED)
-    table = comparison_table(record)
-    assert "50.0 %" in table
-    assert "FAIL" in table
-    assert "kld_mean_nats" not in table  # never measured: no row of dashes
-    assert recommendation(record) == "recommended: int8, the smallest variant that passes (2.0 KiB)"
-    assert findings(record)[0] == "int4: exact_match_rate = 50.0 %, must be at least 90.0 %"
-
-
-def test_prompt_lengths_stand_in_order_whoever_measured_first(run_folder):
-    log = Recorder(run_folder, "gw1")
-    for prompt_tokens in (1024, 256):
-        log.latency("int8", prompt_tokens, {"ttft_p50_s": Estimate.exact(0.2)})
-    rows = [line.split() for line in latency_table(build_record(run_folder, REQUIRED)).splitlines()]
-    lengths = [int(row[1]) for row in rows if row[0] == "int8"]
-    assert lengths == sorted(lengths)
-    assert {256, 1024} <= set(lengths)
-
-
-def test_model_output_cannot_break_the_markdown(run_folder):
-    Recorder(run_folder, "main").problem("int8", "test_x", "<script>alert(1)</script> | `x`")
-    text = comparison_markdown(build_record(run_folder, REQUIRED))
-    assert "<script>" not in text
-    assert "\\|" in text
-
-
-LEVEL = {
-    "clients": 4, "requests": 8, "errors": 1, "same": 7, "requests_per_second": 120.0, "tokens_per_second": 3000.0,
-    "ttft_p50_s": 0.03, "ttft_p95_s": 0.05, "itl_p50_s": 0.001, "itl_p95_s": None,
-}  # fmt: skip
-
-
-def test_deployment_and_load_have_tables_of_their_own_once_they_were_measured(run_folder):
-    assert [title for title, _ in further_tables(build_record(run_folder, REQUIRED))] == ["latency by prompt length"]
-    events = Recorder(run_folder, "main")
-    events.details("int8", "deployment", {"registered": True, "listed": True, "loaded": False})
-    events.details("int8", "load", [LEVEL])
-    tables = dict(further_tables(build_record(run_folder, REQUIRED)))
-    assert tables["deployment on Foundry Local"].splitlines()[-1].split() == ["int8", "yes", "yes", "NO", *"-----"]
-    row = tables["load on the web service"].splitlines()[-1]
-    assert row.split() == ["int8", "4", "8", "1", "7", "120/s", "3,000/s", "30", "ms", "50", "ms", "1", "ms", "-"]
-    assert "## Load on the web service" in comparison_markdown(build_record(run_folder, REQUIRED))
-
-
-def test_a_measurement_is_recorded_in_one_call(tmp_path):
+def test_samples_of_the_recorder_go_through_the_registry(tmp_path):
     recorder = Recorder(tmp_path / "run", "main")
-    found = Measured(
-        measurement=Measurement(estimates={"exact_match_rate": Estimate.exact(0.5, n=4)}),
-        samples={"edge_cases": [EdgeResult(case_id="a", kind="empty", is_handled=True, said="", explanation="")]},
-        details={"load": [LEVEL]},
-        latency={64: {"ttft_p50_s": Estimate.exact(0.1)}},
-        of_source={"perplexity": Estimate.exact(2.0)},
-    )
-    assert recorder.record("int4", found) is found.measurement
-    record = build_record(tmp_path / "run", REQUIRED)
-    variant = record.variants["int4"]
-    assert variant.metrics == found.measurement.estimates
-    assert variant.details["load"] == [LEVEL]
-    assert variant.latency_by_prompt_tokens == found.latency
-    assert record.source == found.of_source
-    assert (tmp_path / "run/samples/int4/edge_cases.jsonl").read_text().count("\n") == 1
+    recorder.samples("int4", "kld_nats", [0.5])
+    with pytest.raises(ValueError, match="no kind of samples"):
+        recorder.samples("int4", "../../elsewhere", [0.5])

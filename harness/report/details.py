@@ -1,0 +1,161 @@
+"""What the record keeps of a variant beside its numbers: facts of the graph, tables, steps; each of a stated shape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from harness.artifact.facts import ArtifactFacts
+from harness.config.diagnosis import did_you_mean
+from harness.foundry.cache_route import CacheRouteAnswer
+from harness.stats.estimate import Estimate
+from harness.verify.fidelity import Fidelity
+
+
+class _Details(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RecipeDetails(_Details):
+    """What a variant was asked to be, defaults written out."""
+
+    name: str
+    """A built-in precision, or the path of an Olive file."""
+
+    precision: str
+    backend: str = "olive"
+    block_size: int | None = None
+    """Weights that share one scale; -1 for a whole row."""
+
+    symmetric: bool | None = None
+    accuracy_level: int | None = None
+    algorithm: str | None = None
+    olive_config: dict[str, Any] | None = None
+    """The content of the user's own Olive file; None for built-in recipes."""
+
+
+class ConversionDetails(_Details):
+    """What the conversion was asked for and what it made."""
+
+    recipe: RecipeDetails
+    graph: ArtifactFacts
+    digest: str
+    """SHA-256 over the names and contents of the artifact's files."""
+
+    conversion_s: float | None = None
+    """None for what was converted elsewhere."""
+
+    was_reused: bool
+    """The artifact comes from the cache or from elsewhere; its time is that of the run that made it."""
+
+
+class FidelityDetails(_Details):
+    """How far the graph's logits lie from the source's, beside those of its fp32 reference export."""
+
+    variant: Fidelity
+    reference_export: Fidelity | None = None
+    no_reference_export: str | None = None
+    """Why there is none to compare with; None where there is one."""
+
+    rotary_difference: float | None = None
+    """Largest difference between the rotary tables of the two; None where they store none."""
+
+
+class DeploymentDetails(_Details):
+    """How far a variant came in Foundry Local; None for a step that was not reached."""
+
+    registered: bool | None = None
+    listed: bool | None = None
+    loaded: bool | None = None
+    answers_in_process: bool | None = None
+    answers_over_http: bool | None = None
+    same_tokens: bool | None = None
+    """Every way to be served gave the bare runtime's answers."""
+
+    unloaded: bool | None = None
+    same_after_reload: bool | None = None
+    memory_given_back: bool | None = None
+    """What the process kept after unloading is within its limit."""
+
+    retention_per_reload_bytes: float | None = None
+    """What each further load and unload left behind, on average."""
+
+
+class LoadRow(_Details):
+    """The web service with one number of clients; None for what no request showed."""
+
+    clients: int
+    requests: int
+    errors: int
+    """Requests without an answer."""
+
+    same: int
+    """Answers equal to a single client's."""
+
+    requests_per_second: float | None
+    tokens_per_second: float | None
+    ttft_p50_s: float | None
+    ttft_p95_s: float | None
+    itl_p50_s: float | None
+    itl_p95_s: float | None
+
+
+class CacheRouteDetails(_Details):
+    """What an older foundry-local-sdk made of the variant in its cache folder."""
+
+    release: str
+    name: str
+    is_listed: bool
+    is_loaded: bool
+    is_unloaded: bool
+    answers: tuple[CacheRouteAnswer, ...] = ()
+    problem: str = ""
+    """Why it was not loaded; empty when it was."""
+
+
+class VariantDetails(_Details):
+    """All details of a variant; None for what was not measured."""
+
+    conversion: ConversionDetails | None = None
+    fidelity: FidelityDetails | None = None
+    deployment: DeploymentDetails | None = None
+    exact_match_by_kind: dict[str, Estimate] | None = None
+    """Share of right answers by the kind of case."""
+
+    exact_match_by_padding_tokens: dict[int, Estimate] | None = None
+    """Share of right answers by tokens of unrelated text in front of the question."""
+
+    load: tuple[LoadRow, ...] | None = None
+    """One row a number of clients."""
+
+    cache_route: CacheRouteDetails | None = None
+    unread: dict[str, Any] = {}
+    """What another version wrote and this one cannot read, by its name there, as it stood."""
+
+
+def read_details(name: str, value: object) -> Any:
+    """The value of one field of `VariantDetails`, from JSON values, mappings or dataclasses.
+
+    Raises:
+        ValueError: details have no such name, or the value has not their shape.
+    """
+    if name not in VariantDetails.model_fields:
+        raise ValueError(f"details have no {name!r}{did_you_mean(name, VariantDetails.model_fields)}")
+    return getattr(VariantDetails.model_validate({name: value}), name)
+
+
+def details_of(values: Mapping[str, object]) -> VariantDetails:
+    """All details of a variant, whoever wrote them: what this version cannot read is kept as it stands."""
+    known: dict[str, object] = {}
+    unread: dict[str, object] = {}
+    for name, value in values.items():
+        if name == "unread" and isinstance(value, Mapping):
+            unread.update(value)
+            continue
+        try:
+            known[name] = read_details(name, value)
+        except ValueError:
+            unread[name] = value
+    return VariantDetails.model_validate({**known, "unread": unread})

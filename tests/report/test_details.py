@@ -1,0 +1,78 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from harness.artifact.facts import ArtifactFacts
+from harness.report.details import DeploymentDetails, LoadRow, VariantDetails, details_of, read_details
+from harness.report.jsonline import to_json
+from harness.stats.estimate import Estimate
+from harness.verify.fidelity import Fidelity
+
+FIDELITY = Fidelity(
+    first_kld_nats=0.0, short_kld_nats=0.2, long_kld_nats=float("nan"), continued_kld_nats=1e-14, sequence_tokens=1024,
+    base_kld_nats=None, base_from_source_nats=None, token_difference=None,
+)  # fmt: skip
+GRAPH = json.loads((Path(__file__).parent / "data/run-of-version-1/run.json").read_text())
+GRAPH = GRAPH["variants"]["int4"]["details"]["conversion"]["graph"]
+EXAMPLES = {
+    "conversion": {
+        "recipe": {"name": "int4", "precision": "int4", "block_size": 32, "symmetric": True},
+        "graph": GRAPH, "digest": "ab", "conversion_s": 0.2, "was_reused": False,
+    },
+    "fidelity": {"variant": FIDELITY, "no_reference_export": "none was made"},
+    "deployment": {"registered": True, "loaded": False, "retention_per_reload_bytes": 22528.0},
+    "exact_match_by_kind": {"code": Estimate.exact(0.5, n=4), "none": Estimate.missing()},
+    "exact_match_by_padding_tokens": {0: Estimate.exact(1.0), 500: Estimate.exact(0.5)},
+    "load": [
+        LoadRow(clients=4, requests=8, errors=1, same=7, requests_per_second=120.0, tokens_per_second=None,
+                ttft_p50_s=0.03, ttft_p95_s=0.05, itl_p50_s=float("inf"), itl_p95_s=None)
+    ],
+    "cache_route": {
+        "release": "2.0.1", "name": "x", "is_listed": True, "is_loaded": True, "is_unloaded": True,
+        "answers": [{"text": "\ud800", "finish_reason": "stop", "prompt_tokens": 3}],
+    },
+    "unread": {"a_former_table": [1, {"two": None}]},
+}  # fmt: skip
+
+
+def test_every_kind_of_details_has_an_example_here():
+    assert set(EXAMPLES) == set(VariantDetails.model_fields)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_details_survive_the_disk(name):
+    value = read_details(name, EXAMPLES[name])
+    again = read_details(name, json.loads(to_json(value)))
+    assert to_json(again) == to_json(value)  # which NaN does not disturb
+    assert type(again) is type(value)
+
+
+def test_details_are_what_they_were():
+    assert isinstance(read_details("conversion", EXAMPLES["conversion"]).graph, ArtifactFacts)
+    assert read_details("deployment", EXAMPLES["deployment"]) == DeploymentDetails(
+        registered=True, loaded=False, retention_per_reload_bytes=22528.0
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("deploiment", {}, "did you mean 'deployment'"),
+        ("deployment", {"regstered": True}, "deployment.regstered"),
+        ("deployment", {"registered": "perhaps"}, "deployment.registered"),
+        ("load", [{"clients": 1}], r"load\.0\.requests"),
+    ],
+)
+def test_details_of_another_shape_are_an_error_where_they_are_written(name, value, told):
+    with pytest.raises(ValueError, match=told):
+        read_details(name, value)
+
+
+def test_what_another_version_wrote_is_kept_as_it_stands():
+    strange = {"deployment": {"registered": True, "beamed_up": True}, "load": [], "a_former_table": [1]}
+    found = details_of(strange)
+    assert found.load == ()
+    assert found.deployment is None
+    assert found.unread == {"deployment": strange["deployment"], "a_former_table": [1]}
+    assert details_of(json.loads(to_json(found))) == found

@@ -1,0 +1,125 @@
+"""The tables of a record, and the sentences below them."""
+
+import pytest
+
+from harness.config.limits import Limit
+from harness.report.build import build_record
+from harness.report.recorder import Recorder
+from harness.report.table import (
+    comparison_markdown,
+    comparison_table,
+    findings,
+    further_tables,
+    interval_table,
+    latency_table,
+    recommendation,
+)
+from harness.stats.estimate import Estimate
+from tests.report.runs import end, judge, start
+
+
+def test_tables_show_what_was_measured(run_folder):
+    record = end(run_folder)
+    table = comparison_table(record)
+    assert "50.0 %" in table
+    assert "FAIL" in table
+    assert "kld_mean_nats" not in table  # never measured: no row of dashes
+    assert recommendation(record) == "recommended: int8, the smallest variant that passes (2.0 KiB)"
+    assert findings(record)[0] == "int4: exact_match_rate = 50.0 %, must be at least 90.0 %"
+
+
+def test_prompt_lengths_stand_in_order_whoever_measured_first(run_folder):
+    log = Recorder(run_folder, "gw1")
+    for prompt_tokens in (1024, 256):
+        log.latency("int8", prompt_tokens, {"ttft_p50_s": Estimate.exact(0.2)})
+    rows = [line.split() for line in latency_table(build_record(run_folder)).splitlines()]
+    lengths = [int(row[1]) for row in rows if row[0] == "int8"]
+    assert lengths == sorted(lengths)
+    assert {256, 1024} <= set(lengths)
+
+
+def test_model_output_cannot_break_the_markdown(run_folder):
+    Recorder(run_folder, "main").problem("int8", "test_x", "<script>alert(1)</script> | `x`")
+    text = comparison_markdown(build_record(run_folder))
+    assert "<script>" not in text
+    assert "\\|" in text
+
+
+LEVEL = {
+    "clients": 4, "requests": 8, "errors": 1, "same": 7, "requests_per_second": 120.0, "tokens_per_second": 3000.0,
+    "ttft_p50_s": 0.03, "ttft_p95_s": 0.05, "itl_p50_s": 0.001, "itl_p95_s": None,
+}  # fmt: skip
+
+
+def test_deployment_and_load_have_tables_of_their_own_once_they_were_measured(run_folder):
+    assert [title for title, _ in further_tables(build_record(run_folder))] == ["latency by prompt length"]
+    events = Recorder(run_folder, "main")
+    events.details("int8", "deployment", {"registered": True, "listed": True, "loaded": False})
+    events.details("int8", "load", [LEVEL])
+    tables = dict(further_tables(build_record(run_folder)))
+    assert tables["deployment on Foundry Local"].splitlines()[-1].split() == ["int8", "yes", "yes", "NO", *"-----"]
+    row = tables["load on the web service"].splitlines()[-1]
+    assert row.split() == ["int8", "4", "8", "1", "7", "120/s", "3,000/s", "30", "ms", "50", "ms", "1", "ms", "-"]
+    assert "## Load on the web service" in comparison_markdown(build_record(run_folder))
+
+
+RATE = Estimate(value=0.92, low=0.81, high=0.97, confidence=0.95, n=1050, method="Wilson score")
+
+
+def test_intervals_have_a_table_of_their_own(run_folder):
+    recorder = Recorder(run_folder, "main")
+    assert interval_table(build_record(run_folder)) == ""
+    recorder.metrics("int8", {"exact_match_rate": RATE, "kld_mean_nats": Estimate(value=0.5, high=0.9, confidence=0.9)})
+    record = end(run_folder)
+    rows = [line.split("  ") for line in interval_table(record).splitlines()[2:]]
+    cells = [[cell.strip() for cell in row if cell.strip()] for row in rows]
+    assert cells == [
+        ["exact_match_rate", "int8", "92.0 %", "81.0 %", "97.0 %", "95 %", "1,050", "Wilson score"],
+        ["kld_mean_nats", "int8", "0.500", "-", "0.900", "90 %", "-", "exact"],
+    ]
+    assert "## Intervals" in comparison_markdown(record)
+
+
+def test_nothing_is_shown_as_less_than_zero_that_rounds_to_it(run_folder):
+    Recorder(run_folder, "main").metrics("int8", {"exact_match_loss_points": Estimate.exact(-0.01)})
+    table = comparison_table(build_record(run_folder))
+    assert "0.0 pt" in table
+    assert "-0.0" not in table
+
+
+def test_a_run_of_a_part_says_so_loudly(tmp_path):
+    start(tmp_path / "run", part="suites/performance -k cpu")
+    assert recommendation(end(tmp_path / "run")) == (
+        "INCOMPLETE: only a part of the gate was asked for (suites/performance -k cpu), so nothing is recommended"
+    )
+
+
+def test_unusable_input_is_told_instead_of_a_recommendation(tmp_path):
+    start(tmp_path / "run").run(unusable="no such folder\n  where: /nowhere")
+    assert recommendation(end(tmp_path / "run")) == "nothing was gated: no such folder"
+
+
+def test_findings_stay_readable(tmp_path):
+    reason = "because it must"
+    limits = {f"{part}_p{n}_s": Limit(max=1, reason=reason) for part in ("ttft", "itl") for n in (50, 95)}
+    limits |= {f"load_{name}": Limit(max=1, reason=reason) for name in ("a", "b", "c", "d")}
+    start(tmp_path / "run", {"int4": limits}).problem(None, "pytest", "")
+    assert findings(end(tmp_path / "run")) == [
+        "pytest: it says nothing",
+        "int4: never judged: ttft_p50_s, ttft_p95_s, itl_p50_s, itl_p95_s, load_a, load_b and 2 more",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("estimate", "told"),
+    [
+        (Estimate.missing("no request came back"), "no data is not a pass (no request came back)"),
+        (Estimate(value=0.92, low=0.8, high=0.97, confidence=0.95, n=50), "observations instead of 50"),
+    ],
+)
+def test_what_could_not_be_decided_says_why(tmp_path, estimate, told):
+    limit = Limit(min=0.9, reason="because it must", judge="bound")
+    recorder = start(tmp_path / "run", {"int4": {"exact_match_rate": limit}})
+    judge(recorder, "int4", estimate, limit=limit)
+    (line,) = findings(end(tmp_path / "run"))
+    assert told in line
