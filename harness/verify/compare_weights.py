@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.artifact.artifact import Artifact
-from harness.artifact.inspect import numbers_of, read_graph, read_tensor, type_of
+from harness.artifact.onnx_file import numbers_of, read_graph, read_tensor, type_of
 from harness.verify.compare_settings import setting_differences, tokenizer_differences
 from harness.verify.packed import Array, PackedMatrix, in_blocks, packed_matrix
 from harness.verify.rotary import rotary_tables, table_difference

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from harness.artifact.inspect import stored_tensors
+from harness.artifact.onnx_file import stored_tensors
 
 Tables = Mapping[str, npt.NDArray[np.float32]]
 """Cosines and sines by name, shape [positions, rotated pairs]."""

@@ -9,7 +9,8 @@ from onnx import TensorProto, helper
 
 from harness.artifact.facts import discrepancies, precision_of
 from harness.artifact.genai_config import set_target
-from harness.artifact.inspect import inspect_artifact, stored_tensors
+from harness.artifact.inspect import inspect_artifact
+from harness.artifact.onnx_file import stored_tensors
 from harness.config.target import CPU, Target
 from harness.errors import ArtifactError
 from harness.recipes.recipe import Recipe, load_recipe
