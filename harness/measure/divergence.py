@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import MeasureError
+from harness.measure.verified_session import VerifiedSession
 from harness.metrics.measurement import Measured, Measurement
 from harness.metrics.units import Unit, format_value
 from harness.pack.choose import spread
 from harness.pack.pack import DomainPack
-from harness.runtime.verified import SteppingSession, read_rows
+from harness.runtime.verified import Cursor, SteppingSession, read_rows
 from harness.stats.divergence import Divergence, joined, nll_of
 from harness.stats.estimate import Estimate
 from harness.stats.means import clustered_mean
@@ -24,6 +26,7 @@ from harness.stats.quantiles import clustered_quantile
 from harness.stats.sparse import SparseRows, diverge_from, sparsify
 from harness.system.progress import SILENT, Progress, Step, silent_step
 
+_FORMAT = 1
 _ANSWERS = 60
 _SHOWN = 3
 
@@ -212,25 +215,47 @@ def compare_with_reference(
     Raises:
         MeasureError: the candidate's tokenizer gives other ids, or its vocabulary or a number is not comparable.
     """
+    keep = session.keep if isinstance(session, VerifiedSession) else _compute
     cursor, parts, place = session.cursor(_longest(reference.sequences)), [], 0
     for done, sequence in enumerate(reference.sequences, 1):
         _check_tokens(session, sequence)
-        for start, rows in read_rows(cursor, sequence.read, sequence.first):
-            compared = diverge_from(reference.rows.part(place, len(rows)), rows)
-            parts.append(
-                Divergence(
-                    kld_nats=compared.kld_nats,
-                    kld_error_nats=compared.kld_error_nats,
-                    is_same_top=compared.is_same_top,
-                    nll_nats=nll_of(rows, sequence.targets(start, len(rows))),
-                    reference_nll_nats=reference.nll_nats[place : place + len(rows)],
-                    is_answer=np.full(len(rows), sequence.is_answer),
-                    cluster=np.full(len(rows), done - 1, dtype=np.int64),
-                )
-            )
-            place += len(rows)
+        rows, nll_nats = reference.rows.part(place, sequence.count), reference.nll_nats[place : place + sequence.count]
+        compare = partial(_compare_sequence, cursor, sequence, rows)
+        kept = keep([_FORMAT, list(sequence.token_ids), sequence.first, rows.digest()], compare)
+        parts.append(_as_divergence(kept, nll_nats, is_answer=sequence.is_answer, cluster=done - 1))
+        place += sequence.count
         step(done, len(reference.sequences))
     return joined(parts)
+
+
+def _compute(_what: Any, compute: Callable[[], Any]) -> Any:
+    return compute()
+
+
+def _compare_sequence(cursor: Cursor, sequence: ScoredSequence, reference: SparseRows) -> dict[str, list[float]]:
+    """The candidate beside the reference at every scored position of a sequence, as plain values."""
+    found: dict[str, list[float]] = {name: [] for name in ("kld_nats", "kld_error_nats", "is_same_top", "nll_nats")}
+    for start, rows in read_rows(cursor, sequence.read, sequence.first):
+        compared = diverge_from(reference.part(start - sequence.first, len(rows)), rows)
+        for name in ("kld_nats", "kld_error_nats", "is_same_top"):
+            found[name] += getattr(compared, name).tolist()
+        found["nll_nats"] += nll_of(rows, sequence.targets(start, len(rows))).tolist()
+    return found
+
+
+def _as_divergence(
+    found: Mapping[str, list[float]], reference_nll_nats: npt.NDArray[np.float64], *, is_answer: bool, cluster: int
+) -> Divergence:
+    count = len(reference_nll_nats)
+    return Divergence(
+        kld_nats=np.asarray(found["kld_nats"], dtype=np.float64),
+        kld_error_nats=np.asarray(found["kld_error_nats"], dtype=np.float64),
+        is_same_top=np.asarray(found["is_same_top"], dtype=np.bool_),
+        nll_nats=np.asarray(found["nll_nats"], dtype=np.float64),
+        reference_nll_nats=reference_nll_nats,
+        is_answer=np.full(count, is_answer),
+        cluster=np.full(count, cluster, dtype=np.int64),
+    )
 
 
 def _check_tokens(session: SteppingSession, sequence: ScoredSequence) -> None:

@@ -6,7 +6,7 @@ drafts only make them cheap. Whatever was asked before, of the same model and ru
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -89,6 +89,8 @@ class VerifiedSession:
 
     name: str = field(init=False)
     context_length: int = field(init=False)
+    end_ids: frozenset[int] = field(init=False)
+    is_steppable: bool = field(init=False)
     said: dict[Tokens, Said] = field(default_factory=dict, init=False)
     """Every answer that was given, by prompt."""
 
@@ -102,6 +104,7 @@ class VerifiedSession:
 
     def __post_init__(self) -> None:
         self.name, self.context_length = self.inner.name, self.inner.context_length
+        self.end_ids, self.is_steppable = self.inner.end_ids, self.inner.is_steppable
 
     def render(self, messages: Sequence[Message]) -> str:
         """The prompt text."""
@@ -138,6 +141,25 @@ class VerifiedSession:
             prompt if isinstance(prompt, InvalidPromptError) else self._as_answer(prompt, max_new_tokens)
             for prompt in prompts
         ]
+
+    def keep(self, what: Any, compute: Callable[[], Any]) -> Any:
+        """A JSON value that depends on the model and on `what`: kept, or computed now and kept."""
+        if self.rows is None:
+            return compute()
+        key = digest_of([_FORMAT, self.model, what])
+        kept = self.rows.get(key)
+        if kept is None:
+            kept = compute()
+            self.rows.put(key, kept)
+        return kept
+
+    def cursor(self, max_length: int) -> Cursor:
+        """Of the wrapped session."""
+        return self.inner.cursor(max_length)
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Of the wrapped session."""
+        return self.inner.decode(token_ids)
 
     def _prompt(self, messages: Sequence[Message]) -> Tokens | InvalidPromptError:
         try:

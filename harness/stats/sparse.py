@@ -8,6 +8,7 @@ alone are biased). Two equal distributions have a divergence of exactly zero, dr
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,13 @@ class SparseRows:
 
     def __len__(self) -> int:
         return len(self.top_ids)
+
+    def digest(self) -> str:
+        """SHA-256 over all arrays."""
+        content = hashlib.sha256()
+        for name in self.__slots__:
+            content.update(np.ascontiguousarray(getattr(self, name)).tobytes())
+        return content.hexdigest()
 
     def save(self, file: Path) -> None:
         """Write all arrays into one `.npz` file."""

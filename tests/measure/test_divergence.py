@@ -11,9 +11,11 @@ from harness.measure.divergence import (
     measure_divergence,
     score_reference,
 )
+from harness.measure.verified_session import VerifiedSession
 from harness.pack.pack import load_pack
 from harness.runtime.fake import FakeSession
 from harness.stats.divergence import Divergence, diverge
+from harness.system.rows import KeptRows
 
 ANSWERS = {f"case-{n}": f"part {n}" for n in range(8)}
 LOGITS = np.log(np.array([[0.5, 0.25, 0.25]], dtype=np.float32))
@@ -178,3 +180,24 @@ def test_without_a_right_answer_perplexity_is_missing(pack_folder):
     assert found.measurement.estimate("perplexity_ratio").method == "the source model gives no right answer to score"
     assert found.of_source["perplexity"].is_missing
     assert not found.measurement.estimate("kld_mean_nats").is_missing
+
+
+def test_a_divergence_that_was_kept_is_not_measured_again(reference, tmp_path):
+    class Counting(FakeSession):
+        cursors = 0
+
+        def logits(self, token_ids):
+            Counting.cursors += 1
+            return super().logits(token_ids)
+
+    def measured(model, fresh=False):
+        rows = KeptRows(tmp_path / "rows.db", fresh=fresh)
+        inner = Counting(lambda _: "x", context_length=4096, score=scores(1, 0.3))
+        Counting.cursors = 0
+        found = measure_divergence(VerifiedSession(inner=inner, rows=rows, model=model), reference)
+        return found.samples, Counting.cursors
+
+    first, read = measured("a")
+    again, none = measured("a")
+    assert (first, none) == (again, 0)
+    assert measured("b")[1] == measured("a", fresh=True)[1] == read > 0
