@@ -49,11 +49,14 @@ def build_record(run_folder: Path) -> RunRecord:
     if not written:
         raise GateError("no run here", where=str(run_folder), next_step="give the folder of a run, under results/")
     facts = _facts(one.event for one in written if isinstance(one.event, RunEvent))
-    limits, interrupted = facts.pop("limits", {}), facts.pop("interrupted", None)
+    limits, targets = facts.pop("limits", {}), facts.pop("targets", {})
+    interrupted = facts.pop("interrupted", None)
     if "duration_s" not in facts:
         interrupted = interrupted or _where_it_ended(written)
     is_whole = facts.get("part") is None
     variants = {name: _variant(name, own, written, is_whole=is_whole) for name, own in limits.items()}
+    for name, variant in variants.items():
+        variant.target = targets.get(name)
     record = RunRecord(
         run_id=written[0].header.run_id,
         started_at=min(one.event.time for one in written),

@@ -18,6 +18,15 @@ class _Details(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class TargetDetails(_Details):
+    """What a variant runs on; any names, as another version may know more of them."""
+
+    provider: str
+    """As ONNX Runtime spells it: `CPUExecutionProvider`."""
+
+    device: str
+
+
 class RecipeDetails(_Details):
     """What a variant was asked to be, defaults written out."""
 
@@ -26,6 +35,9 @@ class RecipeDetails(_Details):
 
     precision: str
     backend: str = "olive"
+    target: TargetDetails | None = None
+    """What it was made for; None in the oldest records."""
+
     block_size: int | None = None
     """Weights that share one scale; -1 for a whole row."""
 

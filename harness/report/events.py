@@ -19,6 +19,7 @@ from harness.checks.check import Outcome
 from harness.config.limits import Limit
 from harness.config.settings import GateConfig
 from harness.errors import GateError
+from harness.report.details import TargetDetails
 from harness.report.environment import Environment, describe_environment, host_id
 from harness.report.jsonline import to_json
 from harness.report.migrations import SCHEMA_VERSION, require_known_version
@@ -104,6 +105,9 @@ class RunEvent(Event):
     config_file: FileFacts | None = None
     limits: dict[str, dict[str, Limit]] | None = None
     """All that each variant is judged by."""
+
+    targets: dict[str, TargetDetails] | None = None
+    """What each variant runs on."""
 
     part: str | None = None
     """What of the suites was asked for; None for all of them."""

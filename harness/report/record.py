@@ -15,7 +15,7 @@ from harness.checks.verdict import Verdict
 from harness.config.limits import Limit
 from harness.errors import GateError
 from harness.metrics.catalogue import METRICS
-from harness.report.details import VariantDetails, details_of
+from harness.report.details import TargetDetails, VariantDetails, details_of
 from harness.report.environment import Environment
 from harness.report.events import Config, DomainFacts, FileFacts, ModelFacts
 from harness.report.jsonline import to_json, told
@@ -63,15 +63,6 @@ class ProblemRecord(_Record):
     """All that it stopped: one broken fixture stops every test that needs it."""
 
 
-class TargetRecord(_Record):
-    """What a variant ran on."""
-
-    provider: str
-    """As ONNX Runtime spells it: `CPUExecutionProvider`."""
-
-    device: str
-
-
 def _readable(found: object) -> object:
     return details_of(found) if isinstance(found, Mapping) else found
 
@@ -79,8 +70,8 @@ def _readable(found: object) -> object:
 class VariantRecord(_Record):
     """Everything about one variant."""
 
-    target: TargetRecord | None = None
-    """None where nothing told."""
+    target: TargetDetails | None = None
+    """What it ran on; None in the oldest records."""
 
     host: str | None = None
     """Whose environment is the one in `RunRecord.environments`; None for a variant that no test came to."""

@@ -10,6 +10,7 @@ import pytest
 
 from harness.checks.verdict import ExitStatus, Verdict
 from harness.config.load import load_config
+from harness.config.target import CPU
 from harness.errors import GateError
 from harness.measure.edge_cases import EdgeResult
 from harness.metrics.measurement import Measured, Measurement
@@ -66,6 +67,13 @@ def test_every_variant_tells_when_and_where_it_was_measured(run_folder):
     assert record.started_at <= int4.started_at <= int4.ended_at <= int8.started_at
     assert {int4.host, int8.host} == set(record.environments)
     assert record.environments[int4.host].packages["numpy"]
+
+
+def test_every_variant_tells_what_it_ran_on(tmp_path):
+    start(tmp_path / "run", targets={"int4": CPU.as_dict()})
+    end(tmp_path / "run")
+    variants = load_record(tmp_path / "run").variants
+    assert (variants["int4"].target.provider, variants["int8"].target) == ("CPUExecutionProvider", None)
 
 
 def test_files_of_two_runs_and_two_hosts_can_lie_in_one_folder(tmp_path, monkeypatch):

@@ -4,11 +4,16 @@ from pathlib import Path
 import pytest
 
 from harness.artifact.facts import ArtifactFacts
+from harness.recipes.recipe import load_recipe
+from harness.report.build import build_record
 from harness.report.details import DeploymentDetails, LoadRow, VariantDetails, details_of, read_details
 from harness.report.jsonline import to_json
+from harness.report.recorder import Recorder
+from harness.source.source import resolve_source
 from harness.stats.estimate import Estimate
 from harness.verify.fidelity import Fidelity
 
+ROOT = Path(__file__).resolve().parents[2]
 FIDELITY = Fidelity(
     first_kld_nats=0.0, short_kld_nats=0.2, long_kld_nats=float("nan"), continued_kld_nats=1e-14, sequence_tokens=1024,
     base_kld_nats=None, base_from_source_nats=None, token_difference=None,
@@ -46,6 +51,20 @@ def test_details_survive_the_disk(name):
     again = read_details(name, json.loads(to_json(value)))
     assert to_json(again) == to_json(value)  # which NaN does not disturb
     assert type(again) is type(value)
+
+
+@pytest.mark.parametrize("name", ["int4", "int8", "fp16", "fp32"])
+def test_every_recipe_can_be_kept(name):
+    recipe = load_recipe(name).resolved((256,)).as_dict()
+    found = read_details("conversion", {**EXAMPLES["conversion"], "recipe": recipe})
+    assert json.loads(to_json(found.recipe)) == recipe
+
+
+def test_every_source_can_be_kept(tmp_path):
+    source = resolve_source(str(ROOT / "fixtures/data/demo/model"))
+    Recorder(tmp_path / "run", "main").run(model=source.as_dict())
+    model = build_record(tmp_path / "run").model
+    assert (model.spec, model.digest) == (source.spec, source.digest)
 
 
 def test_details_are_what_they_were():
