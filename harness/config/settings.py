@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -213,20 +212,6 @@ class GateConfig(Settings):
         if group is Group.LOAD:
             return self.with_load
         return group is not Group.CACHE_ROUTE or self.foundry.cache_route is not None
-
-    def without_limits(self, metrics: Collection[str]) -> GateConfig:
-        """The same without the limits of some metrics."""
-
-        def without(settings: Any) -> Any:
-            kept = {name: limit for name, limit in settings.limits.items() if name not in metrics}
-            return settings.model_copy(update={"limits": kept})
-
-        parts = {
-            name: {key: without(part) for key, part in getattr(self, name).items()}
-            for name in ("variants", "precisions")
-        }
-        changed: GateConfig = without(self)
-        return changed.model_copy(update=parts)
 
     def with_cache_route(self, route: str) -> GateConfig:
         """The same, with variants served from a cache folder too.
