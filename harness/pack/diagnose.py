@@ -461,13 +461,7 @@ def _is_json_text(answer: Expected) -> bool:
 def _length_sweep(pack: DomainPack, places: Places) -> Iterator[Remark]:
     usable = sum(case.kind != OUT_OF_SCOPE and case.is_single_turn for case in pack.cases)
     sweep, file = pack.domain.length, places.file("domain.toml")
-    if not usable:
-        yield Remark(
-            what="no in-scope case of a single turn: length_drop_points has no data",
-            where=places.file("cases.jsonl"),
-            next_step="add some, or leave that limit out",
-        )
-    elif usable < sweep.cases:
+    if 0 < usable < sweep.cases:
         yield Remark(
             what=f"length.cases = {sweep.cases}, and {usable} in-scope cases of a single turn are there",
             where=file,
@@ -484,15 +478,6 @@ def _repeated(pack: DomainPack, places: Places, tokens: int, how: str) -> Iterat
             f"{-(-most // max(1, tokens))} times, and models answer otherwise behind repetitions",
             where=places.file("padding.txt"),
             next_step="put more prose into it, or leave the file out",
-        )
-
-
-def _edges_without_form(pack: DomainPack, places: Places) -> Iterator[Remark]:
-    if contract_of(pack.response_schema, pack.answer_settings) is None:
-        yield Remark(
-            what="no form of answers is stated: an edge case fails only by an empty answer or a crash",
-            where=places.file("domain.toml"),
-            next_step="state labels, lines or pattern under [answer], or add response.schema.json",
         )
 
 
@@ -521,7 +506,6 @@ _REMARKS: tuple[Diagnosis, ...] = (
     _texts_that_look_wrong,
     _json_as_text,
     _length_sweep,
-    _edges_without_form,
 )
 
 

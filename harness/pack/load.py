@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -165,16 +166,22 @@ def _require_files(folder: Path) -> None:
 
 def _strays(folder: Path) -> list[Remark]:
     """Files that are probably meant to be the pack's, under a name that is not read."""
-    known = (*REQUIRED, *OPTIONAL)
+    known = {_plain(name): name for name in (*REQUIRED, *OPTIONAL)}
     found = []
     for file in sorted(folder.iterdir()):
-        plain = file.name.lower().removesuffix(".txt") if file.name.lower() not in known else file.name
-        near = difflib.get_close_matches(plain, known, n=1, cutoff=0.8)
-        if file.is_file() and file.name not in known and near and not (folder / near[0]).exists():
+        near = difflib.get_close_matches(_plain(file.name), known, n=1, cutoff=0.8)
+        meant = known[near[0]] if near else file.name
+        if file.is_file() and meant != file.name and not (folder / meant).exists():
             found.append(
-                Remark(what="is not read", where=str(file), next_step=f"call it {near[0]} if it belongs to the pack")
+                Remark(what="is not read", where=str(file), next_step=f"call it {meant} if it belongs to the pack")
             )
     return found
+
+
+def _plain(name: str) -> str:
+    """A file's name without what people get wrong: endings, case, dashes, and `response` before the schema."""
+    stem = re.sub(r"(\.(jsonl?|txt|md|toml))+$", "", name.lower())
+    return re.sub(r"^response[._ -]+", "", stem).replace("-", "_").replace(" ", "_")
 
 
 def _domain(file: Path) -> DomainSettings:
