@@ -109,6 +109,20 @@ class Check:
             head += " (bound judged)"
         return head
 
+    def properties(self) -> dict[str, object]:
+        """What the check is made of, flat, for JUnit XML: `int4.ttft_p95_s.value` and its like."""
+        metric, estimate = metric_named(self.metric), self.estimate
+        parts = {
+            "value": estimate.value,
+            "low": estimate.low,
+            "high": estimate.high,
+            "unit": metric.unit.value,
+            "better": metric.better.value,
+            "limit": self.limit.edge,
+            "outcome": self.outcome.value,
+        }
+        return {f"{self.variant}.{self.metric}.{part}": value for part, value in parts.items() if value is not None}
+
 
 def format_interval(metric: Metric, estimate: Estimate) -> str:
     """` (95 %: 94.1 % to 98.2 %)`; nothing for an exact number."""

@@ -84,6 +84,15 @@ def test_a_criterion_is_met_or_not():
     assert check(0.0, must, "graph_matches_source").headline == "int4: graph_matches_source: NOT met"
 
 
+def test_its_properties_are_flat_and_leave_out_what_is_not_there():
+    found = check(between(0.5, 0.9, None), AT_MOST).properties()
+    assert found["int4.ttft_p95_s.value"] == 0.9
+    assert found["int4.ttft_p95_s.unit"] == "s"
+    assert found["int4.ttft_p95_s.better"] == "lower"
+    assert found["int4.ttft_p95_s.outcome"] == "pass"
+    assert "int4.ttft_p95_s.high" not in found
+
+
 def test_an_unknown_metric_is_an_error_where_it_stands():
     with pytest.raises(UnknownMetricError, match="did you mean 'kld_mean_nats'"):
         check(1.0, AT_MOST, "kld_men_nats")
