@@ -11,6 +11,8 @@ from harness.measure.applicable import not_asked
 from harness.measure.asking import ask_cases
 from harness.measure.failures import describe_failures, describe_losses
 from harness.measure.lengths import length_drop
+from harness.measure.outcomes import counted, counts_against, outcomes
+from harness.measure.sampling import UntilDecided, ask_until_decided, sequential_estimates
 from harness.metrics.measurement import Measured, Measurement
 from harness.pack.pack import OUT_OF_SCOPE, DomainPack
 from harness.runtime.session import Session
@@ -21,23 +23,34 @@ from harness.system.progress import SILENT, Progress
 
 
 def measure_quality(
-    session: Session, pack: DomainPack, source: Sequence[GradedAnswer], *, progress: Progress = SILENT
+    session: Session,
+    pack: DomainPack,
+    source: Sequence[GradedAnswer],
+    *,
+    until: UntilDecided | None = None,
+    progress: Progress = SILENT,
 ) -> Measured:
-    """Ask every case of the pack and hold the answers against what is expected, and against the source model's.
+    """Ask the cases of the pack and compare the answers with what is expected, and with the source model's.
 
     Args:
         session: the variant.
         pack: the questions.
         source: the source model's answers to them.
+        until: stops as soon as every quality limit is decided; None asks every case.
         progress: hears how far it is.
     """
-    answers = ask_cases(session, pack, progress.step("questions"))
+    step = progress.step("questions")
+    answers = ask_cases(session, pack, step) if until is None else ask_until_decided(session, pack, until, step)
     estimates = {**quality_rates(answers, pack), "exact_match_loss_points": exact_match_loss(source, answers)}
+    if len(answers) < len(pack.cases):
+        estimates |= sequential_estimates(answers, source, estimates)
     details = {
-        name: describe_failures(_counted(name, answers), source, pack, _FAILS.get(name, _is_wrong))
-        for name in estimates
+        name: describe_failures(counted(name, answers), source, pack, counts_against(name)) for name in estimates
     }
-    details["exact_match_loss_points"] = describe_losses(_counted("exact_match_rate", answers), source, pack)
+    details["exact_match_loss_points"] = describe_losses(counted("exact_match_rate", answers), source, pack)
+    if len(answers) < len(pack.cases):
+        stopped = f"stopped after {len(answers)} of {len(pack.cases)} cases, as every quality limit was decided"
+        details = {name: "\n".join(filter(None, [stopped, text])) for name, text in details.items()}
     return Measured(
         measurement=Measurement(estimates=estimates, details=details),
         samples={"answers": answers},
@@ -57,7 +70,7 @@ def quality_rates(answers: Sequence[GradedAnswer], pack: DomainPack) -> dict[str
     """Shares of right, declined, well-formed and cut answers; what the pack does not ask for is missing, and why."""
     absent = not_asked(pack)
     return {
-        name: Estimate.missing(absent[name]) if name in absent else proportion(_outcomes(name, answers))
+        name: Estimate.missing(absent[name]) if name in absent else proportion(outcomes(name, answers))
         for name in (
             "exact_match_rate",
             "exact_match_dev_rate",
@@ -80,35 +93,3 @@ def exact_by_kind(answers: Sequence[GradedAnswer]) -> Mapping[str, Any]:
     """The share of exact answers to each kind of case, as the fields of an estimate."""
     kinds = dict.fromkeys(answer.kind for answer in answers)
     return {kind: asdict(proportion([a.is_exact for a in answers if a.kind == kind])) for kind in kinds}
-
-
-def _outcomes(name: str, answers: Sequence[GradedAnswer]) -> list[bool]:
-    """What the share is of, true where the answer counts for it."""
-    counted = _counted(name, answers)
-    if name == "truncated_answer_rate":
-        return [_is_cut(answer) for answer in counted]
-    return [not _FAILS.get(name, _is_wrong)(answer) for answer in counted]
-
-
-def _counted(name: str, answers: Sequence[GradedAnswer]) -> list[GradedAnswer]:
-    """The answers that a metric is about."""
-    if name == "json_valid_rate":
-        return [answer for answer in answers if answer.is_valid is not None]
-    if name == "truncated_answer_rate":
-        return [answer for answer in answers if answer.finish_reason is not None]
-    if name == "out_of_scope_rate":
-        return [answer for answer in answers if answer.kind == OUT_OF_SCOPE]
-    split = {"exact_match_dev_rate": "dev", "exact_match_final_rate": "final"}.get(name)
-    return [a for a in answers if a.kind != OUT_OF_SCOPE and split in (None, a.split)]
-
-
-def _is_wrong(answer: GradedAnswer) -> bool:
-    return not answer.is_exact
-
-
-def _is_cut(answer: GradedAnswer) -> bool:
-    return answer.finish_reason == "length"
-
-
-_FAILS = {"json_valid_rate": lambda answer: answer.is_valid is False, "truncated_answer_rate": _is_cut}
-"""When an answer counts against a metric, where that is not being wrong."""
