@@ -57,10 +57,11 @@ def measure_reference(
     workspace: Workspace,
     *,
     source_digest: str,
+    precision: str,
 ) -> ReferenceData:
     """The reference for this source and pack, from the cache or measured with the session that `open_session` gives."""
     versions = dict(workspace.toolchain.versions)
-    key = digest_of([_FORMAT, source_digest, pack.digest, versions])
+    key = digest_of([_FORMAT, source_digest, precision, pack.digest, versions])
     folder = workspace.cache / "references" / key
 
     def build(staging: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The source model as a session: transformers in fp32, in one worker process of the toolchain."""
+"""The source model as a session: transformers, in one worker process of the toolchain."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 
 from harness.errors import InvalidPromptError, SessionError
+from harness.metrics.units import format_bytes
 from harness.runtime.session import Answer, Message, TokenTimeline
 from harness.source.source import Source
 from harness.system.child import describe_exit, describe_timeout, log_tail, time_limit
@@ -23,6 +25,32 @@ from harness.system.progress import Step, silent_step
 from harness.toolchain.toolchain import Toolchain, quiet_environment, worker
 
 WORKER = worker("reference_worker")
+
+
+Precision = Literal["float32", "own precision"]
+
+_OVERHEAD = 1.3
+"""Memory of a loaded model / its weights: activations, cache, and what torch needs."""
+
+
+def precision_in_memory(source: Source, available_bytes: int | None = None) -> Precision:
+    """float32 where the source model fits into the memory so, else the precision that its files have.
+
+    Raises:
+        SessionError: it fits in neither.
+    """
+    available = psutil.virtual_memory().available if available_bytes is None else available_bytes
+    in_float32 = 4 * (source.parameter_count or source.size_bytes // 2) * _OVERHEAD
+    if in_float32 <= available:
+        return "float32"
+    if source.size_bytes * _OVERHEAD <= available:
+        return "own precision"
+    raise SessionError(
+        f"the source model needs about {format_bytes(source.size_bytes * _OVERHEAD)} of memory to answer, "
+        f"{format_bytes(available)} are free",
+        where=str(source.path),
+        next_step="close other programs, or run the gate on a machine with more memory",
+    )
 
 
 class ReferenceSession:
@@ -38,14 +66,15 @@ class ReferenceSession:
     def __init__(
         self, source: Source, toolchain: Toolchain, *, log: Path | None = None, timeout_s: float = 3600
     ) -> None:
-        self.name = f"{source.path.name} in transformers (fp32)"
+        precision = precision_in_memory(source)
+        self.name = f"{source.path.name} in transformers ({precision})"
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
         self._request = 0
         self._folder = tempfile.TemporaryDirectory(prefix="slm-gate-reference-")
         self._log = log or Path(self._folder.name, "reference.log")
         self._log.parent.mkdir(parents=True, exist_ok=True)
-        self._worker: subprocess.Popen[str] | None = self._start(source, toolchain)
+        self._worker: subprocess.Popen[str] | None = self._start(source, toolchain, precision)
         try:
             facts = self._reply(silent_step)
         except BaseException:
@@ -123,9 +152,10 @@ class ReferenceSession:
             worker.wait()
         self._folder.cleanup()
 
-    def _start(self, source: Source, toolchain: Toolchain) -> subprocess.Popen[str]:
+    def _start(self, source: Source, toolchain: Toolchain, precision: str) -> subprocess.Popen[str]:
         settings = Path(self._folder.name, "settings.json")
-        settings.write_text(json.dumps({"path": str(source.path), "trust_remote_code": source.trust_remote_code}))
+        asked = {"path": str(source.path), "trust_remote_code": source.trust_remote_code, "precision": precision}
+        settings.write_text(json.dumps(asked))
         with self._log.open("a", encoding="utf-8") as sink:
             try:
                 return subprocess.Popen(

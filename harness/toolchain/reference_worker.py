@@ -1,4 +1,4 @@
-"""The source model in transformers, fp32 on CPU, behind JSON lines.
+"""The source model in transformers on CPU, in float32 or in its own precision, behind JSON lines.
 
 Runs as a plain script of the toolchain, where the harness cannot be imported: `python reference_worker.py SETTINGS`.
 One request a line on stdin, any number of `{"step": [done, total]}` and then one `{"ok"}`, `{"refused"}` or `{"error"}`
@@ -24,7 +24,7 @@ class Refused(Exception):
 class Reference:
     """Model and tokenizer, loaded once."""
 
-    def __init__(self, path: str, trust_remote_code: bool) -> None:
+    def __init__(self, path: str, trust_remote_code: bool, precision: str = "float32") -> None:
         import torch  # type: ignore[import-not-found]  # only in the toolchain
         import transformers  # type: ignore[import-not-found]
 
@@ -34,7 +34,8 @@ class Reference:
         self.torch = torch
         self.tokenizer = transformers.AutoTokenizer.from_pretrained(path, **trust)
         loader = transformers.AutoModelForCausalLM
-        self.model = loader.from_pretrained(path, dtype=torch.float32, **trust).eval()
+        dtype = torch.float32 if precision == "float32" else "auto"
+        self.model = loader.from_pretrained(path, dtype=dtype, **trust).eval()
         self.context_length = int(getattr(self.model.config, "max_position_embeddings", 0) or sys.maxsize)
         self.end_ids = self._end_ids()
         self._make_greedy()

@@ -3,13 +3,14 @@
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from harness.errors import InvalidPromptError, SessionError
 from harness.runtime.session import BatchSession, ScoringSession
 from harness.source import reference_session as module
-from harness.source.reference_session import ReferenceSession
+from harness.source.reference_session import ReferenceSession, precision_in_memory
 from harness.source.source import resolve_source
 from harness.toolchain.reference_worker import TOKENS_PER_BATCH, batches
 from harness.toolchain.toolchain import PINS, Toolchain
@@ -134,3 +135,17 @@ def test_batches_are_bounded_in_number_and_in_tokens():
 def test_prompts_with_less_room_are_answered_apart():
     made = list(batches({0: (60, 4), 1: (10, 32), 2: (61, 3), 3: (9, 32)}, 16))
     assert made == [[2], [0], [1, 3]]
+
+
+@pytest.mark.parametrize(
+    ("available_bytes", "precision"), [(6e9, "float32"), (2.7e9, "own precision"), (5.19e9, "own precision")]
+)
+def test_the_source_answers_in_float32_where_it_fits(available_bytes, precision):
+    half = SimpleNamespace(parameter_count=10**9, size_bytes=2 * 10**9, path=Path("model"))
+    assert precision_in_memory(half, int(available_bytes)) == precision
+
+
+def test_a_source_that_does_not_fit_is_refused_with_the_figures():
+    half = SimpleNamespace(parameter_count=10**9, size_bytes=2 * 10**9, path=Path("model"))
+    with pytest.raises(SessionError, match=r"needs about 2.4 GiB of memory to answer, 0.9 GiB are free"):
+        precision_in_memory(half, 10**9)
