@@ -8,20 +8,29 @@ else
 BIN := $(VENV)/bin
 endif
 
-.PHONY: help install gate test lint types format demo-model clean
+.PHONY: help install lock gate test lint types format demo-model clean
 .DEFAULT_GOAL := help
 
 help:         ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-install: $(VENV)/.installed  ## make the environment
+install: $(VENV)/.installed  ## make the environment, with the versions of constraints.txt
 
-$(VENV)/.installed: pyproject.toml
+$(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit('slm-gate needs Python 3.11 or newer, this is ' + sys.version.split()[0] if sys.version_info < (3, 11) else 0)"
 	$(PYTHON) -m venv "$(VENV)"
 	"$(BIN)/python" -m pip install --quiet --upgrade "pip>=25.1"
-	"$(BIN)/python" -m pip install --quiet --editable . --group dev
+	"$(BIN)/python" -m pip install --quiet --constraint constraints.txt --editable . --group dev
 	@touch "$@"
+
+lock:         ## renew constraints.txt: the newest versions that pyproject.toml allows
+	rm -rf build/lock
+	$(PYTHON) -m venv build/lock
+	$(subst $(VENV),build/lock,"$(BIN)/python") -m pip install --quiet --upgrade "pip>=25.1"
+	$(subst $(VENV),build/lock,"$(BIN)/python") -m pip install --quiet --editable . --group dev
+	sed '/^[^#]/d' constraints.txt > build/constraints.txt
+	$(subst $(VENV),build/lock,"$(BIN)/python") -m pip freeze --exclude-editable >> build/constraints.txt
+	mv build/constraints.txt constraints.txt
 
 gate: install  ## run the acceptance gate on the demo model
 	"$(BIN)/python" -m pytest suites/ $(ARGS)
