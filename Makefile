@@ -8,7 +8,11 @@ else
 BIN := $(VENV)/bin
 endif
 
-.PHONY: help install lock gate test lint types format demo-model clean
+# A marker says what a test needs; CONTRIBUTING.md has the tiers that follow.
+FAST  := not (toolchain or foundry or process or slow or scale or alone)
+TESTS := "$(BIN)/python" -m pytest tests/ -n auto --dist worksteal
+
+.PHONY: help install lock gate test-fast test test-all lint types format demo-model clean
 .DEFAULT_GOAL := help
 
 help:         ## this list
@@ -35,8 +39,14 @@ lock:         ## renew constraints.txt: the newest versions that pyproject.toml 
 gate: install  ## run the acceptance gate on the demo model
 	"$(BIN)/python" -m pytest suites/ $(ARGS)
 
-test: install  ## run the harness's own tests
-	"$(BIN)/python" -m pytest tests/ $(ARGS)
+test-fast: install  ## run the harness's own tests that need neither toolchain nor time
+	$(TESTS) -m "$(FAST)" $(ARGS)
+
+test: install  ## run all of them but the slow ones
+	$(TESTS) -m "not (slow or scale)" $(ARGS)
+
+test-all: install  ## run all of them, as CI does
+	$(TESTS) -m "not scale" $(ARGS)
 
 lint: install  ## ruff
 	"$(BIN)/ruff" format --check .

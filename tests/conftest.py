@@ -6,18 +6,27 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from fixtures import alone
 from harness.convert.convert import convert
 from harness.errors import GateError
 from harness.recipes.recipe import Recipe, load_recipe
-from harness.source.source import resolve_source
+from harness.source.source import Source, resolve_source
 from harness.system.paths import default_cache
 from harness.system.progress import LineProgress
 from harness.toolchain.toolchain import Toolchain, ToolchainOnDemand, quiet_environment
 from harness.toolchain.workspace import Workspace
+from tests.once import made_once
+from tests.tiers import (  # noqa: F401 (hooks)
+    pytest_collection_modifyitems,
+    pytest_itemcollected,
+    pytest_runtest_protocol,
+    pytest_runtest_teardown,
+)
 from tests.toys import CONFIG, NoToolchain, write_artifact, write_safetensors
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -149,26 +158,49 @@ def demo_artifact(demo_artifacts):
 
 
 @pytest.fixture(scope="session")
-def tiny_source(toolchain, tmp_path_factory):
+def shared_folder(pytestconfig, tmp_path_factory) -> Path:
+    """A temporary folder of the whole run: under xdist the workers share it, so `made_once` writes into it."""
+    folder = (alone.shared_folder(pytestconfig) or tmp_path_factory.getbasetemp()) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_models(toolchain) -> Callable[..., None]:
+    """Writes real models with random weights: `make_models(folder, *architectures)`, see tiny_model.py."""
+
+    def make(folder, *architectures):
+        command = [str(part) for part in (*toolchain.command(TINY_MODEL), folder, *architectures)]
+        subprocess.run(command, check=True, env={**os.environ, **quiet_environment()}, stderr=sys.stderr)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_source(make_models, shared_folder) -> Source:
     """A real Qwen2 model with random weights."""
-    folder = tmp_path_factory.mktemp("tiny") / "model"
-    command = [str(part) for part in (*toolchain.command(TINY_MODEL), folder)]
-    subprocess.run(command, check=True, env={**os.environ, **quiet_environment()}, stderr=sys.stderr)
-    return resolve_source(str(folder))
+    return resolve_source(str(made_once(shared_folder / "tiny model", make_models)))
 
 
 @pytest.fixture(scope="session")
-def shared_cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
+def shared_cache(shared_folder) -> Path:
+    """The cache in which every conversion is found that a test of this run has made, but for those that need their own."""
+    folder = shared_folder / "cache"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")
-def converted(toolchain, tiny_source, shared_cache):
+def shared_workspace(shared_cache, toolchain) -> Workspace:
+    """That cache with the toolchain."""
+    return Workspace(cache=shared_cache, toolchain=toolchain, progress=LineProgress(print))
+
+
+@pytest.fixture(scope="session")
+def converted(tiny_source, shared_workspace):
     """Four variants of the tiny model, made by one worker."""
     recipes = {name: load_recipe(name) for name in ("int4", "int8", "fp16", "fp32")}
-    return convert(
-        tiny_source, recipes, Workspace(cache=shared_cache, toolchain=toolchain, progress=LineProgress(print))
-    )
+    return convert(tiny_source, recipes, shared_workspace)
 
 
 ADAPTER = """

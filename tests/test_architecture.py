@@ -2,6 +2,8 @@
 
 import ast
 import collections
+from collections.abc import Set
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,17 +21,18 @@ SCRIPTS = {
 """What runs in the toolchain, which has those packages and not the harness."""
 
 
-def imports_of(file: Path) -> set[str]:
-    names = set()
+@cache
+def imports_of(file: Path) -> frozenset[str]:
+    names: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+    return frozenset(names)
 
 
-def backward_imports(package: str, names: set[str]) -> set[str]:
+def backward_imports(package: str, names: Set[str]) -> set[str]:
     """Imports of harness packages that stand to the right of `package`, of the test wiring, or of pytest."""
     later = ORDER[ORDER.index(package) + 1 :]
     harness = {name.split(".")[1] for name in names if name.startswith("harness.")}

@@ -112,12 +112,10 @@ ALONE = """
         with Path({folder!r}, "log").open("a") as stream:
             stream.write(line + "\\n")
 
-    @pytest.mark.xdist_group("a")
     @pytest.mark.parametrize("n", range(4))
     def test_shared(n): time.sleep(0.2)
 
     @pytest.mark.alone
-    @pytest.mark.xdist_group("b")
     @pytest.mark.parametrize("n", range(2))
     def test_alone(n): time.sleep(0.2)
 """
@@ -125,21 +123,7 @@ ALONE = """
 
 def test_what_measures_time_runs_alone_under_xdist(run, pytester):
     folder = pytester.mkdir("run")
-    pytester.makeconftest(
-        f"""
-        from pathlib import Path
-        from types import SimpleNamespace
-        from fixtures.options import GATE
-        from harness.report.recorder import Recorder
-
-        def pytest_collection(session):
-            if hasattr(session.config, "workerinput"):
-                folder = Path({str(folder)!r})
-                recorder = Recorder(folder, session.config.workerinput["workerid"])
-                session.config.stash[GATE] = SimpleNamespace(run_folder=folder, recorder=recorder)
-        """
-    )
-    pytester.makeini("[pytest]\nmarkers =\n  alone\n  xdist_group")
+    pytester.makeini("[pytest]\nmarkers =\n  alone")
     run(ALONE.format(folder=str(folder)), "-n2").assert_outcomes(passed=6)
     rows = [ast.literal_eval(line) for line in (folder / "log").read_text().splitlines()]
     alone = [row for row in rows if row[0].startswith("test_alone")]

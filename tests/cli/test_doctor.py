@@ -4,6 +4,7 @@ from harness.cli.main import main
 from harness.foundry import doctor
 
 
+@pytest.mark.foundry
 def test_the_doctor_is_content_with_this_environment(tmp_path, monkeypatch):
     monkeypatch.delenv("SLM_GATE_TOOLCHAIN", raising=False)
     diagnostics = {one.subject: one for one in doctor.diagnose_environment(tmp_path)}
@@ -34,6 +35,7 @@ def test_the_doctor_tells_another_build_from_two_of_them(monkeypatch, builds, is
     assert is_ok or seen.fix
 
 
+@pytest.mark.foundry
 def test_the_doctor_sees_a_toolchain_that_is_none(tmp_path):
     diagnostics = {one.subject: one for one in doctor.diagnose_environment(tmp_path, tmp_path / "no-python")}
     assert not diagnostics["toolchain"].is_ok
@@ -58,3 +60,11 @@ def test_what_is_to_be_fixed_is_marked_and_makes_the_status_one(tmp_path, capsys
     shown = capsys.readouterr().out
     assert shown.startswith("FIX genai_config.json: ")
     assert "      next: give the folder that a conversion wrote\n" in shown
+
+
+@pytest.mark.foundry
+def test_the_doctor_sees_a_cache_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    diagnostics = {one.subject: one for one in doctor.diagnose_environment(tmp_path / "file")}
+    assert not diagnostics["cache"].is_ok
+    assert "SLM_GATE_CACHE" in diagnostics["cache"].fix

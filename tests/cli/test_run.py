@@ -101,6 +101,7 @@ def test_help_shows_the_gates_own_options_wherever_it_is_asked_for(capsys):
     assert set(re.findall(r"^  (\d+) ", statuses, re.MULTILINE)) == {"0", "1", "2", "3", "130"}
 
 
+@pytest.mark.process
 def test_pytest_takes_exactly_the_options_that_the_help_shows():
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "--help"], cwd=REPOSITORY, capture_output=True, text=True, check=True

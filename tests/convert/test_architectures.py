@@ -4,10 +4,8 @@ The models are tiny, made from config with random weights: they say whether a gr
 """
 
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
 
 import pytest
@@ -19,12 +17,9 @@ from harness.errors import ConversionError
 from harness.recipes.recipe import load_recipe
 from harness.source.reference_logits import ReferenceLogits
 from harness.source.source import resolve_source
-from harness.system.progress import LineProgress
-from harness.toolchain.toolchain import quiet_environment
-from harness.toolchain.workspace import Workspace
 from harness.verify.criteria import findings_of, function_findings
 from harness.verify.measure import measure_graph
-from tests.conftest import TINY_MODEL
+from tests.once import made_once
 
 pytestmark = pytest.mark.toolchain
 
@@ -36,33 +31,34 @@ SCALED = (
     "phi3-longrope-half",
 )  # fmt: skip
 EVERY = (*WHOLE, *SCALED, "phi", "llama-longrope", "phi3-longrope-128")
+REPRESENTATIVES = ("gemma3", "granite", "phi3-longrope")
+"""Windows and two rotary tables by layer, multipliers, two rotary tables by length; the others are in the slow tier."""
 PRECISIONS = ("fp32", "fp16", "int8", "int4")
 MOST_NATS = {"fp16": 1e-3, "int8": 0.05, "int4": 1.0}
 """Far above what is measured (1e-5, 4e-3, 0.3: random weights exaggerate), far below what a wrong graph has."""
 
 
+def some_are_slow(names, representatives):
+    return [name if name in representatives else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
 @pytest.fixture(scope="module")
-def folder(toolchain, tmp_path_factory):
+def folder(make_models, shared_folder):
     """A model of every architecture, all written by one process."""
-    folder = tmp_path_factory.mktemp("architectures")
-    command = [str(part) for part in (*toolchain.command(TINY_MODEL), folder, *EVERY)]
-    subprocess.run(command, check=True, env={**os.environ, **quiet_environment()})
-    return folder
+    return made_once(shared_folder / "architectures", lambda folder: make_models(folder, *EVERY))
 
 
 @pytest.fixture(scope="module")
-def outcome(folder, toolchain, tmp_path_factory):
+def outcome(folder, shared_workspace):
     """Converts an architecture by one worker, and measures each precision against its source."""
-    cache = tmp_path_factory.mktemp("cache")
 
     def make(name, precisions=PRECISIONS, backend="olive"):
         source = resolve_source(str(folder / name))
-        workspace = Workspace(cache=cache, toolchain=toolchain, progress=LineProgress(print))
-        reference_logits = ReferenceLogits(source, workspace, with_logits=True)
+        reference_logits = ReferenceLogits(source, shared_workspace, with_logits=True)
         recipes = {precision: load_recipe(precision, backend=backend) for precision in precisions}
-        results = convert(source, recipes, workspace, reference_logits=reference_logits)
+        results = convert(source, recipes, shared_workspace, reference_logits=reference_logits)
         found = {
-            precision: measure_graph(one, results["fp32"], reference_logits, workspace)
+            precision: measure_graph(one, results["fp32"], reference_logits, shared_workspace)
             for precision, one in results.items()
             if isinstance(one, Artifact)
         }
@@ -91,23 +87,25 @@ def require_healthy(results, found, precisions):
         assert found[precision].found.long_kld_nats < MOST_NATS[precision]
 
 
-@pytest.mark.parametrize("name", [*WHOLE, *SCALED])
+@pytest.mark.parametrize("name", some_are_slow([*WHOLE, *SCALED], REPRESENTATIVES))
 def test_every_precision_is_converted_and_is_the_source(outcome, name):
     """In both regimes of longrope too: its short positions are asked in a short sequence."""
     require_healthy(*outcome(name), MOST_NATS)
 
 
-@pytest.mark.parametrize("name", [*WHOLE, "phi"])
+@pytest.mark.parametrize("name", some_are_slow([*WHOLE, "phi"], ["llama"]))
 def test_the_serving_runtimes_own_builder_makes_the_source(outcome, name):
     require_healthy(*outcome(name, ("fp32", "int4"), backend="genai"), ("int4",))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["llama-linear", "qwen3-yarn", "gemma3-linear", "phi3-longrope"])
 def test_the_serving_runtimes_own_builder_stretches_it_too(outcome, name):
     _, found = outcome(name, ("fp32",), backend="genai")
     assert function_findings(found["fp32"].found, name) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["olive", "genai"])
 def test_longrope_is_refused_where_the_builder_has_one_table(outcome, backend):
     results, _ = outcome("llama-longrope", ("fp32",), backend)
@@ -115,6 +113,7 @@ def test_longrope_is_refused_where_the_builder_has_one_table(outcome, backend):
     assert "longrope scaling of this architecture is not currently supported" in results["fp32"].what
 
 
+@pytest.mark.slow
 def test_longrope_is_refused_where_the_runtime_goes_on_with_the_cache_of_the_other_table(outcome):
     """It makes its cache anew at 4,096 tokens, whatever the model's original context."""
     _, found = outcome("phi3-longrope-128", ("fp32", "int8"))
@@ -123,6 +122,7 @@ def test_longrope_is_refused_where_the_runtime_goes_on_with_the_cache_of_the_oth
         assert "its key-value cache is not carried on correctly" in findings_of(one)[0].what
 
 
+@pytest.mark.slow
 def test_phi_has_every_precision_but_int8_for_which_another_way_is_named_and_works(outcome):
     results, found = outcome("phi")
     require_healthy(results, found, ("fp16", "int4"))
@@ -132,13 +132,14 @@ def test_phi_has_every_precision_but_int8_for_which_another_way_is_named_and_wor
     require_healthy(*outcome("phi", ("fp32", "int8"), backend="genai"), ("int8",))
 
 
-def test_a_graph_with_another_rope_theta_is_told_from_quantisation(folder, outcome, toolchain, tmp_path):
+@pytest.mark.slow
+def test_a_graph_with_another_rope_theta_is_told_from_quantisation(folder, shared_workspace, tmp_path):
     """What a converter makes that drops a setting: rightly shaped, fluent, and wrong."""
     other = shutil.copytree(folder / "llama", tmp_path / "llama")
     config = json.loads((other / "config.json").read_text())
     config["rope_parameters"]["rope_theta"] = 500.0
     (other / "config.json").write_text(json.dumps(config))
-    workspace = Workspace(cache=tmp_path / "cache", toolchain=toolchain)
+    workspace = shared_workspace
     recipes = {name: load_recipe(name) for name in ("fp32", "int4")}
     wrong = convert(resolve_source(str(other)), recipes, workspace)
     right = convert(resolve_source(str(folder / "llama")), recipes, workspace)

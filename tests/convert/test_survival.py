@@ -34,6 +34,9 @@ print(json.dumps({name: getattr(one, "was_reused", str(one)) for name, one in fo
 """
 
 
+pytestmark = pytest.mark.process
+
+
 @pytest.fixture
 def gate(toy_source, make_artifact, tmp_path, monkeypatch):
     """Starts a gate that converts the toy source, and returns it when it is about to begin."""

@@ -12,7 +12,7 @@ from harness.convert.convert import convert
 from harness.convert.job import WORKER
 from harness.recipes.recipe import load_recipe, olive_run_config
 from harness.toolchain.toolchain import quiet_environment
-from harness.toolchain.workspace import Workspace
+from tests.once import made_once
 
 pytestmark = pytest.mark.toolchain
 
@@ -33,19 +33,23 @@ def run_script(toolchain, script, *arguments, **options):
 
 
 @pytest.fixture(scope="module")
-def graphs(tiny_source, toolchain, tmp_path_factory):
+def graphs(tiny_source, toolchain, shared_folder, shared_workspace):
     """The gate's graph and plain Olive's, of each recipe."""
-    folder = tmp_path_factory.mktemp("plain")
-    ours = convert(tiny_source, RECIPES, Workspace(cache=folder / "cache", toolchain=toolchain))
-    for name, recipe in RECIPES.items():
-        resolved, out = recipe.resolved(tiny_source.input_widths), folder / name
-        config = olive_run_config(resolved, tiny_source.path, out / "out", out / "cache")
-        (folder / f"{name}.json").write_text(json.dumps(config))
-    environment = {**os.environ, **quiet_environment(), "HF_HUB_CACHE": str(folder / "hub")}
-    configs = [folder / f"{name}.json" for name in RECIPES]
-    run_script(toolchain, "run_plain_olive.py", *configs, env=environment)
+
+    def run_plain_olive(folder):
+        folder.mkdir()
+        for name, recipe in RECIPES.items():
+            resolved, out = recipe.resolved(tiny_source.input_widths), folder / name
+            config = olive_run_config(resolved, tiny_source.path, out / "out", out / "cache")
+            (folder / f"{name}.json").write_text(json.dumps(config))
+        environment = {**os.environ, **quiet_environment(), "HF_HUB_CACHE": str(folder / "hub")}
+        configs = [folder / f"{name}.json" for name in RECIPES]
+        run_script(toolchain, "run_plain_olive.py", *configs, env=environment)
+
+    plain = made_once(shared_folder / "plain Olive", run_plain_olive)
+    ours = convert(tiny_source, RECIPES, shared_workspace)
     return {
-        name: (content_of(ours[name].path / "model.onnx"), content_of(folder / name / "out" / "model.onnx"))
+        name: (content_of(ours[name].path / "model.onnx"), content_of(plain / name / "out" / "model.onnx"))
         for name in RECIPES
     }
 

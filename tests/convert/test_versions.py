@@ -16,7 +16,7 @@ from harness.toolchain.toolchain import quiet_environment, venv_python, verify_t
 from harness.toolchain.workspace import Workspace
 from tests.convert.tutorial import auto_opt_command, find_models
 
-pytestmark = pytest.mark.toolchain
+pytestmark = [pytest.mark.toolchain, pytest.mark.slow]
 
 PRECISIONS = ("int4", "int8", "fp16", "fp32")
 

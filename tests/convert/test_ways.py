@@ -12,9 +12,7 @@ from harness.artifact.facts import precision_of
 from harness.convert.convert import convert
 from harness.errors import ArtifactError, ConversionError
 from harness.recipes.recipe import load_recipe
-from harness.system.progress import LineProgress
 from harness.toolchain.toolchain import quiet_environment
-from harness.toolchain.workspace import Workspace
 from harness.verify.compare_weights import compare_with_reference_export
 from tests.convert.tutorial import auto_opt_command, find_models
 
@@ -75,7 +73,7 @@ WORKFLOWS = {
 
 
 @pytest.fixture(scope="module")
-def workflows(tiny_source, toolchain, tmp_path_factory):
+def workflows(tiny_source, shared_workspace, tmp_path_factory):
     """The outcome of every workflow, each as a user's own Olive file."""
     folder = tmp_path_factory.mktemp("workflows")
     recipes = {}
@@ -83,9 +81,7 @@ def workflows(tiny_source, toolchain, tmp_path_factory):
         file = folder / f"{name}.json"
         file.write_text(json.dumps({"input_model": {"type": "HfModel"}, "passes": passes}))
         recipes[name] = load_recipe(str(file))
-    return convert(
-        tiny_source, recipes, Workspace(cache=folder / "cache", toolchain=toolchain, progress=LineProgress(print))
-    )
+    return convert(tiny_source, recipes, shared_workspace)
 
 
 @pytest.mark.parametrize("name", ["int4", "int8", "int8-behind", "fp16", "fp32"])
@@ -119,13 +115,12 @@ OPTIONS = {
 
 
 @pytest.fixture(scope="module")
-def optioned(tiny_source, toolchain, tmp_path_factory):
+def optioned(tiny_source, shared_workspace):
     """The outcome of every option of the built-in recipes, made by one worker."""
     recipes = {name: load_recipe(precision, **options) for name, (precision, options) in OPTIONS.items()}
     recipes["int4 k_quant_last"] = load_recipe("int4", algorithm="k_quant_last")
     recipes["fp32"] = load_recipe("fp32")
-    cache = tmp_path_factory.mktemp("options")
-    return convert(tiny_source, recipes, Workspace(cache=cache, toolchain=toolchain, progress=LineProgress(print)))
+    return convert(tiny_source, recipes, shared_workspace)
 
 
 @pytest.mark.parametrize("name", [name for name in OPTIONS if name != "int4 k_quant"])
@@ -152,11 +147,10 @@ BUILT = {
 
 
 @pytest.fixture(scope="module")
-def built(tiny_source, toolchain, tmp_path_factory):
+def built(tiny_source, shared_workspace):
     """The outcome of the builder of the release that serves, run by the toolchain's Python, without Olive."""
     recipes = {name: load_recipe(precision, backend="genai", **options) for name, (precision, options) in BUILT.items()}
-    cache = tmp_path_factory.mktemp("built")
-    return convert(tiny_source, recipes, Workspace(cache=cache, toolchain=toolchain, progress=LineProgress(print)))
+    return convert(tiny_source, recipes, shared_workspace)
 
 
 @pytest.mark.parametrize("name", BUILT)

@@ -25,7 +25,6 @@ from harness.source.obtain import obtain_source
 from harness.source.reference_logits import ReferenceLogits
 from harness.source.reference_session import ReferenceSession
 from harness.system.paths import REPOSITORY
-from harness.system.progress import LineProgress
 from harness.toolchain.workspace import Workspace
 from harness.verify.criteria import fine_tune_findings
 from harness.verify.measure import measure_fidelity
@@ -98,7 +97,7 @@ def test_the_reference_refuses_what_does_not_fit_and_goes_on(reference):
 
 
 @pytest.fixture(scope="module")
-def misled(tiny_source, toolchain, tmp_path_factory):
+def misled(tiny_source, shared_workspace, tmp_path_factory):
     """Users' Olive files that Olive does not obey, each with its outcome."""
     folder = tmp_path_factory.mktemp("misled")
     builder = {"type": "ModelBuilder"}
@@ -124,9 +123,7 @@ def misled(tiny_source, toolchain, tmp_path_factory):
         file = folder / f"{name}.json"
         file.write_text(json.dumps({"passes": content}))
         recipes[name] = load_recipe(str(file))
-    return convert(
-        tiny_source, recipes, Workspace(cache=folder / "cache", toolchain=toolchain, progress=LineProgress(print))
-    )
+    return convert(tiny_source, recipes, shared_workspace)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 from harness.pack.pack import load_pack
 from tests.faults import plant
 
-pytestmark = pytest.mark.toolchain
+pytestmark = [pytest.mark.toolchain, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parents[2]
 PACK = ROOT / "fixtures/data/demo/pack"
 
@@ -74,6 +74,7 @@ def assert_red(result, *names):
     assert "Traceback" not in output
 
 
+@pytest.mark.alone
 def test_a_healthy_copy_is_green(gate, copy):
     status, output = gate(adopted(copy()))
     assert status == 0, output[-6000:]

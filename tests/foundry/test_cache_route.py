@@ -43,6 +43,7 @@ def old_release(progress) -> Path:
 
 
 @pytest.mark.toolchain
+@pytest.mark.foundry
 def test_the_tutorials_route_serves_every_variant_as_the_bare_runtime_does(
     old_release: Path, demo_artifacts, tmp_path: Path
 ) -> None:
@@ -95,6 +96,7 @@ def describe(folder: Path, content: dict[str, object]) -> None:
 
 
 @pytest.mark.toolchain
+@pytest.mark.foundry
 def test_what_the_scanner_passes_by_is_what_the_doctor_tells(
     old_release: Path, demo_artifact: Path, tmp_path: Path
 ) -> None:
@@ -113,6 +115,7 @@ def test_what_the_scanner_passes_by_is_what_the_doctor_tells(
 
 
 @pytest.mark.toolchain
+@pytest.mark.foundry
 def test_the_gates_own_release_does_not_list_a_cache_folder(demo_artifact: Path, tmp_path: Path) -> None:
     found = serve_from_cache(
         {"demo": demo_artifact}, [], python=Path(sys.executable), home=tmp_path, log=tmp_path / "log", max_new_tokens=1

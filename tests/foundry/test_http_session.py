@@ -56,7 +56,7 @@ def session(request: pytest.FixtureRequest, host: FoundryHost, model: Registered
 
 
 @pytest.mark.toolchain
-@pytest.mark.xdist_group("foundry")
+@pytest.mark.foundry
 class TestTheRealService:
     @pytest.mark.parametrize("number", range(len(CONVERSATIONS)))
     def test_it_answers_as_the_bare_runtime_does(
@@ -162,7 +162,7 @@ class Broken(BaseHTTPRequestHandler):
 def broken() -> Iterator[ThreadingHTTPServer]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Broken)
     server.missing = 0  # type: ignore[attr-defined]
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield server
     server.shutdown()
     server.server_close()

@@ -14,7 +14,7 @@ from harness.foundry.http_session import FoundryHttpSession
 from harness.foundry.session import FoundrySession
 from harness.runtime.session import Message
 
-pytestmark = [pytest.mark.toolchain, pytest.mark.xdist_group("foundry")]
+pytestmark = [pytest.mark.toolchain, pytest.mark.foundry]
 QUESTION: list[Message] = [{"role": "user", "content": "What does E4 mean?"}]
 
 

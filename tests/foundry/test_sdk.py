@@ -60,6 +60,8 @@ with FoundryHost(Path(sys.argv[1])):
 """
 
 
+@pytest.mark.foundry
+@pytest.mark.process
 @pytest.mark.parametrize("care", ["attended", "unattended"])
 def test_foundry_looks_nobody_up_and_left_alone_it_would(
     looked_up: Callable[..., set[str]], tmp_path: Path, care: str

@@ -51,8 +51,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("a home with spaces")
 
 
-# One Foundry Local is allowed in a process, so every test of this file shares it; under xdist, one worker has them all.
-pytestmark = [pytest.mark.toolchain, pytest.mark.xdist_group("foundry")]
+# One Foundry Local is allowed in a process, so every test of this file shares it.
+pytestmark = [pytest.mark.toolchain, pytest.mark.foundry]
 
 
 @pytest.fixture(scope="module")

@@ -223,6 +223,7 @@ class TestOpening:
             open_session({"runtime": "genai"})
 
 
+@pytest.mark.process
 class TestStubbedChild:
     """The whole way through a child process, with a fake model and planted faults."""
 
@@ -286,7 +287,7 @@ class TestStubbedChild:
         assert not result.is_leaking
 
     @needs_proc
-    @pytest.mark.parametrize("method", ["anonymous", "uss"])
+    @pytest.mark.parametrize("method", ["anonymous", pytest.param("uss", marks=pytest.mark.alone)])
     def test_the_coarse_methods_catch_a_coarse_leak(self, stub_session, tmp_path, method):
         stub_session("kept.append(os.urandom(65536))")
         result = self.measure(tmp_path, method=method)
@@ -379,6 +380,7 @@ class TestRealModel:
         spec = {"runtime": "genai", "path": str(artifact)}
         return measure_leak(spec, CONVERSATIONS, log=tmp_path / "leaks.log", invalid=TOO_LONG)
 
+    @pytest.mark.alone
     def test_a_healthy_model_passes(self, demo_artifact, tmp_path):
         result = self.measure(demo_artifact, tmp_path)
         assert result.method == "mallinfo2"

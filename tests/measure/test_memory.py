@@ -155,6 +155,7 @@ class TestStubbedChild:
         with pytest.raises(ChildError, match=r"SIGABRT|status"):
             self.measure(tmp_path)
 
+    @pytest.mark.process
     def test_a_child_that_hangs_is_stopped(self, stub_session, tmp_path):
         stub_session("time.sleep(600)", at_start="import time")
         start_s = time.perf_counter()
@@ -201,6 +202,7 @@ def resources(demo_artifact, tmp_path_factory) -> ResourceResult:
 
 
 @pytest.mark.toolchain
+@pytest.mark.alone
 class TestRealModel:
     """A converted model in onnxruntime-genai."""
 

@@ -113,6 +113,7 @@ def deliver_often(artifact, out, title):
             deliver(artifact, out, {"model": title})
 
 
+@pytest.mark.process
 def test_two_at_once_leave_one_whole_model(tmp_path, out):
     """Each with a graph of its own: none may stand with the other's settings."""
     require_place(out, ["int4"], "mine")

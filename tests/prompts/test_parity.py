@@ -140,7 +140,7 @@ def expected_prompts(transformers: dict[str, Any], family: str) -> dict[str, Enc
 
 
 @pytest.mark.toolchain
-@pytest.mark.xdist_group("foundry")
+@pytest.mark.foundry
 class TestFamilies:
     def test_every_way_prompts_as_transformers_does(self, family, folders, bare, served, transformers) -> None:
         template, _ = choose_prompt_template(folders[family], None)

@@ -245,6 +245,8 @@ def test_too_little_to_say_anything_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.toolchain
+@pytest.mark.foundry
+@pytest.mark.alone
 def test_a_real_model_lets_go_of_its_memory(demo_artifact: Path, tmp_path: Path) -> None:
     found = measure_unloading(
         foundry_spec(demo_artifact, CPU, alias="let-go", home=tmp_path),
@@ -259,6 +261,8 @@ def test_a_real_model_lets_go_of_its_memory(demo_artifact: Path, tmp_path: Path)
 
 
 @pytest.mark.toolchain
+@pytest.mark.foundry
+@pytest.mark.alone
 def test_a_real_model_serves_on_without_growing(demo_artifact: Path, tmp_path: Path) -> None:
     found = measure_soak(
         foundry_spec(demo_artifact, CPU, alias="endure", home=tmp_path),

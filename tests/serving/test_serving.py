@@ -126,7 +126,7 @@ ERROR = json.dumps({"error": {"message": "no", "type": "invalid_request_error"}}
 def service() -> Iterator[ThreadingHTTPServer]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Service)
     server.refuse, server.is_poisoned, server.seen = (lambda: (400, ERROR)), False, False  # type: ignore[attr-defined]
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield server
     server.shutdown()
     server.server_close()

@@ -95,7 +95,7 @@ def hub(toy_source, tmp_path, monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     server = Hub(toy_source)
     monkeypatch.setenv("HF_ENDPOINT", server.address)
-    Thread(target=server.serve_forever, daemon=True).start()
+    Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield server
     server.shutdown()
     server.server_close()
@@ -194,6 +194,7 @@ def test_a_hub_that_cannot_be_reached_is_told(hub, tmp_path):
         download("acme/widget", Workspace(cache=tmp_path, toolchain=untouchable))
 
 
+@pytest.mark.process
 def test_a_download_that_breaks_off_leaves_no_model(hub, tmp_path):
     hub.broken = "model.safetensors"
     with pytest.raises(SourceError, match="hub id cannot be used"):

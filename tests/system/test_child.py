@@ -59,6 +59,7 @@ def test_a_death_is_named_and_the_log_shown(run, body, message):
     assert "last words" in str(caught.value)
 
 
+@pytest.mark.process
 def test_a_hanging_child_is_stopped(run):
     with pytest.raises(ChildError, match="longer than 1 s"):
         run("time.sleep(60)", timeout_s=1)

@@ -161,6 +161,7 @@ def test_on_demand_knows_its_versions_without_being_made(tmp_path, fake_pip):
     assert len(fake_pip) == 1
 
 
+@pytest.mark.process
 def test_progress_goes_on_while_nothing_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(venv, "HEARTBEAT_S", 0.1)
     told = []
