@@ -76,7 +76,7 @@ class FidelityDetails(_Details):
 
 
 class DeploymentDetails(_Details):
-    """How far a variant came in Foundry Local; None for a step that was not reached."""
+    """How far a variant came in Foundry Local, as earlier versions kept it; its checks tell it now."""
 
     registered: bool | None = None
     listed: bool | None = None

@@ -21,7 +21,8 @@ from harness.report.jsonline import to_json, told
 from harness.runtime.session import TokenTimeline
 from harness.serving.endurance import Soak, Unloading
 from harness.serving.load import LoadRequest
-from harness.serving.serving import Refusal, ServedComparison
+from harness.serving.refusals import Refusal
+from harness.serving.same_answers import ServedComparison
 from harness.system.store import write_atomically
 
 T = TypeVar("T")

@@ -109,35 +109,44 @@ def load_table(record: RunRecord, style: str = "simple") -> str:
     return tabulate(rows, headers=["variant", *counts, *columns], tablefmt=style, disable_numparse=True)
 
 
-_STEPS = (
-    "registered",
-    "listed",
-    "loaded",
-    "answers_in_process",
-    "answers_over_http",
-    "same_tokens",
-    "unloaded",
-    "memory_given_back",
-)
+_STEPS: Mapping[str, tuple[str, ...]] = {
+    "listed": ("foundry_lists_model",),
+    "loaded": ("foundry_loads_model",),
+    "prompted alike": ("prompt_tokens_match",),
+    "same answers in process": ("foundry_same_answer_rate",),
+    "over HTTP": ("foundry_http_same_answer_rate", "foundry_stream_same_answer_rate"),
+    "obeys options": ("request_options_obeyed",),
+    "refuses bad requests": ("foundry_refusal_rate",),
+    "gives memory back": ("foundry_unload_retention_bytes",),
+    "same after reload": ("same_answer_after_reload",),
+}
+"""Steps of a variant's way through Foundry Local, and the metrics whose checks tell whether it took them."""
 
 
 def deployment_table(record: RunRecord, style: str = "simple") -> str:
-    """How far each variant came in Foundry Local, one row per variant."""
-    words = {True: "yes", False: "NO", None: "-"}
-    rows = [
-        [name, *(words[getattr(variant.details.deployment, step)] for step in _STEPS)]
-        for name, variant in record.variants.items()
-        if variant.details.deployment is not None
-    ]
-    headers = ["variant", *(step.replace("_", " ").replace("http", "HTTP") for step in _STEPS)]
-    return tabulate(rows, headers=headers, tablefmt=style, disable_numparse=True)
+    """How far each variant came in Foundry Local, one row per variant; empty where nothing was judged of it."""
+    found = {
+        name: [_step_word(variant, metrics) for metrics in _STEPS.values()] for name, variant in record.variants.items()
+    }
+    rows = [[name, *words] for name, words in found.items() if set(words) != {"-"}]
+    return tabulate(rows, headers=["variant", *_STEPS], tablefmt=style, disable_numparse=True) if rows else ""
+
+
+def _step_word(variant: VariantRecord, metrics: Sequence[str]) -> str:
+    outcomes = {check.outcome for check in variant.checks if check.metric in metrics}
+    if not outcomes:
+        return "-"
+    if outcomes == {Outcome.PASS}:
+        return "yes"
+    return "?" if outcomes <= {Outcome.PASS, Outcome.INCONCLUSIVE} else "NO"
 
 
 def further_tables(record: RunRecord, style: str = "simple") -> Iterator[tuple[str, str]]:
     """The tables beside the comparison, each with its title, as far as the run measured them."""
     variants = record.variants.values()
-    if any(variant.details.deployment is not None for variant in variants):
-        yield "deployment on Foundry Local", deployment_table(record, style)
+    deployment = deployment_table(record, style)
+    if deployment:
+        yield "deployment on Foundry Local", deployment
     if any(variant.latency_by_prompt_tokens for variant in variants):
         yield "latency by prompt length", latency_table(record, style)
     if any(variant.details.load for variant in variants):

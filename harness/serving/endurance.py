@@ -5,7 +5,7 @@ In a fresh process, which holds Foundry Local, its web service and one client, a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,12 +13,20 @@ from typing import Any, Final
 from harness.errors import MeasureError
 from harness.foundry.opening import SessionSpec
 from harness.measure.leaks import CHILD_ENVIRONMENT
-from harness.runtime.session import Message
+from harness.metrics.measurement import Measured, Measurement
+from harness.metrics.units import format_bytes
+from harness.pack.choose import conversations_by_case
+from harness.pack.pack import DomainPack
+from harness.serving.load import QUESTIONS
+from harness.stats.estimate import Estimate
+from harness.stats.proportions import proportion_of
 from harness.system.child import harness_module, run_job
 from harness.system.progress import SILENT, Progress
 
 SEGMENTS: Final = 8
 """Requests in a row are counted in so many parts, with a look at the memory after each."""
+
+_SHOWN: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +49,25 @@ class Unloading:
 
     is_same_after_reload: bool
     """Every cycle's answer was the first one's."""
+
+    @property
+    def measured(self) -> Measured:
+        """What was kept after the first unload, and whether the model answers as before when it is loaded again."""
+        each = self.retention_per_reload_bytes
+        further = "" if each is None else f"; each further one left {format_bytes(each)} behind"
+        return Measured(
+            measurement=Measurement(
+                estimates={
+                    "foundry_unload_retention_bytes": Estimate.exact(self.retention_bytes, n=1),
+                    "same_answer_after_reload": Estimate.exact(float(self.is_same_after_reload)),
+                },
+                details=dict.fromkeys(
+                    ("foundry_unload_retention_bytes", "same_answer_after_reload"),
+                    f"{len(self.cycles)} loads and unloads{further}",
+                ),
+            ),
+            samples={"unloading": [self]},
+        )
 
     @property
     def retention_bytes(self) -> int:
@@ -76,21 +103,39 @@ class Soak:
         return self.memory_bytes[-1] - self.memory_bytes[1]
 
     @property
-    def same_rate(self) -> float:
-        """Share of the requests that got the first answer."""
-        return 1 - (len(self.errors) + len(self.wrong)) / self.requests
+    def measured(self) -> Measured:
+        """The share of requests that got the first answer again, and how memory grew."""
+        same = self.requests - len(self.errors) - len(self.wrong)
+        wrong = [*self.errors[:_SHOWN], *(f"{case}: another answer" for case in self.wrong[:_SHOWN])]
+        details = "\n".join([f"{self.requests} requests in a row, {same} with the first answer", *wrong])
+        return Measured(
+            measurement=Measurement(
+                estimates={
+                    "soak_same_answer_rate": proportion_of(same, self.requests),
+                    "soak_growth_bytes": Estimate.exact(self.growth_bytes, n=self.requests),
+                },
+                details=dict.fromkeys(("soak_same_answer_rate", "soak_growth_bytes"), details),
+            ),
+            samples={"soak": [self]},
+        )
 
 
 def measure_unloading(
     spec: SessionSpec,
-    question: Sequence[Message],
+    pack: DomainPack,
     *,
-    max_new_tokens: int,
     log: Path,
     cycles: int = 3,
     progress: Progress = SILENT,
 ) -> Unloading:
-    """Load the artifact of a `foundry_spec`, ask it, and unload it, `cycles` times.
+    """Load a model in a Foundry Local of its own, ask it a question of the pack, and unload it, `cycles` times.
+
+    Args:
+        spec: the model, as `foundry_spec` describes it.
+        pack: where the question is.
+        log: where the child process writes.
+        cycles: how often.
+        progress: hears how far it is.
 
     Raises:
         MeasureError: no cycle is asked for, or the child did less than it was asked.
@@ -98,33 +143,25 @@ def measure_unloading(
     """
     if cycles < 1:
         raise MeasureError("without a cycle of load and unload nothing can be measured")
-    job = {"question": [dict(turn) for turn in question], "cycles": cycles}
-    return read_unloading(_run(job, spec, max_new_tokens, log, progress), cycles=cycles)
+    (question,) = conversations_by_case(pack, 1).values()
+    job = {"question": question, "cycles": cycles}
+    return read_unloading(_run(job, spec, pack, log, progress), cycles=cycles)
 
 
-def measure_soak(
-    spec: SessionSpec,
-    conversations: Mapping[str, Sequence[Message]],
-    *,
-    requests: int,
-    max_new_tokens: int,
-    log: Path,
-    progress: Progress = SILENT,
-) -> Soak:
-    """Send `requests` requests in a row to the artifact of a `foundry_spec`, the conversations in turn.
+def measure_soak(spec: SessionSpec, pack: DomainPack, *, requests: int, log: Path, progress: Progress = SILENT) -> Soak:
+    """Send `requests` requests in a row to a model in a Foundry Local of its own, questions of the pack in turn.
 
     Raises:
         MeasureError: too little is asked for to say anything, or the child did less than it was asked.
         ChildError: the process died, hung, or Foundry Local refused the model.
     """
-    if not conversations or requests < SEGMENTS:
+    if requests < SEGMENTS:
         raise MeasureError(
-            f"requests in a row take a conversation and at least {SEGMENTS} requests",
+            f"{requests} requests in a row say nothing about growth; {SEGMENTS} are the least",
             where="gate.toml, [foundry] soak_requests",
         )
-    asked = {case: [dict(turn) for turn in turns] for case, turns in conversations.items()}
-    job = {"conversations": asked, "requests": requests, "segments": SEGMENTS}
-    return read_soak(_run(job, spec, max_new_tokens, log, progress), requests=requests)
+    job = {"conversations": conversations_by_case(pack, QUESTIONS), "requests": requests, "segments": SEGMENTS}
+    return read_soak(_run(job, spec, pack, log, progress), requests=requests)
 
 
 def read_unloading(result: Mapping[str, Any], *, cycles: int) -> Unloading:
@@ -159,12 +196,15 @@ def read_soak(result: Mapping[str, Any], *, requests: int) -> Soak:
     return found
 
 
-def _run(
-    job: Mapping[str, Any], spec: SessionSpec, max_new_tokens: int, log: Path, progress: Progress
-) -> dict[str, Any]:
-    model = {"session": dict(spec), "max_new_tokens": max_new_tokens}
-    command = harness_module("harness.serving.endurance_child")
-    return run_job(command, {**model, **job}, log=log, timeout_s=_TIMEOUT_S, progress=progress, env=CHILD_ENVIRONMENT)
+def _run(job: Mapping[str, Any], spec: SessionSpec, pack: DomainPack, log: Path, progress: Progress) -> dict[str, Any]:
+    return run_job(
+        harness_module("harness.serving.endurance_child"),
+        {"session": dict(spec), "max_new_tokens": pack.domain.max_new_tokens, **job},
+        log=log,
+        timeout_s=_TIMEOUT_S,
+        progress=progress,
+        env=CHILD_ENVIRONMENT,
+    )
 
 
 _TIMEOUT_S: Final = 3600.0

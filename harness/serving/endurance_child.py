@@ -58,7 +58,7 @@ def unload(
 
 
 def soak(session: FoundryHttpSession, job: dict[str, Any], memory: Memory) -> dict[str, Any]:
-    """Ask in turn as often as the job says; the first answer to each question is what later ones are held against."""
+    """Ask in turn as often as the job says; later answers are compared with the first one to each question."""
     conversations = list(job["conversations"].items())
     expected = {case: session.answer(turns, max_new_tokens=job["max_new_tokens"]).text for case, turns in conversations}
     errors: list[str] = []

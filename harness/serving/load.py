@@ -8,11 +8,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from harness.config.settings import FoundrySettings
 from harness.errors import MeasureError, SessionError
 from harness.foundry.http_session import FoundryHttpSession
+from harness.measure.criteria import without_differences
+from harness.measure.failures import cut
+from harness.metrics.measurement import Measured, Measurement
+from harness.pack.choose import conversations_by_case
+from harness.pack.pack import DomainPack
 from harness.runtime.session import Answer, Message, Session
-from harness.stats.quantiles import percentile
-from harness.system.progress import Step, silent_step
+from harness.stats.estimate import Estimate
+from harness.stats.proportions import proportion
+from harness.stats.quantiles import percentile, quantile
+from harness.system.progress import SILENT, Progress, Step, silent_step
+
+QUESTIONS: Final = 16
+"""Questions of the pack, spread over its cases, that are asked again and again."""
+
+_HUNG_UP: Final = 4
+_SHOWN: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,24 +76,95 @@ class LoadLevel:
         """Answers equal to a single client's."""
         return sum(1 for request in self.requests if request.is_same)
 
+    @property
+    def answered(self) -> int:
+        """Requests with an answer, right or wrong."""
+        return len(self.requests) - self.errors
+
+    @property
+    def requests_per_second(self) -> float | None:
+        """Answered requests by the time that all took together; None without one."""
+        return self.answered / self.duration_s if self.answered else None
+
     def summary(self) -> dict[str, float | None]:
         """The row of the load table; None for what no request shows."""
         ttft = [request.ttft_s for request in self.requests if request.ttft_s is not None]
         itl = [gap for request in self.requests for gap in request.itl_s]
-        answered = len(self.requests) - self.errors
         pieces = sum(request.pieces for request in self.requests)
         return {
             "clients": self.clients,
             "requests": len(self.requests),
             "errors": self.errors,
             "same": self.same,
-            "requests_per_second": answered / self.duration_s if answered else None,
+            "requests_per_second": self.requests_per_second,
             "tokens_per_second": pieces / self.duration_s if pieces else None,
             "ttft_p50_s": percentile(ttft, 50),
             "ttft_p95_s": percentile(ttft, 95),
             "itl_p50_s": percentile(itl, 50),
             "itl_p95_s": percentile(itl, 95),
         }
+
+
+def measure_load(
+    session: Session, pack: DomainPack, settings: FoundrySettings, *, progress: Progress = SILENT
+) -> Measured:
+    """The web service with each of the configured numbers of clients at once; limits apply to the last of them.
+
+    Raises:
+        MeasureError: the pack has no case, or a client died.
+        SessionError: a question was not answered even without load.
+    """
+    questions, limit = conversations_by_case(pack, QUESTIONS), pack.domain.max_new_tokens
+    expected = expected_answers(session, questions, max_new_tokens=limit)
+    levels = [
+        run_load(
+            session,
+            questions,
+            expected,
+            clients=clients,
+            requests=max(clients, settings.load_requests),
+            max_new_tokens=limit,
+            step=progress.step(f"{clients} clients"),
+        )
+        for clients in settings.clients
+    ]
+    estimates = load_estimates(levels)
+    return Measured(
+        measurement=Measurement(estimates=estimates, details=dict.fromkeys(estimates, _describe(levels))),
+        samples={"load": [request for level in levels for request in level.requests]},
+        details={"load": [level.summary() for level in levels]},
+    )
+
+
+def load_estimates(levels: Sequence[LoadLevel]) -> dict[str, Estimate]:
+    """The share of all requests that got a single client's answer; rate and time to first token of the last level."""
+    last = levels[-1]
+    ttft = [request.ttft_s for request in last.requests if request.ttft_s is not None]
+    return {
+        "load_same_answer_rate": proportion([request.is_same for level in levels for request in level.requests]),
+        "load_requests_per_second": Estimate.exact(last.requests_per_second, n=last.answered),
+        "load_ttft_p95_s": quantile(ttft, 95),
+    }
+
+
+def measure_hanging_up(session: FoundryHttpSession, pack: DomainPack) -> Measured:
+    """Whether answers stay the same after a client hung up in mid-stream.
+
+    Raises:
+        MeasureError: the pack has no case.
+        SessionError: the service did not answer.
+    """
+    questions, limit = conversations_by_case(pack, _HUNG_UP), pack.domain.max_new_tokens
+    expected = expected_answers(session, questions, max_new_tokens=limit)
+    differences = hung_up_differences(session, questions, expected, max_new_tokens=limit)
+    return Measured(measurement=without_differences("hung_up_client_harms_nobody", differences))
+
+
+def _describe(levels: Sequence[LoadLevel]) -> str:
+    total, most = sum(len(level.requests) for level in levels), max(level.clients for level in levels)
+    wrong = [request for level in levels for request in level.requests if not request.is_same]
+    examples = [f"{one.case_id} with {one.clients} clients: {one.error or 'another answer'}" for one in wrong[:_SHOWN]]
+    return "\n".join([f"{total} requests, up to {most} clients, {len(wrong)} without the right answer", *examples])
 
 
 def expected_answers(
@@ -160,25 +245,10 @@ def hung_up_differences(
         begun = session.hang_up(messages, max_new_tokens=max_new_tokens, after_pieces=2)
         again = session.answer(messages, max_new_tokens=max_new_tokens).text
         if not expected[case_id].startswith(begun):
-            differences.append(f"{case_id}: {expected[case_id]!r} began with {begun!r}")
+            differences.append(f"{case_id}: {cut(expected[case_id])} began with {cut(begun)}")
         if again != expected[case_id]:
-            differences.append(f"{case_id}: after hanging up, {expected[case_id]!r} became {again!r}")
+            differences.append(f"{case_id}: after hanging up, {cut(expected[case_id])} became {cut(again)}")
     return tuple(differences)
-
-
-def same_rate(levels: Sequence[LoadLevel]) -> float | None:
-    """Share of all requests that got a single client's answer; None without a request."""
-    total = sum(len(level.requests) for level in levels)
-    return sum(level.same for level in levels) / total if total else None
-
-
-def worst(levels: Sequence[LoadLevel]) -> list[str]:
-    """Up to three requests that went wrong, for a person."""
-    wrong = [request for level in levels for request in level.requests if not request.is_same]
-    return [f"{r.case_id} with {r.clients} clients: {r.error or 'another answer'}" for r in wrong[:_SHOWN]]
-
-
-_SHOWN: Final = 3
 
 
 def _drawn(

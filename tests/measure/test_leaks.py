@@ -338,6 +338,7 @@ class TestStubbedChild:
         assert lines[-1].startswith("leaks: segments of 16 requests 8/8")
 
 
+@pytest.mark.process
 def test_a_packs_questions_leak_nothing_and_one_in_sixteen_is_refused(stub_session, pack_folder, tmp_path):
     stub_session("")
     found = measure_pack_leak(
@@ -348,6 +349,7 @@ def test_a_packs_questions_leak_nothing_and_one_in_sixteen_is_refused(stub_sessi
     assert found.measurement.estimate("leak_bytes_per_request").value == result.leak_bytes_per_request
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "child", ["measure.children.leak_child", "measure.children.resource_child", "serving.endurance_child"]
 )

@@ -54,10 +54,22 @@ LEVEL = {
 def test_deployment_and_load_have_tables_of_their_own_once_they_were_measured(run_folder):
     assert [title for title, _ in further_tables(build_record(run_folder))] == ["latency by prompt length"]
     events = Recorder(run_folder, "main")
-    events.details("int8", "deployment", {"registered": True, "listed": True, "loaded": False})
+    must_be = Limit(min=1.0, reason="because it must")
+    for metric, value in (("foundry_lists_model", 1), ("foundry_loads_model", 0), ("foundry_same_answer_rate", 1)):
+        judge(events, "int8", value, metric, must_be)
+    for metric, value in (("foundry_http_same_answer_rate", 1), ("foundry_stream_same_answer_rate", 0.9)):
+        judge(events, "int8", value, metric, must_be)
     events.details("int8", "load", [LEVEL])
     tables = dict(further_tables(build_record(run_folder)))
-    assert tables["deployment on Foundry Local"].splitlines()[-1].split() == ["int8", "yes", "yes", "NO", *"-----"]
+    assert tables["deployment on Foundry Local"].splitlines()[-1].split() == [
+        "int8",
+        "yes",
+        "NO",
+        "-",
+        "yes",
+        "NO",
+        *"----",
+    ]
     row = tables["load on the web service"].splitlines()[-1]
     assert row.split() == ["int8", "4", "8", "1", "7", "120/s", "3,000/s", "30", "ms", "50", "ms", "1", "ms", "-"]
     assert "## Load on the web service" in comparison_markdown(build_record(run_folder))

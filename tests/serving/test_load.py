@@ -5,30 +5,26 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import pytest
 
-from harness.config.target import CPU
+from harness.config.settings import FoundrySettings
 from harness.errors import InvalidPromptError, MeasureError, SessionError
-from harness.foundry.opening import foundry_spec
-from harness.foundry.session import ServedAnswer
-from harness.pack.choose import conversations_by_case
 from harness.pack.pack import load_pack
 from harness.runtime.fake import FakeSession
-from harness.runtime.session import Answer, Message, TokenTimeline
-from harness.serving.endurance import (
-    LoadCycle,
-    Soak,
-    Unloading,
-    measure_soak,
-    measure_unloading,
-    read_soak,
-    read_unloading,
+from harness.runtime.session import Message
+from harness.serving.load import (
+    LoadLevel,
+    LoadRequest,
+    expected_answers,
+    hung_up_differences,
+    load_estimates,
+    measure_hanging_up,
+    measure_load,
+    run_load,
 )
-from harness.serving.load import LoadLevel, LoadRequest, expected_answers, run_load, same_rate, worst
-from harness.serving.serving import Refusal, bare_answers, compare_served
-from tests.conftest import write_pack
+from tests.measure.healthy import right
+from tests.serving.clients import WHOLE, Client
 
 ASKED = {str(n): [{"role": "user", "content": f"part {n}?"}] for n in range(3)}
 
@@ -46,8 +42,7 @@ def test_every_request_is_answered_once_and_counted() -> None:
     level = load(reply)
     assert (len(level.requests), level.errors, level.same) == (12, 0, 12)
     assert sorted(request.case_id for request in level.requests) == sorted([*"012"] * 4)
-    assert same_rate([level]) == 1.0
-    assert worst([level]) == []
+    assert load_estimates([level])["load_same_answer_rate"].value == 1.0
     assert expected_answers(FakeSession(reply), ASKED, max_new_tokens=64) == {n: f"answer to part {n}?" for n in "012"}
 
 
@@ -72,10 +67,8 @@ def test_an_answer_that_depends_on_the_others_is_found() -> None:
         busy.release()
         return with_time
 
-    assert same_rate([load(confused, clients=1)]) == 1.0
-    level = load(confused, clients=4)
-    assert level.same < 12
-    assert "another answer" in worst([level])[0]
+    assert load(confused, clients=1).same == 12
+    assert load(confused, clients=4).same < 12
 
 
 @pytest.mark.parametrize("error", [SessionError("it broke off"), InvalidPromptError("too long")])
@@ -87,7 +80,7 @@ def test_an_error_is_a_result_and_load_goes_on(error: SessionError) -> None:
 
     level = load(fail_one)
     assert (len(level.requests), level.errors, level.same) == (12, 4, 8)
-    assert worst([level])[0] == f"1 with 4 clients: {error.what}"
+    assert {request.error for request in level.requests if request.case_id == "1"} == {error.what}
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -108,7 +101,6 @@ def test_clients_without_a_request_are_refused(clients: int, requests: int) -> N
 def test_nothing_to_ask_is_refused() -> None:
     with pytest.raises(MeasureError, match="without a conversation"):
         expected_answers(FakeSession(reply), {}, max_new_tokens=4)
-    assert same_rate([]) is None
 
 
 def test_the_row_of_the_table_by_hand() -> None:
@@ -129,147 +121,46 @@ def test_a_row_without_an_answer_has_no_numbers() -> None:
     assert [row[name] for name in ("requests_per_second", "tokens_per_second", "ttft_p95_s", "itl_p95_s")] == [None] * 4
 
 
-def served(text: str, *, prompt_tokens: int = 5, completion_tokens: int = 2, finish: str = "stop") -> ServedAnswer:
-    timeline = TokenTimeline(start_s=0.0, token_s=(), prompt_tokens=prompt_tokens)
-    return ServedAnswer(
-        text=text,
-        token_ids=None,
-        finish_reason=finish,
-        timeline=timeline,
-        completion_tokens=completion_tokens,  # type: ignore[arg-type]
+def requests_of(*ttft_s: float | None) -> tuple[LoadRequest, ...]:
+    return tuple(
+        LoadRequest(case_id="a", clients=1, ttft_s=one, is_same=one is not None, error="" if one else "no")
+        for one in ttft_s
     )
 
 
-class Scripted:
-    name, context_length = "scripted", 64
-
-    def __init__(self, said: ServedAnswer | None) -> None:
-        self._said = said
-
-    def answer(self, messages: Sequence[Message], *, max_new_tokens: int) -> Answer:
-        if self._said is None:
-            raise InvalidPromptError("no")
-        return self._said
-
-    def close(self) -> None: ...
+def test_rates_are_over_all_levels_and_times_are_the_last_ones() -> None:
+    quick = LoadLevel(clients=1, duration_s=1.0, requests=requests_of(*[0.1] * 30))
+    busy = LoadLevel(clients=8, duration_s=2.0, requests=requests_of(*(0.1 * n for n in range(1, 10)), None))
+    found = load_estimates([quick, busy])
+    assert (found["load_same_answer_rate"].value, found["load_same_answer_rate"].n) == (39 / 40, 40)
+    assert (found["load_requests_per_second"].value, found["load_requests_per_second"].n) == (4.5, 9)
+    assert found["load_ttft_p95_s"].value == pytest.approx(0.86)
+    assert found["load_ttft_p95_s"].high is None  # nine requests do not tell how slow the slowest are
 
 
-BARE = Answer(
-    text="ok", token_ids=(1, 2), finish_reason="stop", timeline=TokenTimeline(start_s=0, token_s=(), prompt_tokens=5)
-)
+def test_nobody_answered_is_missing_and_not_zero() -> None:
+    found = load_estimates([LoadLevel(clients=1, duration_s=1.0, requests=requests_of(None))])
+    assert found["load_same_answer_rate"].value == 0.0
+    assert found["load_requests_per_second"].is_missing
+    assert found["load_ttft_p95_s"].is_missing
 
 
-@pytest.mark.parametrize(
-    ("expected", "said", "differences"),
-    [
-        (BARE, served("ok"), ()),
-        (BARE, served("no"), ("text: 'ok' became 'no'",)),
-        (BARE, served("ok", finish="length"), ("finish reason: 'stop' became 'length'",)),
-        (BARE, served("ok", prompt_tokens=6), ("prompt tokens: 5 became 6",)),
-        (BARE, served("ok", completion_tokens=3), ("completion tokens: 2 became 3",)),
-        (BARE, None, ("answered became refused",)),
-        (None, served("ok"), ("refused became answered",)),
-        (None, None, ()),
-    ],
-)
-def test_whatever_differs_is_told(
-    expected: Answer | None, said: ServedAnswer | None, differences: tuple[str, ...]
-) -> None:
-    asked = {"a": ASKED["0"]}
-    (found,) = compare_served({"a": expected}, Scripted(said), asked, max_new_tokens=8)
-    assert found.differences == differences
-    assert found.is_same is not bool(differences)
+def test_every_configured_number_of_clients_is_measured_on_the_packs_questions(pack_folder) -> None:
+    settings = FoundrySettings(clients=(1, 3), load_requests=2)
+    found = measure_load(FakeSession(right), load_pack(pack_folder), settings)
+    assert [(row["clients"], row["requests"], row["same"]) for row in found.details["load"]] == [(1, 2, 2), (3, 3, 3)]
+    assert len(found.samples["load"]) == 5
+    assert found.measurement.details["load_ttft_p95_s"] == "5 requests, up to 3 clients, 0 without the right answer"
 
 
-def test_conversations_are_spread_over_the_whole_pack(tmp_path) -> None:
-    pack = load_pack(write_pack(tmp_path / "pack"))
-    assert list(conversations_by_case(pack, 3)) == ["case-0", "case-3", "case-6"]
-    assert len(conversations_by_case(pack, 1000)) == len(pack.cases)
-    assert list(bare_answers(FakeSession(reply), conversations_by_case(pack, 2), max_new_tokens=4)) == [
-        "case-0",
-        "case-4",
-    ]
-    with pytest.raises(MeasureError, match="without a conversation"):
-        conversations_by_case(pack, 0)
+@pytest.mark.parametrize(("broken", "differences"), [("", 0), ("before", 1), ("after", 1)])
+def test_what_hanging_up_does_to_others_is_told(broken: str, differences: int) -> None:
+    found = hung_up_differences(Client(broken), {"a": ASKED["0"]}, {"a": WHOLE}, max_new_tokens=8)  # type: ignore[arg-type]
+    assert len(found) == differences
 
 
-@pytest.mark.parametrize(
-    ("status", "message", "lives_on", "is_proper"),
-    [(400, "no", True, True), (404, "no", True, True), (200, "no", True, False), (500, "no", True, False),
-     (0, "no", True, False), (400, "", True, False), (400, "no", False, False)],
-)  # fmt: skip
-def test_a_refusal_is_a_4xx_with_words_and_the_service_alive(
-    status: int, message: str, lives_on: bool, is_proper: bool
-) -> None:
-    assert Refusal(request="x", status=status, message=message, lives_on=lives_on).is_proper is is_proper
-
-
-def cycle(before: int, unloaded: int) -> LoadCycle:
-    return LoadCycle(before_load_bytes=before, loaded_bytes=before + 50, unloaded_bytes=unloaded)
-
-
-def test_what_remains_by_hand() -> None:
-    cycles = (cycle(100, 110), cycle(110, 112), cycle(112, 116))
-    found = Unloading(cycles=cycles, is_same_after_reload=True)
-    assert (found.retention_bytes, found.retention_per_reload_bytes) == (10, 3.0)
-    assert Unloading(cycles=cycles[:1], is_same_after_reload=True).retention_per_reload_bytes is None
-    soak = Soak(requests=8, errors=("e",), wrong=("w",), memory_bytes=(100, 120, 121, 130))
-    assert (soak.growth_bytes, soak.same_rate) == (10, 0.75)
-
-
-UNLOADED = {
-    "cycles": [{"before_load_bytes": 1, "loaded_bytes": 2, "unloaded_bytes": 1}],
-    "is_same_after_reload": True,
-}
-SOAKED = {"requests": 8, "errors": [], "wrong": [], "memory_bytes": [1] * 9}
-
-
-def test_a_child_that_did_less_than_asked_is_no_measurement() -> None:
-    assert read_unloading(UNLOADED, cycles=1).retention_bytes == 0
-    assert read_soak(SOAKED, requests=8).same_rate == 1.0
-    with pytest.raises(MeasureError, match="only 0 of 1 cycles"):
-        read_unloading({**UNLOADED, "cycles": []}, cycles=1)
-    for less in ({"requests": 7}, {"memory_bytes": [1]}):
-        with pytest.raises(MeasureError, match="requests in a row were made"):
-            read_soak({**SOAKED, **less}, requests=8)
-
-
-def test_too_little_to_say_anything_is_refused(tmp_path: Path) -> None:
-    spec = foundry_spec(tmp_path, CPU, alias="x", home=tmp_path)
-    where = {"max_new_tokens": 4, "log": tmp_path / "log"}
-    with pytest.raises(MeasureError, match="without a cycle"):
-        measure_unloading(spec, ASKED["0"], cycles=0, **where)
-    for conversations, requests in ((ASKED, 7), ({}, 8)):
-        with pytest.raises(MeasureError, match="at least 8 requests"):
-            measure_soak(spec, conversations, requests=requests, **where)
-
-
-@pytest.mark.toolchain
-@pytest.mark.foundry
-@pytest.mark.alone
-def test_a_real_model_lets_go_of_its_memory(demo_artifact: Path, tmp_path: Path) -> None:
-    found = measure_unloading(
-        foundry_spec(demo_artifact, CPU, alias="let-go", home=tmp_path),
-        ASKED["0"],
-        max_new_tokens=16,
-        log=tmp_path / "log",
-    )
-    assert found.is_same_after_reload
-    assert found.retention_bytes < 32 * 1024**2
-    assert found.retention_per_reload_bytes is not None
-    assert found.retention_per_reload_bytes < 1024**2
-
-
-@pytest.mark.toolchain
-@pytest.mark.foundry
-@pytest.mark.alone
-def test_a_real_model_serves_on_without_growing(demo_artifact: Path, tmp_path: Path) -> None:
-    found = measure_soak(
-        foundry_spec(demo_artifact, CPU, alias="endure", home=tmp_path),
-        ASKED,
-        requests=32,
-        max_new_tokens=16,
-        log=tmp_path / "log",
-    )
-    assert (found.same_rate, found.errors, found.wrong) == (1.0, (), ())
-    assert abs(found.growth_bytes) < 4 * 1024**2
+@pytest.mark.parametrize(("broken", "is_met"), [("", 1), ("after", 0)])
+def test_hanging_up_is_a_criterion(pack_folder, broken: str, is_met: int) -> None:
+    found = measure_hanging_up(Client(broken), load_pack(pack_folder)).measurement  # type: ignore[arg-type]
+    assert found.estimate("hung_up_client_harms_nobody").value == is_met
+    assert bool(found.details) is not bool(is_met)
