@@ -20,6 +20,7 @@ from harness.errors import as_user_error
 
 COMMANDS: Final[Mapping[str, str]] = {
     "run": "run the gate: convert, measure and judge every variant",
+    "init": "write gate.toml, a domain pack and a CI workflow to begin with",
     "pack": "read a test split as it is, and draft a domain pack from it",
     "convert": "convert a model into verified variants, a folder each",
     "inspect": "show what a converted model's graph really is",

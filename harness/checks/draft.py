@@ -1,0 +1,169 @@
+"""Drafts `gate.toml`: limits to begin with, each with a reason that says where it comes from."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from harness.config.profiles import DeviceProfile
+from harness.metrics.catalogue import METRICS, Better
+from harness.metrics.units import Unit
+from harness.stats.estimate import Estimate
+
+DRAFTED: Final = "drafted"
+"""How the reason of every drafted limit begins."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DraftedLimit:
+    """A limit to begin with."""
+
+    metric: str
+    value: float
+    reason: str
+    precision: str | None = None
+    """The precision that it is for; None for all."""
+
+    @property
+    def bound(self) -> str:
+        """`min` where higher is better, else `max`."""
+        return "min" if METRICS[self.metric].better is Better.HIGHER else "max"
+
+
+_QUALITY: Final = {
+    "exact_match_rate": (0.9, "nine right answers in ten; say what your users put up with"),
+    "exact_match_final_rate": (0.88, "as above, of fewer questions; say what your users put up with"),
+    "exact_match_loss_points": (3.0, "what one round of fine-tuning gains; say what conversion may cost"),
+    "out_of_scope_rate": (0.9, "a confident answer to a foreign question is worse than none; say how often it may be"),
+    "json_valid_rate": (0.98, "say what the calling program does with an answer that it cannot read"),
+    "truncated_answer_rate": (0.02, "an answer that does not end keeps its user waiting; say how often it may be"),
+    "edge_case_rate": (0.9, "of a dozen unfriendly prompts one may go astray; say which must not"),
+    "length_drop_points": (10.0, "of twenty questions two may flip behind a long text; say how long yours are"),
+    "leak_bytes_per_request": (16.0, "at one request a second it stays under 10 MiB a week; say how long yours runs"),
+    "foundry_leak_bytes_per_request": (16.0, "the same through the runtime that serves it"),
+}
+_DEPLOYMENT: Final = {
+    "foundry_same_answer_rate": (1.0, "what was tested must be what is served"),
+    "foundry_http_same_answer_rate": (1.0, "the same over HTTP"),
+    "foundry_stream_same_answer_rate": (1.0, "the same while the answer grows"),
+    "foundry_refusal_rate": (1.0, "one client's mistake must be its own"),
+    "foundry_unload_retention_bytes": (
+        2.0**25,
+        "what the runtime sets up once is a few MiB; say what your device spares",
+    ),
+}
+_DIVERGENCE: Final = {
+    "int4": (0.3, "published int4 models of 0.5 to 3 B lie between 0.08 and 0.25 nats on general text"),
+    "int8": (0.02, "healthy int8 models lie far below"),
+    "fp16": (0.002, "fp16 only rounds"),
+}
+"""Mean divergence, in nats, by precision."""
+
+
+def draft_limits(
+    profile: DeviceProfile,
+    precisions: Collection[str],
+    *,
+    absent: Collection[str] = (),
+    source: Mapping[str, Estimate] | None = None,
+) -> tuple[DraftedLimit, ...]:
+    """Limits to begin with.
+
+    Args:
+        profile: the device.
+        precisions: those of the variants.
+        absent: metrics that the pack does not ask for.
+        source: what the source model reaches, where that was measured.
+    """
+    measured = source or {}
+    found = [_of_quality(metric, measured) for metric in _QUALITY if metric not in absent]
+    found += [_drafted(metric, *what) for metric, what in _DEPLOYMENT.items()]
+    found += _of_device(profile)
+    for precision in precisions:
+        if precision in _DIVERGENCE:
+            value, why = _DIVERGENCE[precision]
+            next_step = "say what your own healthy variants have"
+            found.append(_drafted("kld_mean_nats", value, f"{why}; {next_step}", precision))
+    return tuple(found)
+
+
+def _drafted(metric: str, value: float, reason: str, precision: str | None = None) -> DraftedLimit:
+    return DraftedLimit(metric=metric, value=value, reason=f"{DRAFTED}: {reason}", precision=precision)
+
+
+def _of_quality(metric: str, measured: Mapping[str, Estimate]) -> DraftedLimit:
+    value, reason = _QUALITY[metric]
+    found = measured.get(metric)
+    is_share = METRICS[metric].unit is Unit.SHARE
+    if found is None or found.value is None or found.low is None or found.high is None or not is_share:
+        return _drafted(metric, value, reason)
+    is_min = METRICS[metric].better is Better.HIGHER
+    end = math.floor(100 * found.low) / 100 if is_min else math.ceil(100 * found.high) / 100
+    reached = f"{100 * found.value:.1f} % of {found.n}, 95 % interval {100 * found.low:.1f} to {100 * found.high:.1f} %"
+    return _drafted(metric, end, f"the source model has {reached}: beyond it something was lost; say what users need")
+
+
+def _of_device(profile: DeviceProfile) -> list[DraftedLimit]:
+    memory = int(profile.memory_bytes * profile.memory_share)
+    share = f"{profile.memory_share:.0%} of the memory of {profile.name}"
+    waits = f"who waits in front of {profile.name} gives up later than that"
+    return [
+        _drafted("peak_rss_bytes", memory, f"{share}; say what the other programs leave"),
+        _drafted("size_bytes", profile.storage_bytes, f"storage of {profile.name}; say what a download may take"),
+        _drafted("load_s", profile.load_s, f"{waits}; say what your users accept"),
+        _drafted("ttft_p95_s", profile.ttft_s, f"{waits}; say what your users accept"),
+        _drafted(
+            "decode_tokens_per_second",
+            profile.decode_tokens_per_second,
+            "people read four to five words a second; say who or what reads",
+        ),
+    ]
+
+
+def gate_text(
+    *,
+    model: str,
+    pack: str,
+    name: str,
+    precisions: Sequence[str],
+    profile: DeviceProfile,
+    limits: Sequence[DraftedLimit],
+) -> str:
+    """`gate.toml` as a text; paths as they are to stand in it."""
+    return "\n".join([*_head(model, pack, name, precisions, profile), *_limits(limits), ""])
+
+
+def _head(model: str, pack: str, name: str, precisions: Sequence[str], profile: DeviceProfile) -> Iterator[str]:
+    yield "# What the gate decides about, and where it draws its lines. Paths start at this file's folder."
+    yield "# Every limit is a draft: put your own number and your own reason in its place."
+    yield f"# Device: {profile.name}, {profile.description}."
+    yield "\n[model]"
+    yield f"source = {_text(model)}              # folder or hub id"
+    yield "\n[domain]"
+    yield f"pack = {_text(pack)}"
+    for precision in precisions:
+        yield f"\n[variants.{precision}]"
+        yield f"recipe = {_text(precision)}"
+    yield "\n[foundry]"
+    yield f"name = {_text(name)}"
+    yield "\n[benchmark]"
+    yield "prompt_tokens = [64, 256, 1024]   # limits on speed hold for the first one"
+
+
+def _limits(limits: Sequence[DraftedLimit]) -> Iterator[str]:
+    for limit in limits:
+        table = f"precisions.{limit.precision}.limits" if limit.precision else "limits"
+        yield f"\n[{table}.{limit.metric}]"
+        yield f"{limit.bound} = {_number(limit.value)}"
+        yield f"reason = {_text(limit.reason)}"
+
+
+def _number(value: float) -> str:
+    return f"{int(value):_}" if value == int(value) and value >= 1000 else repr(float(value))
+
+
+def _text(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

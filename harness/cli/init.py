@@ -1,0 +1,151 @@
+"""`slm-gate init`: everything that a first verdict needs, in one folder."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import click
+
+from harness.checks.draft import draft_limits, gate_text
+from harness.checks.verdict import ExitStatus
+from harness.cli.command import PATH, TEXT, Example, GateCommand
+from harness.cli.terminal import shown_progress
+from harness.config.load import load_config
+from harness.config.profiles import HERE, PROFILES, DeviceProfile, profile_of_this_machine
+from harness.config.settings import ModelSettings
+from harness.errors import ConfigError
+from harness.measure.applicable import not_asked
+from harness.pack.schema import DomainPack
+from harness.pack.split import read_test_split
+from harness.pack.starter import starter_pack
+from harness.pack.write import write_pack
+from harness.stats.estimate import Estimate
+from harness.system.paths import default_cache
+
+EXAMPLES: Final = (
+    Example(purpose="from a test split", arguments="init my-gate --model ./my-model --data test.jsonl"),
+    Example(
+        purpose="limits from what the source model reaches on it, for an edge box",
+        arguments="init my-gate --model ./my-model --data test.jsonl --measure --device edge-4gb",
+    ),
+    Example(purpose="from nothing: five cases to replace", arguments="init my-gate"),
+)
+STATUSES: Final = {
+    ExitStatus.PASS: "the folder was written",
+    ExitStatus.UNUSABLE_INPUT: "the folder has something already, or the data or the model cannot be used",
+}
+PRECISIONS: Final = ("int4", "int8", "fp16")
+_NO_MODEL: Final = "REPLACE ME: folder or hub id of the fine-tuned model"
+_WORKFLOW: Final = Path(".github") / "workflows" / "slm-gate.yml"
+
+
+@click.command("init", cls=GateCommand, examples=EXAMPLES, statuses=STATUSES)
+@click.argument("folder", type=PATH)
+@click.option("--model", type=TEXT, metavar="DIR_OR_HUB_ID", help="the fine-tuned model")
+@click.option("--data", type=PATH, metavar="FILE", help="a test split, read as `slm-gate pack` does")
+@click.option(
+    "--device",
+    type=click.Choice([*PROFILES, HERE]),
+    default="laptop",
+    help="whose memory, storage and patience the limits are drafted for (default: laptop)",
+)
+@click.option(
+    "--measure", is_flag=True, help="ask the source model first (minutes): limits follow from what it reaches"
+)
+def command(folder: Path, model: str | None, data: Path | None, device: str, measure: bool) -> int:
+    """Write gate.toml, a domain pack and a CI workflow into FOLDER, from which one command leads to a verdict.
+
+    Every limit is a draft with a reason that says where it comes from.
+    """
+    _require_free(folder)
+    if measure and not (model and data):
+        raise ConfigError("there is nothing to measure", where="--measure", next_step="give --model and --data too")
+    name = _name_of(folder)
+    pack = read_test_split(data)[0] if data else starter_pack(folder / "pack", name)
+    profile = profile_of_this_machine(folder) if device == HERE else PROFILES[device]
+    source = _measured(model, pack) if measure and model else None
+    limits = draft_limits(profile, PRECISIONS, absent=_absent(pack), source=source)
+    text = gate_text(
+        model=_from(folder, model) if model else _NO_MODEL,
+        pack="pack",
+        name=name,
+        precisions=PRECISIONS,
+        profile=profile,
+        limits=limits,
+    )
+    write_pack(pack, folder / "pack")
+    (folder / "gate.toml").write_text(text, encoding="utf-8", newline="\n")
+    load_config(folder / "gate.toml")
+    workflow = Path(__file__).with_name("workflow.yml").read_text(encoding="utf-8")
+    (folder / _WORKFLOW).parent.mkdir(parents=True, exist_ok=True)
+    (folder / _WORKFLOW).write_text(workflow, encoding="utf-8", newline="\n")
+    _tell(folder, pack, profile, has_model=model is not None, has_data=data is not None)
+    return ExitStatus.PASS
+
+
+def _require_free(folder: Path) -> None:
+    for name in ("gate.toml", "pack", str(_WORKFLOW)):
+        if (folder / name).exists():
+            raise ConfigError(
+                "is there already", where=str(folder / name), next_step="give another folder, or remove it yourself"
+            )
+
+
+def _name_of(folder: Path) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", folder.absolute().name.lower()).strip("-") or "slm-gate-candidate"
+
+
+def _absent(pack: DomainPack) -> set[str]:
+    """What the pack does not ask for, and the rate of a split that is all of it."""
+    absent = set(not_asked(pack))
+    return absent | ({"exact_match_final_rate"} if "exact_match_dev_rate" in absent else set())
+
+
+def _from(folder: Path, model: str) -> str:
+    """A local model's path as it is seen from the folder; a hub id as it is."""
+    place = Path(model).expanduser()
+    if not place.exists():
+        return model
+    try:
+        return Path(os.path.relpath(place.absolute(), folder.absolute())).as_posix()
+    except ValueError:  # on another drive of Windows
+        return place.absolute().as_posix()
+
+
+def _measured(model: str, pack: DomainPack) -> Mapping[str, Estimate]:
+    """What the source model reaches on the pack."""
+    from harness.measure.quality import measure_source_quality  # here: these load what only --measure needs
+    from harness.measure.source_answers import measure_reference
+    from harness.pipeline.conversion import ConversionPipeline
+    from harness.source.reference_session import ReferenceSession, precision_in_memory
+    from harness.toolchain.workspace import Workspace
+
+    with shown_progress() as progress:
+        workspace = Workspace.open(default_cache(), progress=progress)
+        source = ConversionPipeline(model=ModelSettings(source=model), variants={}, workspace=workspace).source
+
+        def open_session() -> ReferenceSession:
+            return ReferenceSession(source, workspace.toolchain(), log=workspace.log("reference"))
+
+        precision = precision_in_memory(source)
+        found = measure_reference(open_session, pack, workspace, source_digest=source.digest, precision=precision)
+    return measure_source_quality(found.answers, found.length_answers, pack).measurement.estimates
+
+
+def _tell(folder: Path, pack: DomainPack, profile: DeviceProfile, *, has_model: bool, has_data: bool) -> None:
+    print(f"{folder / 'gate.toml'}: limits drafted for {profile.name}, {profile.description}")
+    cases = f"{len(pack.cases)} cases" if has_data else "five cases to replace"
+    print(f"{folder / 'pack'}: {cases}, and what answers seem to be in domain.toml")
+    print(f"{folder / _WORKFLOW}: runs the gate on every push")
+    for remark in pack.remarks:
+        print(f"note: {remark.what}; {remark.next_step}")
+    print("\nNext:")
+    if not has_model:
+        print(f"  put your model into {folder / 'gate.toml'}")
+    if not has_data:
+        print(f"  replace the cases in {folder / 'pack' / 'cases.jsonl'}")
+    print(f"  slm-gate run --config {folder / 'gate.toml'}")

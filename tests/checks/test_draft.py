@@ -1,0 +1,54 @@
+import tomllib
+
+import pytest
+
+from harness.checks.draft import draft_limits, gate_text
+from harness.config.limits import Limit, limit_problem
+from harness.config.profiles import PROFILES
+from harness.metrics.catalogue import METRICS
+from harness.stats.proportions import proportion
+
+LAPTOP = PROFILES["laptop"]
+
+
+def by_metric(**more):
+    return {limit.metric: limit for limit in draft_limits(LAPTOP, ("int4",), **more)}
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
+def test_every_drafted_limit_can_decide(profile):
+    for limit in draft_limits(profile, ("int4", "int8", "fp16")):
+        made = Limit.model_validate({limit.bound: limit.value, "reason": limit.reason})
+        assert limit_problem(METRICS[limit.metric], made) is None
+
+
+def test_limits_follow_from_what_the_source_model_reaches():
+    # Wilson's lower end for 95 of 100 is 88.8 %, the upper end for 1 of 100 is 5.4 %
+    source = {
+        "exact_match_rate": proportion([True] * 95 + [False] * 5),
+        "truncated_answer_rate": proportion([True] + [False] * 99),
+    }
+    found = by_metric(source=source)
+    assert found["exact_match_rate"].value == pytest.approx(0.88)
+    assert "the source model has 95.0 % of 100" in found["exact_match_rate"].reason
+    assert found["truncated_answer_rate"].value == pytest.approx(0.06)
+    assert found["out_of_scope_rate"].value == by_metric()["out_of_scope_rate"].value
+
+
+def test_what_a_pack_does_not_ask_for_is_left_out():
+    assert "json_valid_rate" not in by_metric(absent={"json_valid_rate"})
+
+
+def test_the_file_is_toml_whatever_stands_in_it():
+    text = gate_text(
+        model='C:\\models\\"mine"',
+        pack="p",
+        name="n",
+        precisions=("int4",),
+        profile=LAPTOP,
+        limits=draft_limits(LAPTOP, ("int4",)),
+    )
+    read = tomllib.loads(text)
+    assert read["model"]["source"] == 'C:\\models\\"mine"'
+    assert read["limits"]["peak_rss_bytes"]["max"] == 4 * 2**30
+    assert read["precisions"]["int4"]["limits"]["kld_mean_nats"]["max"] == pytest.approx(0.3)
