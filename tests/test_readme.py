@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import ROOMS
 from harness.report.conversion_tables import settings_table
 from harness.source.source import resolve_source
 
@@ -28,6 +29,27 @@ def test_the_rooms_and_their_arrow_are_current():
     readme = load(ROOT / "docs/readme.py")
     text = readme.README.read_text(encoding="utf-8")
     assert readme.with_part(text, "arrow", readme.arrow()) == text, "run docs/readme.py"
+
+
+def references(text):
+    return re.findall(r"`([a-z]+)/([\w/]+\.py):([\w.]+)`", text)
+
+
+def test_the_walks_name_what_there_is():
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    found = references(text)
+    assert len(found) > 20
+    for room, module, name in found:
+        code = (ROOT / "harness" / room / module).read_text(encoding="utf-8")
+        assert re.search(rf"^(def|class) {name}\b|^{name}\b", code, re.MULTILINE), f"{room}/{module}:{name}"
+
+
+def test_no_walk_goes_up():
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8").partition("## The rooms")[0]
+    for walk in text.split("\n### ")[1:]:
+        steps = [references(step)[0][0] for step in re.findall(r"^\d+\. .*", walk, re.MULTILINE)]
+        places = [list(ROOMS).index(room) for room in steps]
+        assert places == sorted(places), steps
 
 
 @pytest.mark.toolchain
