@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -61,9 +62,10 @@ def main() -> None:
     given = parser.parse_args()
     toolchain = ensure_toolchain(cache=default_cache(), python=given.toolchain)
     source = resolve_source(given.model)
-    print(f"{source.parameter_count / 1e6:.1f} M parameters, {format_bytes(source.size_bytes)}; {os.cpu_count()} cores")
+    millions = (source.parameter_count or 0) / 1e6
+    print(f"{millions:.1f} M parameters, {format_bytes(source.size_bytes)}; {os.cpu_count()} cores")
     ours = cost_of(lambda: convert_together(source, toolchain))
-    alone = {variant: cost_of(lambda one=variant: call_olive(source, one, toolchain)) for variant in VARIANTS}
+    alone = {variant: cost_of(partial(call_olive, source, variant, toolchain)) for variant in VARIANTS}
     gates_fp16 = cost_of(lambda: call_olive(source, "fp16", toolchain, passes=None))
     rows = [["gate, all three", format_seconds(ours.wall_s), format_bytes(ours.peak_rss_bytes)]]
     rows += [

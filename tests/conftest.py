@@ -128,7 +128,7 @@ def toolchain_on_demand(progress):
 
 
 @pytest.fixture(scope="session")
-def toolchain(toolchain_on_demand) -> Toolchain:
+def toolchain(toolchain_on_demand: ToolchainOnDemand) -> Toolchain:
     """The same, made if need be and verified."""
     return toolchain_on_demand()
 
@@ -183,7 +183,7 @@ def tiny_source(make_models, shared_folder) -> Source:
 
 
 @pytest.fixture(scope="session")
-def shared_cache(shared_folder) -> Path:
+def shared_cache(shared_folder: Path) -> Path:
     """The cache in which every conversion is found that a test of this run has made, but for those that need their own."""
     folder = shared_folder / "cache"
     folder.mkdir(exist_ok=True)

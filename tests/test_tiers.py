@@ -1,5 +1,6 @@
 """The fast tier stays fast: what a test needs is marked, by itself or by the fixtures that it asks for."""
 
+import os
 import re
 
 import pytest
@@ -46,7 +47,7 @@ def run(pytester, monkeypatch):
     return start
 
 
-@pytest.mark.skipif(not hasattr(tiers.os, "fork"), reason="Windows does not tell what children used")
+@pytest.mark.skipif(os.name == "nt", reason="Windows does not tell what children used")
 def test_a_child_that_works_for_long_is_allowed_to_marked_tests_only(run):
     result = run(
         """

@@ -17,8 +17,8 @@ from typing import Any
 @contextlib.contextmanager
 def low_memory_quantizer() -> Iterator[None]:
     """Both of these, while it lasts."""
-    from olive import resource_path  # type: ignore[import-not-found]  # only in the toolchain
-    from olive.common.utils import hardlink_copy_dir  # type: ignore[import-not-found]
+    from olive import resource_path  # only in the toolchain
+    from olive.common.utils import hardlink_copy_dir
     from onnxruntime_genai.models.builder import Model  # type: ignore[import-not-found, unused-ignore]
 
     to_int4, copy_dir = Model.to_int4, resource_path.copy_dir

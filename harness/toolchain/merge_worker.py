@@ -20,8 +20,8 @@ class JobError(Exception):
 
 def merge(job: dict[str, Any]) -> None:
     """Write the base model with the adapter's changes in it; one weight file at a time."""
-    from safetensors import safe_open  # type: ignore[import-not-found]
-    from safetensors.torch import load_file, save_file  # type: ignore[import-not-found]
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
 
     base, adapter, target = Path(job["base"]), Path(job["adapter"]), Path(job["target"])
     target.mkdir(parents=True)

@@ -115,7 +115,7 @@ def sibling(name: str) -> dict[str, Any]:
 
 def run_olive(variant: dict[str, Any], source: Any) -> int | None:
     """Run one workflow, and return the peak memory in bytes; what `run` returns proves nothing."""
-    from olive.workflows import run  # type: ignore[import-not-found]  # only in the toolchain
+    from olive.workflows import run  # only in the toolchain
     from onnxruntime_genai.models import builder  # type: ignore[import-not-found, unused-ignore]
 
     with (
@@ -167,7 +167,7 @@ def save(file: Path, content: dict[str, Any]) -> None:
 def import_olive(log: str) -> None:
     """Import Olive with its warnings switched on; they tell which options it ignores."""
     with output_to(log):
-        from olive.logging import set_default_logger_severity  # type: ignore[import-not-found]
+        from olive.logging import set_default_logger_severity
         from olive.workflows import run  # noqa: F401
 
         set_default_logger_severity(1)

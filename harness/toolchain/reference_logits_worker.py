@@ -15,7 +15,7 @@ from typing import Any
 
 def ask_tokens(part: dict[str, Any]) -> None:
     """Save the token ids of texts, without added special tokens."""
-    import transformers  # type: ignore[import-not-found]  # only in the toolchain
+    import transformers  # only in the toolchain
 
     tokenizer = transformers.AutoTokenizer.from_pretrained(part["model"], trust_remote_code=part["trust"])
     ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in part["texts"]]
@@ -25,7 +25,7 @@ def ask_tokens(part: dict[str, Any]) -> None:
 def ask_logits(part: dict[str, Any]) -> None:
     """Save the fp32 logits of a sequence at some of its positions, the first of them asked without what follows."""
     import numpy as np
-    import torch  # type: ignore[import-not-found]  # only in the toolchain
+    import torch  # only in the toolchain
     import transformers
 
     loader = transformers.AutoModelForCausalLM

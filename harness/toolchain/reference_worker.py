@@ -25,8 +25,8 @@ class Reference:
     """Model and tokenizer, loaded once."""
 
     def __init__(self, path: str, trust_remote_code: bool, precision: str = "float32") -> None:
-        import torch  # type: ignore[import-not-found]  # only in the toolchain
-        import transformers  # type: ignore[import-not-found]
+        import torch  # only in the toolchain
+        import transformers
 
         transformers.utils.logging.set_verbosity_error()
         torch.set_grad_enabled(False)

@@ -51,8 +51,8 @@ class SharedSource:
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
         """Stand in for transformers' loading and Olive's hashing."""
-        from olive.model.config import model_config  # type: ignore[import-not-found]  # only in the toolchain
-        from transformers import AutoModelForCausalLM  # type: ignore[import-not-found]
+        from olive.model.config import model_config  # only in the toolchain
+        from transformers import AutoModelForCausalLM
 
         read, compute = AutoModelForCausalLM.from_pretrained, model_config.hash_file
         kept = AutoModelForCausalLM.__dict__["from_pretrained"]
@@ -87,7 +87,7 @@ def sharing_copy(model: Any) -> Any:
 
 def twin(tensor: Any) -> Any:
     """Another tensor over the same memory; writing through it counts for both."""
-    import torch  # type: ignore[import-not-found]  # only in the toolchain
+    import torch  # only in the toolchain
 
     alike = tensor.detach()
     return torch.nn.Parameter(alike, tensor.requires_grad) if isinstance(tensor, torch.nn.Parameter) else alike

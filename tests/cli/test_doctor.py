@@ -1,3 +1,5 @@
+from importlib import metadata
+
 import pytest
 
 from harness.cli.main import main
@@ -25,10 +27,10 @@ def test_the_doctor_tells_another_build_from_two_of_them(monkeypatch, builds, is
     def version(name):
         if name in builds:
             return "0.18.0"
-        raise doctor.metadata.PackageNotFoundError(name)
+        raise metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(doctor.metadata, "version", version)
-    monkeypatch.setattr(doctor.metadata, "packages_distributions", lambda: {"onnxruntime_genai": builds})
+    monkeypatch.setattr(metadata, "version", version)
+    monkeypatch.setattr(metadata, "packages_distributions", lambda: {"onnxruntime_genai": builds})
     (seen,) = (one for one in doctor._packages() if one.subject == "onnxruntime-genai")
     assert seen.is_ok is is_ok
     assert found in seen.found

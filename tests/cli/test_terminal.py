@@ -72,8 +72,10 @@ RUNS_IT = "import sys; from harness.cli.terminal import run_program; run_program
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to a process group there")
 def test_ctrl_c_leaves_the_program_the_time_to_keep_what_it_finished(tmp_path):
     command = [sys.executable, "-c", RUNS_IT, KEEPS, str(tmp_path / "record")]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, cwd=REPOSITORY, start_new_session=True, **pipes) as child:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, cwd=REPOSITORY, start_new_session=True, stdout=pipe, stderr=pipe, text=True
+    ) as child:
         assert child.stdout.readline() == "started\n"
         os.killpg(child.pid, signal.SIGINT)
         told = child.stderr.read()

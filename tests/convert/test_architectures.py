@@ -77,7 +77,8 @@ def row_of(name, found, precisions):
     return f"| {name} | {' | '.join(cells)} |\n"
 
 
-def require_healthy(results, found, precisions):
+def require_healthy(outcome, precisions):
+    results, found = outcome
     for precision in precisions:
         artifact = results[precision]
         assert isinstance(artifact, Artifact), artifact
@@ -90,12 +91,12 @@ def require_healthy(results, found, precisions):
 @pytest.mark.parametrize("name", some_are_slow([*WHOLE, *SCALED], REPRESENTATIVES))
 def test_every_precision_is_converted_and_is_the_source(outcome, name):
     """In both regimes of longrope too: its short positions are asked in a short sequence."""
-    require_healthy(*outcome(name), MOST_NATS)
+    require_healthy(outcome(name), MOST_NATS)
 
 
 @pytest.mark.parametrize("name", some_are_slow([*WHOLE, "phi"], ["llama"]))
 def test_the_serving_runtimes_own_builder_makes_the_source(outcome, name):
-    require_healthy(*outcome(name, ("fp32", "int4"), backend="genai"), ("int4",))
+    require_healthy(outcome(name, ("fp32", "int4"), backend="genai"), ("int4",))
 
 
 @pytest.mark.slow
@@ -125,11 +126,11 @@ def test_longrope_is_refused_where_the_runtime_goes_on_with_the_cache_of_the_oth
 @pytest.mark.slow
 def test_phi_has_every_precision_but_int8_for_which_another_way_is_named_and_works(outcome):
     results, found = outcome("phi")
-    require_healthy(results, found, ("fp16", "int4"))
+    require_healthy((results, found), ("fp16", "int4"))
     assert isinstance(results["int8"], ConversionError)
     assert "does not know this architecture" in results["int8"].what
     assert 'backend = "genai"' in results["int8"].next_step
-    require_healthy(*outcome("phi", ("fp32", "int8"), backend="genai"), ("int8",))
+    require_healthy(outcome("phi", ("fp32", "int8"), backend="genai"), ("int8",))
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from harness.convert import job as job
 from harness.convert.convert import convert
 from harness.errors import ArtifactError, ConversionError, ToolchainError, UnexplainedError
 from harness.recipes.recipe import load_recipe
+from harness.runtime.smoke_test import runtime_version
 from harness.source.source import resolve_source
 from harness.source.weights import read_shapes
 from harness.system.hashing import digest_files
@@ -75,7 +76,7 @@ def bench(toy_source, tmp_path, monkeypatch):
     def smoke_test(folder, *, target, log, tokens=None):
         made.tested.append(folder)
         assert tokens is None or json.loads(tokens.read_text())["texts"]
-        return {"runtime": module.runtime_version()}
+        return {"runtime": runtime_version()}
 
     for one in (module, adopt_module):
         monkeypatch.setattr(one, "smoke_test", smoke_test)
@@ -256,7 +257,7 @@ def test_a_toolchain_that_cannot_be_made_is_every_variants_error(bench, healthy)
 
 def test_too_little_disk_is_told_before_conversion(bench, healthy, monkeypatch):
     usage = namedtuple("usage", "free")
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage(100))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage(100))
     assert "100 B are free" in bench.run(healthy)["int4"].what
     assert bench.worker_runs == []
 
@@ -407,7 +408,7 @@ def test_a_source_that_is_written_to_meanwhile_keeps_nothing(bench, healthy, mon
 
     def smoke_test(_folder, **_options):
         os.utime(weights, ns=(0, 0))
-        return {"runtime": module.runtime_version()}
+        return {"runtime": runtime_version()}
 
     monkeypatch.setattr(module, "smoke_test", smoke_test)
     results = bench.run(healthy)

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+from typing import Any
 
 import pytest
 
@@ -97,7 +98,7 @@ def test_a_workflow_that_makes_nothing_usable_is_refused(workflows, name, kind):
     assert type(workflows[name]) is kind
 
 
-OPTIONS = {
+OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "int4 16": ("int4", {"block_size": 16}),
     "int4 128": ("int4", {"block_size": 128}),
     "int4 asymmetric": ("int4", {"symmetric": False}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,7 @@ def forget_most_merges(folder: Path) -> None:
     file.write_text(json.dumps(settings), encoding="utf-8")
 
 
-def _rewrite(folder: Path, tensor: onnx.TensorProto, change) -> None:  # type: ignore[no-untyped-def]
+def _rewrite(folder: Path, tensor: onnx.TensorProto, change: Callable[[np.ndarray], np.ndarray]) -> None:
     where = {entry.key: entry.value for entry in tensor.external_data}
     file = folder / where["location"]
     offset, length = int(where.get("offset", 0)), int(where["length"])

@@ -39,7 +39,7 @@ def make_model(cache: Path, demo_artifact: Path) -> MakeModel:
 
 
 def faults(folder: Path, **options: object) -> list[str]:
-    found = list(diagnose_folder(folder, **options))  # type: ignore[arg-type]
+    found = list(diagnose_folder(folder, **options))
     assert found
     assert all(one.fix for one in found if not one.is_ok)
     return [f"{one.subject}: {one.found}" for one in found if not one.is_ok]

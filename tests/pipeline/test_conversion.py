@@ -13,6 +13,7 @@ from harness.errors import ArtifactError, ConfigError
 from harness.pipeline import conversion as module
 from harness.pipeline.conversion import ConversionPipeline, VariantRequest
 from harness.recipes.recipe import load_recipe
+from harness.source.reference_logits import ReferenceLogits
 from harness.source.source import resolve_source
 from harness.system.progress import LineProgress
 
@@ -40,7 +41,7 @@ def seen(monkeypatch):
 
     monkeypatch.setattr(adopt_module, "smoke_test", smoke_test)
     monkeypatch.setattr(module, "convert", convert)
-    monkeypatch.setattr(module.ReferenceLogits, "ensure", lambda _self, *names: made.asked.append(names))
+    monkeypatch.setattr(ReferenceLogits, "ensure", lambda _self, *names: made.asked.append(names))
     return made
 
 

@@ -146,7 +146,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(artifact, out, monkeypatch):
         (target / "half").write_text("")
         raise shutil.Error([("from", "to", "[Errno 28] No space left on device")])
 
-    monkeypatch.setattr(delivery.shutil, "copytree", full)
+    monkeypatch.setattr("shutil.copytree", full)
     with pytest.raises(ConversionError, match="No space left on device"):
         deliver(artifact, out, {"model": "mine"})
     assert visible(out) == []

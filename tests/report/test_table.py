@@ -55,7 +55,11 @@ def test_deployment_and_load_have_tables_of_their_own_once_they_were_measured(ru
     assert [title for title, _ in further_tables(build_record(run_folder))] == ["latency by prompt length"]
     events = Recorder(run_folder, "main")
     must_be = Limit(min=1.0, reason="because it must")
-    for metric, value in (("foundry_lists_model", 1), ("foundry_loads_model", 0), ("foundry_same_answer_rate", 1)):
+    for metric, value in (
+        ("foundry_lists_model", 1.0),
+        ("foundry_loads_model", 0.0),
+        ("foundry_same_answer_rate", 1.0),
+    ):
         judge(events, "int8", value, metric, must_be)
     for metric, value in (("foundry_http_same_answer_rate", 1), ("foundry_stream_same_answer_rate", 0.9)):
         judge(events, "int8", value, metric, must_be)

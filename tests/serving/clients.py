@@ -13,7 +13,7 @@ WHOLE = "the pump is blocked"
 
 def said(text: str, finish: str = "stop") -> ServedAnswer:
     timeline = TokenTimeline(start_s=0.0, token_s=(), prompt_tokens=1)
-    return ServedAnswer(text=text, token_ids=None, finish_reason=finish, timeline=timeline, completion_tokens=1)  # type: ignore[arg-type]
+    return ServedAnswer(text=text, token_ids=None, finish_reason=finish, timeline=timeline, completion_tokens=1)
 
 
 class Client:

@@ -121,7 +121,7 @@ def test_a_wrong_answer_an_error_and_growth_in_a_row_of_requests_are_counted() -
         return "other" if asked == 9 else "same"
 
     sizes = iter(range(100, 200, 10))
-    found = soak(FakeSession(answer), job(16), lambda: next(sizes))  # type: ignore[arg-type]
+    found = soak(FakeSession(answer), job(16), lambda: next(sizes))
     assert (found["requests"], found["errors"], found["wrong"]) == (16, ["a: it broke off"], ["a"])
     assert found["memory_bytes"] == list(range(100, 190, 10))
 
@@ -142,7 +142,7 @@ def test_memory_around_loads_and_answers_after_them_are_kept() -> None:
     host, texts = Host(), iter(["a", "a", "b"])
     session = FakeSession(lambda _messages: next(texts))
     asked = {"question": QUESTION, "cycles": 2, "max_new_tokens": 8}
-    found = unload(host, None, session, asked, lambda: host.kept_bytes)  # type: ignore[arg-type]
+    found = unload(host, None, session, asked, lambda: host.kept_bytes)
     assert found["is_same_after_reload"]
     assert found["cycles"] == [
         {"before_load_bytes": 0, "loaded_bytes": 50, "unloaded_bytes": 10},
@@ -150,4 +150,4 @@ def test_memory_around_loads_and_answers_after_them_are_kept() -> None:
     ]
     texts = iter(["a", "b"])
     other = FakeSession(lambda _messages: next(texts))
-    assert not unload(host, None, other, asked, lambda: 0)["is_same_after_reload"]  # type: ignore[arg-type]
+    assert not unload(host, None, other, asked, lambda: 0)["is_same_after_reload"]

@@ -155,12 +155,12 @@ def test_every_configured_number_of_clients_is_measured_on_the_packs_questions(p
 
 @pytest.mark.parametrize(("broken", "differences"), [("", 0), ("before", 1), ("after", 1)])
 def test_what_hanging_up_does_to_others_is_told(broken: str, differences: int) -> None:
-    found = hung_up_differences(Client(broken), {"a": ASKED["0"]}, {"a": WHOLE}, max_new_tokens=8)  # type: ignore[arg-type]
+    found = hung_up_differences(Client(broken), {"a": ASKED["0"]}, {"a": WHOLE}, max_new_tokens=8)
     assert len(found) == differences
 
 
 @pytest.mark.parametrize(("broken", "is_met"), [("", 1), ("after", 0)])
 def test_hanging_up_is_a_criterion(pack_folder, broken: str, is_met: int) -> None:
-    found = measure_hanging_up(Client(broken), load_pack(pack_folder)).measurement  # type: ignore[arg-type]
+    found = measure_hanging_up(Client(broken), load_pack(pack_folder)).measurement
     assert found.estimate("hung_up_client_harms_nobody").value == is_met
     assert bool(found.details) is not bool(is_met)

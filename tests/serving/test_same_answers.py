@@ -23,7 +23,7 @@ def served(text: str, *, prompt_tokens: int = 5, completion_tokens: int = 2, fin
         token_ids=None,
         finish_reason=finish,
         timeline=timeline,
-        completion_tokens=completion_tokens,  # type: ignore[arg-type]
+        completion_tokens=completion_tokens,
     )
 
 

@@ -37,6 +37,8 @@ class Hub(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
+    server: Hub
+
     def do_HEAD(self):
         self.do_GET(with_body=False)
 

@@ -104,7 +104,12 @@ def test_threads_do_not_interrupt_each_others_lines():
         inside.pop()
 
     progress = LineProgress(write)
-    threads = [threading.Thread(target=lambda: [progress.line("x") for _ in range(200)]) for _ in range(4)]
+
+    def tell():
+        for _ in range(200):
+            progress.line("x")
+
+    threads = [threading.Thread(target=tell) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

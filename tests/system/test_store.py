@@ -70,7 +70,11 @@ def test_what_build_raises_leaves_nothing(tmp_path):
 
 
 def die_while_building(folder):
-    build_once(folder, lambda aside: ((aside / "half").write_bytes(b"x"), os._exit(9)))
+    def build(aside):
+        (aside / "half").write_bytes(b"x")
+        os._exit(9)
+
+    build_once(folder, build)
 
 
 def count_builds(folder, log):

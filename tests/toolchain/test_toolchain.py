@@ -138,7 +138,7 @@ def test_two_at_once_make_one(tmp_path, fake_pip, monkeypatch):
 
 def test_too_little_disk_is_told_before_anything_is_made(tmp_path, fake_pip, monkeypatch):
     usage = namedtuple("usage", "free")
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage(10**9))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage(10**9))
     with pytest.raises(ToolchainError, match=r"0\.9 GiB are free"):
         ensure_toolchain(cache=tmp_path)
     assert fake_pip == []
