@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from harness.errors import ChildError, SourceError
-from harness.source.weights import find_weights
+from harness.source.weights import find_weights, has_weights
 from harness.system.child import harness_module, run_job
 from harness.toolchain.toolchain import quiet_environment
 from harness.toolchain.workspace import Workspace
@@ -50,7 +50,7 @@ def find_snapshot(hub_id: str) -> Path | None:
 
 def _is_whole(folder: Path) -> bool:
     """Whether nothing that is needed is missing."""
-    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+    if (folder / "adapter_config.json").is_file() and not has_weights(folder):
         return (folder / "adapter_model.safetensors").is_file()
     try:
         find_weights(folder, allow_pickle=True)

@@ -12,13 +12,16 @@ from harness.errors import SourceError
 from harness.prompts.template_files import find_templates, template_conflict
 from harness.source.ends import configured_ends, end_remark, require_ends
 from harness.source.hub import find_snapshot, is_hub_id, not_downloaded
-from harness.source.weights import Weights, find_weights, require_finite, stored_types
+from harness.source.weights import Weights, find_weights, has_weights, require_finite, stored_types
 from harness.system.hashing import digest_files
 
 TOKENIZER_FILES = (
     "tokenizer*", "vocab.*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "chat_template*"
 )  # fmt: skip
 """What a tokenizer and its chat template are made of, in the folders of source models and of artifacts."""
+
+ADAPTER_SETTINGS = "adapter_config.json"
+"""What tells the folder of a LoRA adapter."""
 
 _SMALL_FILES = ("config.json", "generation_config.json", *TOKENIZER_FILES)
 _HALF = ("bfloat16", "float16")
@@ -195,8 +198,8 @@ def must_be_obtained(spec: str) -> bool:
 
 
 def is_adapter(folder: Path) -> bool:
-    """Whether a folder holds a LoRA adapter and no whole model."""
-    return (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file()
+    """Whether a folder holds a LoRA adapter and no whole model; trainers put its base's config beside it."""
+    return (folder / ADAPTER_SETTINGS).is_file() and not has_weights(folder)
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -218,19 +221,18 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
-    if not (folder / "config.json").is_file():
-        if (folder / "genai_config.json").is_file():
-            raise SourceError(
-                "this folder holds a model that is already converted, not a source model",
-                where=str(folder),
-                next_step="give it as a converted variant, and the model it came from as the source",
-            )
-        if is_adapter(folder):
-            raise SourceError(
-                "this folder holds a LoRA adapter, not a whole model",
-                where=str(folder),
-                next_step="use obtain_source, which merges it; or merge it yourself with peft",
-            )
+    if (folder / "genai_config.json").is_file() and not (folder / "config.json").is_file():
+        raise SourceError(
+            "this folder holds a model that is already converted, not a source model",
+            where=str(folder),
+            next_step="give it as a converted variant, and the model it came from as the source",
+        )
+    if is_adapter(folder):
+        raise SourceError(
+            "this folder holds a LoRA adapter, not a whole model",
+            where=str(folder),
+            next_step="name its base: slm-gate convert BASE --adapter ADAPTER",
+        )
     return read_json(folder / "config.json")
 
 
@@ -322,6 +324,8 @@ def _check_chat_template(folder: Path) -> None:
 
 
 def _remarks(folder: Path) -> Iterator[str]:
+    if (folder / ADAPTER_SETTINGS).is_file():
+        yield f"{ADAPTER_SETTINGS} lies beside the weights of a whole model: the weights are used, no adapter is merged"
     conflict = template_conflict(folder)
     if conflict:
         yield f"{conflict}; the first of them is used: keep the one that the model was tuned with"

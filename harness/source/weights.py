@@ -17,6 +17,7 @@ from harness.errors import SourceError
 
 _MAX_HEADER_BYTES = 100_000_000
 _COPY_AGAIN = "copy or download this file again"
+_WHOLE_MODELS = ("model*.safetensors", "model.safetensors.index.json", "pytorch_model*.bin")
 _PICKLED_PATTERNS = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 _PICKLES_THAT_ARE_NOT_WEIGHTS = {"training_args.bin", "optimizer.pt", "scheduler.pt", "optimizer.bin"}
 
@@ -52,6 +53,11 @@ class Weights:
         return tuple(
             sorted({shape[1] for name, shape in self.shapes.items() if len(shape) == 2 and name.endswith(".weight")})
         )
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether a folder holds weights of a whole model, complete or not, beside whatever else."""
+    return any(next(folder.glob(pattern), None) for pattern in _WHOLE_MODELS)
 
 
 def find_weights(folder: Path, *, allow_pickle: bool = False) -> Weights:

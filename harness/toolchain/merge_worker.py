@@ -1,113 +1,146 @@
-"""Merges a LoRA adapter into its base.
+"""Computes the tensors of a merged model as planned by `harness/source/merge_plan.py`, one weight file at a time.
 
 Runs as a plain script of the toolchain, where the harness cannot be imported:
-`python merge_worker.py JOB_FILE RESULT_FILE`.
+`python merge_worker.py JOB_FILE RESULT_FILE`. The job is `{"files", "adapter", "target", "plan"}`, the result
+`{"is_untied"}`; or `{"pickled", "target"}`, which rewrites a pickled adapter as safetensors.
 """
 
 import json
-import math
-import shutil
+import pickle
 import sys
 from pathlib import Path
 from typing import Any
 
-PREFIX = "base_model.model."
+JsonObject = dict[str, Any]
 
 
 class JobError(Exception):
     """The job cannot be done; its text is for the user."""
 
+    def __init__(self, what: str, next_step: str | None = None) -> None:
+        super().__init__(what)
+        self.next_step = next_step
 
-def merge(job: dict[str, Any]) -> None:
-    """Write the base model with the adapter's changes in it; one weight file at a time."""
+
+class Merge:
+    """The plan at work. Sums are made in float32 and stored in the type of the base."""
+
+    def __init__(self, plan: JsonObject, adapter: Any) -> None:
+        self.changes: JsonObject = plan["changes"]
+        self.tie: JsonObject | None = plan["tie"]
+        self.adapter = adapter
+        self.is_untied = False
+        self.is_idle = True
+
+    def file(self, stream: Any) -> JsonObject:
+        """The merged tensors of an open weight file of the base."""
+        tensors: JsonObject = {}
+        for name in stream.keys():  # noqa: SIM118
+            if self.tie is None or name not in (self.tie["embedding"], self.tie["head"]):
+                tensors[name] = self._changed(name, stream.get_tensor(name))
+            elif name == self.tie["embedding"]:
+                tensors |= self._embeddings(self.tie, stream.get_tensor(name))
+        return tensors
+
+    def _embeddings(self, tie: JsonObject, stored: Any) -> JsonObject:
+        """The matrix that embedding and head share; two where they have parted. A stored copy of it is left out."""
+        import torch
+
+        shared = [self._tensor(name).to(stored.dtype) for name in tie["shared"]]
+        if any(not torch.equal(one, shared[0]) for one in shared):
+            raise JobError(f"the base has one matrix for what {' and '.join(tie['shared'])} hold two of")
+        common = shared[0] if shared else stored
+        embedding = self._changed(tie["embedding"], common)
+        head = embedding if tie["follows"] else self._changed(tie["head"], common)
+        self.is_idle = self.is_idle and torch.equal(embedding, stored) and torch.equal(head, stored)
+        self.is_untied = not torch.equal(embedding, head)
+        return {tie["embedding"]: embedding} | ({tie["head"]: head} if self.is_untied else {})
+
+    def _changed(self, name: str, old: Any) -> Any:
+        import torch
+
+        change = self.changes.get(name)
+        if change is None:
+            return old
+        new = (self._tensor(change["replacement"]) if change["replacement"] else old).float()
+        if change["lora"]:
+            new = self._with_lora(new, change["lora"])
+        if change["rows"]:
+            new = new.index_copy(0, torch.tensor(change["rows"]["indices"]), self._tensor(change["rows"]["values"]))
+        if change["addend"]:
+            bias, factor = change["addend"]
+            new = new + factor * self._tensor(bias)
+        new = new.to(old.dtype).contiguous()
+        if not torch.isfinite(new).all():
+            raise JobError(
+                f"merged, {name} holds NaN or infinity in {str(old.dtype).removeprefix('torch.')}",
+                "look for NaN in the adapter, or save its base in a wider type (bfloat16 or float32) first",
+            )
+        self.is_idle = self.is_idle and torch.equal(new, old)
+        return new
+
+    def _with_lora(self, weight: Any, lora: JsonObject) -> Any:
+        """The sum with the product; for DoRA, with its rows (of an embedding: columns) brought to their lengths."""
+        product = lora["scale"] * (self._tensor(lora["up"]) @ self._tensor(lora["down"]))
+        weight = weight + (product.T if lora["is_embedding"] else product)
+        if lora["magnitude"] is None:
+            return weight
+        along = 0 if lora["is_embedding"] else 1
+        factor = self._tensor(lora["magnitude"]) / weight.norm(dim=along)
+        return weight * factor.unsqueeze(along)
+
+    def _tensor(self, name: str) -> Any:
+        return self.adapter.get_tensor(name).float()
+
+
+def merge(job: JsonObject) -> JsonObject:
+    """Write the merged weight files, and the index of several."""
     from safetensors import safe_open
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import save_file
 
-    base, adapter, target = Path(job["base"]), Path(job["adapter"]), Path(job["target"])
+    target = Path(job["target"])
     target.mkdir(parents=True)
-    copy_settings(base, target)
-    copy_settings(adapter, target, but="config.json")  # the base's is that of its weights
-    settings = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
-    scale = scale_of(settings)
-    changes = read_changes(load_file(adapter / "adapter_model.safetensors"), scale, settings["r"])
-    for file in weight_files(base):
-        with safe_open(file, "pt") as stream:
-            tensors = {name: changed(name, stream.get_tensor(name), changes) for name in stream.keys()}  # noqa: SIM118
-        save_file(tensors, target / file.name, metadata={"format": "pt"})
-    if changes:
-        raise JobError(f"the adapter changes {sorted(changes)[0]}, which its base model does not have")
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """What transformers reads: one file, or else the shards of the index."""
-    if (folder / "model.safetensors").is_file():
-        return [folder / "model.safetensors"]
-    index = json.loads((folder / "model.safetensors.index.json").read_text(encoding="utf-8"))
-    return [folder / name for name in sorted(set(index["weight_map"].values()))]
-
-
-def copy_settings(folder: Path, target: Path, but: str = "") -> None:
-    """Copy config, tokenizer and chat template, all but one; what is there already is replaced."""
-    for file in folder.iterdir():
-        is_setting = file.suffix in (".json", ".jinja", ".txt", ".model", ".py") and file.name != but
-        if is_setting and not file.name.startswith("adapter_"):
-            shutil.copyfile(file, target / file.name)
-
-
-def scale_of(settings: dict[str, Any]) -> float:
-    """How strongly the adapter counts."""
-    rank = settings.get("r")
-    if not isinstance(rank, int) or rank < 1 or not isinstance(settings.get("lora_alpha"), int | float):
-        raise JobError(f"the adapter has rank {rank} and lora_alpha {settings.get('lora_alpha')}, which is no LoRA")
-    return float(settings["lora_alpha"] / (math.sqrt(rank) if settings.get("use_rslora") else rank))
-
-
-def read_changes(tensors: dict[str, Any], scale: float, rank: int) -> dict[str, Any]:
-    """For each changed tensor of the base, a function from the old value to the new one."""
-    changes: dict[str, Any] = {}
-    for name, tensor in tensors.items():
-        plain = name.removeprefix(PREFIX)
-        if plain.endswith(".lora_A.weight"):
-            module = plain.removesuffix(".lora_A.weight")
-            up = tensors.get(name.replace(".lora_A.", ".lora_B."))
-            if up is None:
-                raise JobError(f"the adapter has {name} and no lora_B to it")
-            if not tensor.shape[0] == up.shape[1] == rank:
-                raise JobError(f"the adapter says rank {rank}, and its {name} has {tensor.shape[0]} of {up.shape[1]}")
-            changes[f"{module}.weight"] = (tensor, up, scale)
-        elif plain.endswith(".lora_B.weight"):
-            if name.replace(".lora_B.", ".lora_A.") not in tensors:
-                raise JobError(f"the adapter has {name} and no lora_A to it")
-        elif ".lora_" in plain:
-            raise JobError(f"the adapter's {name} cannot be merged here; merge it with peft")
-        else:
-            changes[plain.replace(".modules_to_save.default", "").replace(".base_layer.", ".")] = tensor
-    return changes
-
-
-def changed(name: str, tensor: Any, changes: dict[str, Any]) -> Any:
-    """The tensor with its change, which is used up by that."""
-    change = changes.pop(name, None)
-    if change is None:
-        return tensor
-    shape = (change[1].shape[0], change[0].shape[1]) if isinstance(change, tuple) else tuple(change.shape)
-    if tuple(tensor.shape) != shape:
+    places: dict[str, str] = {}
+    total_bytes = 0
+    with safe_open(job["adapter"], "pt") as adapter:
+        work = Merge(job["plan"], adapter)
+        for file in map(Path, job["files"]):
+            with safe_open(file, "pt") as stream:
+                tensors = work.file(stream)
+            save_file(tensors, target / file.name, metadata={"format": "pt"})
+            places |= dict.fromkeys(tensors, file.name)
+            total_bytes += sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    if work.is_idle:
         raise JobError(
-            f"the adapter was trained on another base: {name} is {list(tensor.shape)}, its change {list(shape)}"
+            "the adapter changes nothing: merged, every weight is what its base has",
+            "was it saved before it was trained, or from the wrong process? Save it again",
         )
-    if not isinstance(change, tuple):
-        return change.to(tensor.dtype).contiguous()
-    down, up, scale = change
-    return (tensor.float() + scale * (up.float() @ down.float())).to(tensor.dtype).contiguous()
+    if job["files"] != [str(Path(job["files"][0]).with_name("model.safetensors"))]:
+        index = {"metadata": {"total_size": total_bytes}, "weight_map": places}
+        (target / "model.safetensors.index.json").write_text(json.dumps(index, indent=1), encoding="utf-8")
+    return {"is_untied": work.is_untied}
+
+
+def unpickle(job: JsonObject) -> JsonObject:
+    """Rewrite tensors; anything but tensors in the pickle is refused by torch."""
+    import torch
+    from safetensors.torch import save_file
+
+    try:
+        tensors = torch.load(job["pickled"], map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise JobError("the adapter's pickle holds more than tensors, and is not opened") from error
+    save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, job["target"])
+    return {}
 
 
 def main(job_file: str, result_file: str) -> None:
     """Do the job; what stands in its way is a result too."""
-    result: dict[str, Any] = {}
+    job = json.loads(Path(job_file).read_text(encoding="utf-8"))
     try:
-        merge(json.loads(Path(job_file).read_text(encoding="utf-8")))
+        result = unpickle(job) if "pickled" in job else merge(job)
     except JobError as error:
-        result = {"error": {"what": str(error), "where": None, "next_step": None}}
+        result = {"error": {"what": str(error), "where": None, "next_step": error.next_step}}
     Path(result_file).write_text(json.dumps(result), encoding="utf-8")
 
 

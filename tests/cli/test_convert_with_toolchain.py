@@ -90,13 +90,12 @@ def test_an_adapter_that_is_in_the_weights_is_told_from_its_base(run, make_adapt
     assert "nats from the fine-tuned model" in shown
 
 
-def test_an_adapter_that_changes_nothing_fails_and_is_not_delivered(run, make_adapter, tiny_source, tmp_path):
+def test_an_adapter_that_changes_nothing_is_refused_and_nothing_delivered(run, make_adapter, tiny_source, tmp_path):
     adapter, out = make_adapter(size=0.0), tmp_path / "out"
-    status, shown, told = run(tiny_source.path, "--adapter", adapter, "--variants", "int8", "--out", out)
-    assert status == 1
-    assert "FAILED" in shown
-    assert "int8: the fine-tuned model says exactly what its base model says" in told
-    assert list(out.iterdir()) == []
+    status, _, told = run(tiny_source.path, "--adapter", adapter, "--variants", "int8", "--out", out)
+    assert status == 2
+    assert "the adapter changes nothing: merged, every weight is what its base has" in told
+    assert not out.exists() or list(out.iterdir()) == []
 
 
 def test_an_adopted_folder_is_compared_with_its_source(run, converted, tiny_source, tmp_path):
