@@ -21,7 +21,7 @@ from harness.cli import main as cli
 from harness.config.limits import Limit
 from harness.config.load import load_config
 from harness.metrics.catalogue import METRICS, Group, Metric
-from harness.report.record import load_record
+from harness.report.record import RunRecord, load_record
 from harness.report.table import comparison_table, recommendation
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -94,10 +94,17 @@ def _bound(metric: Metric, limit: Limit | None) -> str:
 
 
 def run_output(run: Path) -> str:
-    """The tables that the run ended with, indented as code."""
+    """The comparison that the run ended with, indented as code; of its rows those that stand for the others."""
     record = load_record(run)
+    rows = [line for line in comparison_table(record).splitlines() if not _is_detail(line.split()[0], record)]
     verdicts = [f"{name}: {variant.verdict.upper()}" for name, variant in record.variants.items()]
-    return as_code("\n".join([comparison_table(record), "", *verdicts, recommendation(record)]))
+    return as_code("\n".join([*rows, "", *verdicts, recommendation(record)]))
+
+
+def _is_detail(name: str, record: RunRecord) -> bool:
+    """Whether a row is another view of a row that is shown, or has no limit."""
+    is_limited = any(name in variant.limits for variant in record.variants.values())
+    return name in METRICS and (METRICS[name].parent is not None or not is_limited)
 
 
 def convert_output() -> str:
