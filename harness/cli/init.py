@@ -19,8 +19,9 @@ from harness.config.profiles import HERE, PROFILES, DeviceProfile, profile_of_th
 from harness.config.settings import ModelSettings
 from harness.errors import ConfigError
 from harness.measure.applicable import not_asked
+from harness.pack.diagnose import INFERRED
 from harness.pack.schema import DomainPack
-from harness.pack.split import read_test_split
+from harness.pack.split import ReadReport, read_test_split
 from harness.pack.starter import starter_pack
 from harness.pack.write import write_pack
 from harness.stats.estimate import Estimate
@@ -39,6 +40,9 @@ STATUSES: Final = {
     ExitStatus.UNUSABLE_INPUT: "the folder has something already, or the data or the model cannot be used",
 }
 PRECISIONS: Final = ("int4", "int8", "fp16")
+_REFUSED: Final = 8
+"""Refused rows that are shown; `slm-gate pack` shows all."""
+
 _NO_MODEL: Final = "REPLACE ME: folder or hub id of the fine-tuned model"
 _WORKFLOW: Final = Path(".github") / "workflows" / "slm-gate.yml"
 
@@ -65,7 +69,7 @@ def command(folder: Path, model: str | None, data: Path | None, device: str, mea
     if measure and not (model and data):
         raise ConfigError("there is nothing to measure", where="--measure", next_step="give --model and --data too")
     name = _name_of(folder)
-    pack = read_test_split(data)[0] if data else starter_pack(folder / "pack", name)
+    pack, report = read_test_split(data) if data else (starter_pack(folder / "pack", name), None)
     profile = profile_of_this_machine(folder) if device == HERE else PROFILES[device]
     source = _measured(model, pack) if measure and model else None
     limits = draft_limits(profile, PRECISIONS, absent=_absent(pack), source=source)
@@ -83,7 +87,7 @@ def command(folder: Path, model: str | None, data: Path | None, device: str, mea
     workflow = Path(__file__).with_name("workflow.yml").read_text(encoding="utf-8")
     (folder / _WORKFLOW).parent.mkdir(parents=True, exist_ok=True)
     (folder / _WORKFLOW).write_text(workflow, encoding="utf-8", newline="\n")
-    _tell(folder, pack, profile, has_model=model is not None, has_data=data is not None)
+    _tell(folder, pack, profile, report, has_model=model is not None)
     return ExitStatus.PASS
 
 
@@ -136,16 +140,22 @@ def _measured(model: str, pack: DomainPack) -> Mapping[str, Estimate]:
     return measure_source_quality(found.answers, found.length_answers, pack).measurement.estimates
 
 
-def _tell(folder: Path, pack: DomainPack, profile: DeviceProfile, *, has_model: bool, has_data: bool) -> None:
-    print(f"{folder / 'gate.toml'}: limits drafted for {profile.name}, {profile.description}")
-    cases = f"{len(pack.cases)} cases" if has_data else "five cases to replace"
-    print(f"{folder / 'pack'}: {cases}, and what answers seem to be in domain.toml")
-    print(f"{folder / _WORKFLOW}: runs the gate on every push")
+def _tell(
+    folder: Path, pack: DomainPack, profile: DeviceProfile, report: ReadReport | None, *, has_model: bool
+) -> None:
+    for line in report.lines(_REFUSED) if report else ():
+        print(line)
     for remark in pack.remarks:
-        print(f"note: {remark.what}; {remark.next_step}")
+        if remark.what != INFERRED:
+            print(f"note: {remark}")
+    print(f"\n{folder / 'gate.toml'}: limits drafted for {profile.name}, {profile.description}")
+    print(f"{folder / 'pack'}: {len(pack.cases) if report else 'five'} cases{'' if report else ' to replace'}")
+    print(f"{folder / _WORKFLOW}: runs the gate on every push")
     print("\nNext:")
+    if report:
+        print(f"  read what was inferred of answers: {folder / 'pack' / 'domain.toml'}")
     if not has_model:
         print(f"  put your model into {folder / 'gate.toml'}")
-    if not has_data:
+    if report is None:
         print(f"  replace the cases in {folder / 'pack' / 'cases.jsonl'}")
     print(f"  slm-gate run --config {folder / 'gate.toml'}")

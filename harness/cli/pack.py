@@ -9,6 +9,7 @@ import click
 
 from harness.checks.verdict import ExitStatus
 from harness.cli.command import PATH, TEXT, Example, GateCommand
+from harness.pack.diagnose import INFERRED
 from harness.pack.formats.question import ReadOptions
 from harness.pack.schema import DomainPack
 from harness.pack.split import ReadReport, read_test_split
@@ -75,7 +76,7 @@ def command(
     pack, report = read_test_split(file, options)
     print("\n".join(report.lines(_SHOWN)))
     for remark in pack.remarks:
-        if not pack.domain.draft or "inferred" not in remark.what:
+        if remark.what != INFERRED:
             print(f"note: {remark}")
     if out is None:
         print(f"\n{domain_text(pack.domain)}\nNothing was written: say --out DIR.")

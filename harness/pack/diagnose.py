@@ -22,6 +22,9 @@ from harness.pack.schema import OUT_OF_SCOPE, Case, DomainPack, Remark
 PLACEHOLDER = "REPLACE ME"
 """What drafted cases hold where only their owner can say what belongs there."""
 
+INFERRED = "the form of answers was inferred, and nobody has confirmed it"
+"""What is told of a draft."""
+
 MOST_CHARACTERS_PER_TOKEN = 8.0
 """No tokenizer in use puts more characters into a token, on average over an answer."""
 
@@ -320,7 +323,7 @@ def _draft(pack: DomainPack, places: Places) -> Iterator[Remark]:
     file = places.file("domain.toml")
     is_written = file.endswith(".toml")
     yield Remark(
-        what="the form of answers was inferred, and nobody has confirmed it",
+        what=INFERRED,
         where=file,
         next_step="read what it says of answers, correct it, and delete `draft = true`"
         if is_written
