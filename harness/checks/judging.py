@@ -9,7 +9,7 @@ from harness.config.limits import Limit
 from harness.measure.applicable import not_asked
 from harness.metrics.catalogue import metric_named
 from harness.metrics.measurement import Measurement
-from harness.pack.pack import DomainPack
+from harness.pack.schema import DomainPack
 
 
 def applicable(limits: Mapping[str, Limit], pack: DomainPack) -> dict[str, Limit]:

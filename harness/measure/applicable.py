@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.grading.grade import Grader
 from harness.pack.choose import length_cases
-from harness.pack.pack import OUT_OF_SCOPE, DomainPack
+from harness.pack.schema import OUT_OF_SCOPE, DomainPack
 
 NO_CONTRACT = "the pack has no response schema and no other form for its answers"
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from harness.errors import InvalidPromptError
 from harness.grading.grade import GradedAnswer, Grader
-from harness.pack.pack import Case, DomainPack
+from harness.pack.schema import Case, DomainPack
 from harness.runtime.session import Answer, BatchSession, Message, Session
 from harness.system.progress import Step, silent_step
 

@@ -17,7 +17,7 @@ from harness.measure.verified_session import VerifiedSession
 from harness.metrics.measurement import Measured, Measurement
 from harness.metrics.units import Unit, format_value
 from harness.pack.choose import spread
-from harness.pack.pack import DomainPack
+from harness.pack.schema import DomainPack
 from harness.runtime.verified import Cursor, SteppingSession, read_rows
 from harness.stats.divergence import Divergence, joined, nll_of
 from harness.stats.estimate import Estimate

@@ -9,7 +9,7 @@ from typing import Any, Final
 from harness.errors import InvalidPromptError
 from harness.measure.verified_session import Tokens, VerifiedSession
 from harness.pack.choose import spread
-from harness.pack.pack import Case, DomainPack
+from harness.pack.schema import Case, DomainPack
 
 _LEARNED_FROM = 6
 """Cases whose answers show how the model writes JSON."""

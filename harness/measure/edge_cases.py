@@ -12,7 +12,7 @@ from harness.measure.applicable import NO_CONTRACT, not_asked
 from harness.measure.failures import cut, escaped, show_case
 from harness.metrics.measurement import Measured, Measurement
 from harness.pack.long_text import over_context_text
-from harness.pack.pack import DomainPack, EdgeCase
+from harness.pack.schema import DomainPack, EdgeCase
 from harness.runtime.session import ScoringSession
 from harness.stats.estimate import Estimate
 from harness.stats.proportions import proportion

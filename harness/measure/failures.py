@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from harness.grading.grade import GradedAnswer
-from harness.pack.pack import Case, DomainPack, Turn
+from harness.pack.schema import Case, DomainPack, Turn
 
 _SHOWN: Final = 3
 _LONGEST: Final = 160

@@ -12,7 +12,7 @@ from harness.config.settings import BenchmarkSettings
 from harness.errors import MeasureError
 from harness.measure.lengths import cut_to_tokens
 from harness.metrics.measurement import Measured, Measurement, criterion
-from harness.pack.pack import DomainPack, Turn
+from harness.pack.schema import DomainPack, Turn
 from harness.runtime.session import Answer, ScoringSession, TokenTimeline
 from harness.stats.estimate import Estimate
 from harness.stats.means import mean

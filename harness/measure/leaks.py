@@ -19,7 +19,7 @@ from harness.metrics.measurement import Measured
 from harness.metrics.units import format_bytes
 from harness.pack.choose import conversations
 from harness.pack.long_text import over_any_context
-from harness.pack.pack import DomainPack
+from harness.pack.schema import DomainPack
 from harness.runtime.session import Message
 from harness.system.child import harness_module, run_job
 from harness.system.paths import REPOSITORY

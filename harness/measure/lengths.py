@@ -13,7 +13,7 @@ from harness.measure.failures import describe_failures
 from harness.metrics.measurement import Measured, Measurement
 from harness.metrics.units import Unit, format_value
 from harness.pack.choose import length_cases
-from harness.pack.pack import Case, DomainPack
+from harness.pack.schema import Case, DomainPack
 from harness.runtime.session import ScoringSession
 from harness.stats.estimate import CONFIDENCE, Estimate
 from harness.stats.paired import paired_loss

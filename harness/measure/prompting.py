@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness.measure.criteria import without_differences
 from harness.metrics.measurement import Measured
-from harness.pack.pack import DomainPack
+from harness.pack.schema import DomainPack
 from harness.prompts.conversations import EncodedPrompt
 from harness.prompts.difference import template_differences
 from harness.prompts.parity import PromptWays, parity_faults

@@ -14,7 +14,7 @@ from harness.measure.lengths import length_drop
 from harness.measure.outcomes import counted, counts_against, outcomes
 from harness.measure.sampling import UntilDecided, ask_until_decided, sequential_estimates
 from harness.metrics.measurement import Measured, Measurement
-from harness.pack.pack import OUT_OF_SCOPE, DomainPack
+from harness.pack.schema import OUT_OF_SCOPE, DomainPack
 from harness.runtime.session import Session
 from harness.stats.estimate import Estimate
 from harness.stats.paired import paired_loss

@@ -15,7 +15,7 @@ from harness.measure.divergence import ReferenceScores, score_reference
 from harness.measure.drafts import source_drafts
 from harness.measure.lengths import ask_lengths
 from harness.measure.verified_session import Tokens, VerifiedSession
-from harness.pack.pack import DomainPack
+from harness.pack.schema import DomainPack
 from harness.prompts.conversations import EncodedPrompt, parity_conversations
 from harness.runtime.session import Message
 from harness.runtime.verified import SteppingSession

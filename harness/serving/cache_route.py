@@ -12,7 +12,7 @@ from harness.measure.asking import ask_all
 from harness.measure.criteria import without_differences
 from harness.metrics.measurement import Measured
 from harness.pack.choose import conversations_by_case
-from harness.pack.pack import DomainPack
+from harness.pack.schema import DomainPack
 from harness.runtime.session import Session
 from harness.serving.same_answers import text_of
 from harness.toolchain.workspace import Workspace

@@ -16,7 +16,7 @@ from harness.measure.leaks import CHILD_ENVIRONMENT
 from harness.metrics.measurement import Measured, Measurement
 from harness.metrics.units import format_bytes
 from harness.pack.choose import conversations_by_case
-from harness.pack.pack import DomainPack
+from harness.pack.schema import DomainPack
 from harness.serving.load import QUESTIONS
 from harness.stats.estimate import Estimate
 from harness.stats.proportions import proportion_of

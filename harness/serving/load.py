@@ -15,7 +15,7 @@ from harness.measure.criteria import without_differences
 from harness.measure.failures import cut
 from harness.metrics.measurement import Measured, Measurement
 from harness.pack.choose import conversations_by_case
-from harness.pack.pack import DomainPack
+from harness.pack.schema import DomainPack
 from harness.runtime.session import Answer, Message, Session
 from harness.stats.estimate import Estimate
 from harness.stats.proportions import proportion

@@ -14,7 +14,7 @@ from harness.measure.failures import cut
 from harness.metrics.measurement import Measured, Measurement
 from harness.pack.choose import conversations_by_case
 from harness.pack.long_text import over_any_context
-from harness.pack.pack import DomainPack
+from harness.pack.schema import DomainPack
 from harness.runtime.session import Message
 from harness.stats.proportions import proportion
 

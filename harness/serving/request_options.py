@@ -9,7 +9,7 @@ from harness.foundry.http_session import FoundryHttpSession
 from harness.measure.criteria import without_differences
 from harness.metrics.measurement import Measured
 from harness.pack.choose import conversations_by_case
-from harness.pack.pack import DomainPack
+from harness.pack.schema import DomainPack
 from harness.runtime.session import Message
 
 

@@ -12,7 +12,7 @@ from harness.measure.asking import ask_all
 from harness.measure.failures import cut
 from harness.metrics.measurement import Measured, Measurement
 from harness.pack.choose import conversations_by_case
-from harness.pack.pack import DomainPack
+from harness.pack.schema import DomainPack
 from harness.runtime.session import Answer, Message, Session
 from harness.stats.proportions import proportion
 from harness.system.progress import SILENT, Progress, Step, silent_step

@@ -7,7 +7,7 @@ from harness.checks.judging import applicable, checks_of
 from harness.config.limits import Limit
 from harness.metrics.catalogue import UnknownMetricError
 from harness.metrics.measurement import Measurement
-from harness.pack.pack import load_pack
+from harness.pack.load import load_pack
 from harness.stats.estimate import Estimate
 
 LIMIT = Limit(min=0.9, reason="a limit for a test")

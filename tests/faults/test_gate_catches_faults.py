@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.pack.pack import load_pack
+from harness.pack.load import load_pack
 from tests.faults import plant
 
 pytestmark = [pytest.mark.toolchain, pytest.mark.slow]

@@ -2,7 +2,7 @@ import pytest
 
 from harness.grading.grade import Grader
 from harness.grading.json_values import is_same_json, parse_json
-from harness.pack.pack import Case
+from harness.pack.schema import Case
 from tests.conftest import SCHEMA
 
 

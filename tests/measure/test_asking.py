@@ -4,7 +4,7 @@ import pytest
 
 from harness.errors import InvalidPromptError, SessionError
 from harness.measure.asking import ask_all, ask_cases
-from harness.pack.pack import load_pack
+from harness.pack.load import load_pack
 from harness.runtime.fake import FakeSession
 from tests.measure.healthy import right
 

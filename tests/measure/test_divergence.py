@@ -12,7 +12,7 @@ from harness.measure.divergence import (
     score_reference,
 )
 from harness.measure.verified_session import VerifiedSession
-from harness.pack.pack import load_pack
+from harness.pack.load import load_pack
 from harness.runtime.fake import FakeSession
 from harness.stats.divergence import Divergence, diverge
 from harness.system.rows import KeptRows

@@ -4,7 +4,7 @@ import pytest
 
 from harness.errors import SessionError
 from harness.measure.edge_cases import ask_edge_cases, measure_edge_cases
-from harness.pack.pack import load_pack
+from harness.pack.load import load_pack
 from harness.runtime.fake import FakeSession
 from tests.measure.healthy import right
 

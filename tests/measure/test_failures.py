@@ -7,7 +7,8 @@ import pytest
 from harness.grading.grade import Grader
 from harness.measure.asking import ask_cases, graded
 from harness.measure.failures import cut, describe_failures, escaped, expectation
-from harness.pack.pack import Case, load_pack
+from harness.pack.load import load_pack
+from harness.pack.schema import Case
 from harness.runtime.fake import FakeSession
 from tests.measure.healthy import right
 

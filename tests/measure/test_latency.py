@@ -12,7 +12,7 @@ from harness.measure.latency import (
     plain_rounds,
     summarise_latency,
 )
-from harness.pack.pack import load_pack
+from harness.pack.load import load_pack
 from harness.runtime.fake import FakeSession
 from harness.runtime.session import TokenTimeline
 

@@ -25,7 +25,7 @@ from harness.measure.growth import (
     theil_sen_slope,
 )
 from harness.measure.leaks import measure_leak, measure_pack_leak, render_stacks
-from harness.pack.pack import load_pack
+from harness.pack.load import load_pack
 from harness.system.paths import REPOSITORY
 from harness.system.progress import LineProgress
 

@@ -13,7 +13,7 @@ from harness.measure.lengths import (
     rates_by_length,
 )
 from harness.pack.choose import length_cases
-from harness.pack.pack import load_pack
+from harness.pack.load import load_pack
 from harness.runtime.fake import FakeSession
 from harness.stats.paired import paired_loss
 from tests.conftest import write_pack

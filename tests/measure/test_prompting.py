@@ -6,7 +6,7 @@ import pytest
 
 from harness.errors import DeployError
 from harness.measure.prompting import measure_prompt_match
-from harness.pack.pack import load_pack
+from harness.pack.load import load_pack
 from harness.runtime.fake import FakeSession
 from tests.measure.healthy import right
 

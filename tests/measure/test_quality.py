@@ -6,7 +6,7 @@ import pytest
 
 from harness.measure.asking import ask_cases
 from harness.measure.quality import exact_by_kind, exact_match_loss, measure_quality, measure_source_quality
-from harness.pack.pack import load_pack
+from harness.pack.load import load_pack
 from harness.runtime.fake import FakeSession
 from tests.conftest import write_pack
 from tests.measure.healthy import right

@@ -8,7 +8,7 @@ from harness.config.limits import Limit
 from harness.measure.asking import ask_cases
 from harness.measure.quality import measure_quality
 from harness.measure.sampling import UntilDecided, balanced
-from harness.pack.pack import load_pack
+from harness.pack.load import load_pack
 from harness.runtime.fake import FakeSession
 from tests.conftest import write_pack
 

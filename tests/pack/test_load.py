@@ -3,7 +3,7 @@ import json
 import pytest
 
 from harness.errors import PackError
-from harness.pack.pack import load_pack
+from harness.pack.load import load_pack
 from tests.conftest import write_pack
 
 CASE = {"id": "a", "kind": "k", "messages": [{"role": "user", "content": "x"}], "expected": {"status": "ok"}}

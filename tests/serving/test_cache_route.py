@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import DeployError
-from harness.pack.pack import load_pack
+from harness.pack.load import load_pack
 from harness.runtime.fake import FakeSession
 from harness.serving.cache_route import measure_cache_route
 from harness.toolchain.workspace import Workspace

@@ -11,7 +11,7 @@ import pytest
 from harness.config.target import CPU
 from harness.errors import MeasureError, SessionError
 from harness.foundry.opening import foundry_spec
-from harness.pack.pack import load_pack
+from harness.pack.load import load_pack
 from harness.runtime.fake import FakeSession
 from harness.runtime.session import Message
 from harness.serving.endurance import (

@@ -10,7 +10,7 @@ import pytest
 
 from harness.config.settings import FoundrySettings
 from harness.errors import InvalidPromptError, MeasureError, SessionError
-from harness.pack.pack import load_pack
+from harness.pack.load import load_pack
 from harness.runtime.fake import FakeSession
 from harness.runtime.session import Message
 from harness.serving.load import (

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from harness.errors import MeasureError
-from harness.pack.pack import load_pack
+from harness.pack.load import load_pack
 from harness.serving.refusals import Refusal, measure_refusals, probe_refusals
 from tests.conftest import write_pack
 from tests.serving.clients import QUESTION

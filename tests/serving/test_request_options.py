@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.errors import MeasureError
-from harness.pack.pack import load_pack
+from harness.pack.load import load_pack
 from harness.serving.request_options import measure_request_options, seed_difference, stop_difference
 from tests.serving.clients import QUESTION, Client
 

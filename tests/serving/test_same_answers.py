@@ -8,7 +8,8 @@ import pytest
 
 from harness.errors import InvalidPromptError
 from harness.foundry.session import ServedAnswer
-from harness.pack.pack import DomainPack, load_pack
+from harness.pack.load import load_pack
+from harness.pack.schema import DomainPack
 from harness.runtime.fake import FakeSession
 from harness.runtime.session import Answer, Message, TokenTimeline
 from harness.serving.same_answers import Said, compare_served, measure_same_answers
