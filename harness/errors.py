@@ -1,4 +1,4 @@
-"""Everything that the gate reports as the user's to mend.
+"""Every error that the gate reports to the user.
 
 GateError
 ├── FileError            a file or folder cannot be read or written
@@ -7,7 +7,7 @@ GateError
 ├── SourceError          the model that is to be gated
 ├── ToolchainError       the conversion environment
 ├── ConversionError      Olive gave no model, or not the one asked for
-│   └── UnexplainedError     and nothing is known of the reason but what it said
+│   └── UnexplainedError     and only its own message is known of the cause
 ├── ArtifactError        a variant's folder is incomplete or is not what it claims
 ├── DeployError          Foundry Local did not take the model
 ├── SessionError         a runtime could not load or answer
@@ -53,12 +53,12 @@ def _rebuild(kind: type[GateError], what: str, where: str | None, next_step: str
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says first, or its type where it says nothing."""
+    """The first line of an error's message, or its type if it has none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def as_user_error(error: BaseException) -> GateError | None:
-    """The error as one for the user: it is one, or the system refused a file; None for any other, a fault of ours."""
+    """An error as one for the user: a `GateError`, or a file that the system refused; None for a fault of the gate."""
     if isinstance(error, GateError):
         return error
     is_of_files = isinstance(error, OSError) and error.errno is not None
@@ -73,7 +73,7 @@ class FileError(GateError):
 
     @classmethod
     def of(cls, error: OSError, place: Path | None = None) -> FileError:
-        """What the system refused, in words; `place` is where, if the error does not say."""
+        """The system's error in words; `place` is where, if the error does not name a file."""
         what, next_step = "a file cannot be read or written", "see what is there"
         if error.errno in _FULL:
             what = "the disk is full, or a limit is reached"
@@ -105,7 +105,7 @@ class ConversionError(GateError):
 
 
 class UnexplainedError(ConversionError):
-    """Olive gave no model, and what it said points to no known cause."""
+    """Olive gave no model, and its message points to no known cause."""
 
 
 class ArtifactError(GateError):

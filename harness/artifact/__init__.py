@@ -1,1 +1,1 @@
-"""A converted folder: what its graph really is, and the store that keeps it."""
+"""Converted models: inspection of their graphs, and the store that caches them."""

@@ -1,4 +1,4 @@
-"""A converted model that passed its smoke test, and the store that keeps it by the content of what made it."""
+"""A converted model that passed its smoke test, and the content-addressed store of such models."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from harness.system.hashing import digest_of, digest_of_files, digests_of
 from harness.system.store import clear_staging_dirs, publish, read_verified, staging_dir
 
 FORMAT = 6
-"""Counts up when older entries of the store must no longer be used."""
+"""Incremented when older entries of the store must not be used any more."""
 
 _GRAPH_FILES = ("*.onnx", "*.onnx.data", "*.onnx_data")
 _MODEL_FILES = (*_GRAPH_FILES, "genai_config.json", *TOKENIZER_FILES)
@@ -26,9 +26,9 @@ _MODEL_FILES = (*_GRAPH_FILES, "genai_config.json", *TOKENIZER_FILES)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
-    """A model folder for onnxruntime-genai that is what it was asked to be, and answers.
+    """A model folder for onnxruntime-genai that matches its recipe and passed its smoke test.
 
-    Its files never change; whoever needs another file beside them makes a folder of links or a copy.
+    Its files never change; code that needs another file beside them makes a folder of links or a copy.
     """
 
     variant: str
@@ -38,10 +38,10 @@ class Artifact:
     """The folder."""
 
     recipe: Recipe
-    """What was asked for, with its defaults written out if it was converted here."""
+    """The requested options, with defaults filled in if it was converted here."""
 
     facts: ArtifactFacts
-    """What the graph says."""
+    """Read from the graph."""
 
     size_bytes: int
     """All files of the folder together."""
@@ -56,10 +56,10 @@ class Artifact:
     """Wall time of the conversion; None for a folder that was converted elsewhere."""
 
     peak_rss_bytes: int | None
-    """High-water mark of the conversion's process; None where unknown."""
+    """Peak memory of the conversion's process; None if unknown."""
 
     was_reused: bool
-    """Whether it was there already."""
+    """Whether it came from the cache."""
 
     @property
     def target(self) -> Target:
@@ -94,19 +94,19 @@ def describe(
 
 
 def _listed_digests(manifest: Mapping[str, Any]) -> dict[str, str]:
-    """What the store has just computed or verified; weights are large, so nothing is hashed twice."""
+    """Digests that the store has just computed or verified: weights are large, so they are not hashed twice."""
     listed = manifest.get("files") or {}
     return {name.removeprefix("model/"): entry["sha256"] for name, entry in listed.items()}
 
 
 def artifact_key(source: Source, recipe: Recipe, versions: Mapping[str, str]) -> str:
-    """Name of an artifact in the store: everything that shapes it goes in."""
+    """Name of an artifact in the store, a digest of everything that shapes it."""
     builder = runtime_version() if recipe.backend == "genai" else None
     return digest_of([FORMAT, source.digest, recipe.fingerprint(), dict(versions), builder])[:32]
 
 
 def collect_model(produced: Path, target: Path) -> None:
-    """Move the files of the model, and no others, out of what Olive left."""
+    """Move the model's files, and no others, out of Olive's output."""
     target.mkdir(parents=True)
     for pattern in _MODEL_FILES:
         for file in produced.glob(pattern):
@@ -126,7 +126,7 @@ class ArtifactStore:
         return self.root / key
 
     def find(self, key: str) -> tuple[dict[str, Any] | None, bool]:
-        """(manifest, was_damaged) of a key; a damaged entry is thrown away. Its lock must be held."""
+        """(manifest, was_damaged) of a key; a damaged entry is removed. Its lock must be held."""
         folder = self.folder(key)
         manifest = read_verified(folder)
         was_damaged = manifest is None and folder.exists()
@@ -135,30 +135,31 @@ class ArtifactStore:
         return manifest, was_damaged
 
     def staging_dir(self, key: str) -> Path:
-        """A new empty folder to build in, on the same file system; what a killed build left is removed."""
+        """A new empty staging directory on the same file system; those of killed builds are removed."""
         return staging_dir(self.folder(key))
 
     def clear_staging(self, key: str) -> None:
-        """Remove what builds of a key left; its lock must be held."""
+        """Remove the staging directories of a key; its lock must be held."""
         clear_staging_dirs(self.folder(key))
 
     def publish(self, key: str, staging: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
-        """Make a finished folder visible, all at once; returns its manifest with every file."""
+        """Rename a finished staging directory to its final name; returns its manifest."""
         return publish(staging, self.folder(key), manifest)
 
 
 def reject_duplicate_variants(artifacts: Mapping[str, Artifact]) -> dict[str, ArtifactError]:
-    """Errors for variants that were asked to differ and are the same."""
+    """An error for each of two variants whose recipes differ and whose models do not."""
     errors: dict[str, ArtifactError] = {}
     pairs = [(a, b) for a in artifacts.values() for b in artifacts.values() if a.variant < b.variant]
     for one, other in pairs:
         reason = _sameness(one, other)
         if reason:
-            for twin in (one, other):
-                errors[twin.variant] = ArtifactError(
-                    f"{one.variant} and {other.variant} {reason}; asked was {_difference(one.recipe, other.recipe)}",
+            for duplicate in (one, other):
+                errors[duplicate.variant] = ArtifactError(
+                    f"{one.variant} and {other.variant} {reason}; "
+                    f"requested were {_difference(one.recipe, other.recipe)}",
                     where=f"{one.path}, {other.path}",
-                    next_step="remove one of them, or ask for something that has an effect",
+                    next_step="remove one of them, or choose options that have an effect",
                 )
     return errors
 

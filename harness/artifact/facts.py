@@ -1,4 +1,4 @@
-"""What a converted model turned out to be, and how that differs from what was asked."""
+"""The properties of a converted model, and how they differ from the requested ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FLOAT_OF_PRECISION = {"int4": "float32", "int8": "float32", "fp16": "float16", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArtifactFacts:
-    """Read back from the graph and `genai_config.json` of an artifact; nothing here is assumed."""
+    """Properties read from the graph and `genai_config.json` of an artifact."""
 
     model_file: str
     """Name of the ONNX file."""
@@ -46,7 +46,7 @@ class ArtifactFacts:
     """Storage of the matrices, scales and zero points included, for each weight; None without matrices."""
 
     embedding_type: str | None
-    """What the embedding's rows are stored as (`float32`, `int4`); None where the graph looks nothing up."""
+    """What the embedding's rows are stored as (`float32`, `int4`); None if the graph has no embedding."""
 
     head_type: str | None
     """The same for the matrix that makes the logits; None where no stored matrix does."""
@@ -109,10 +109,10 @@ def precision_of(facts: ArtifactFacts) -> str:
 
 
 def discrepancies(facts: ArtifactFacts, asked: Recipe, *, is_adopted: bool = False) -> list[str]:
-    """Asked against effective: one sentence for every option that the artifact does not obey.
+    """One sentence for each option that differs between recipe and artifact.
 
-    Only what `asked` states is compared; `Recipe.resolved` states the defaults too. The float types of inputs
-    and outputs, and the provider, are the maker's choice in a folder that was converted elsewhere.
+    Only options that `asked` sets are compared; `Recipe.resolved` sets the defaults too. In a folder that was converted
+    elsewhere, the float types of inputs and outputs, and the provider, may be any.
     """
     found = precision_of(facts)
     if found != asked.precision:
@@ -139,7 +139,7 @@ def discrepancies(facts: ArtifactFacts, asked: Recipe, *, is_adopted: bool = Fal
 def differences_from_source(facts: ArtifactFacts, source: Source, *, is_adopted: bool = False) -> list[str]:
     """One sentence for each setting in which the artifact's config is not the source model's.
 
-    Whoever converted a folder elsewhere may have shortened the context on purpose.
+    A folder that was converted elsewhere may have a shorter context on purpose.
     """
     problems = []
     if set(source.eos_token_ids) and set(facts.eos_token_ids) != set(source.eos_token_ids):
@@ -166,7 +166,7 @@ def _width_problems(facts: ArtifactFacts, asked: Recipe, is_adopted: bool) -> li
 
 
 def _size_problems(facts: ArtifactFacts) -> list[str]:
-    """Beside the bits themselves there is room for a float32 scale and a byte of zero point per block, no more."""
+    """A block may take its bits, a float32 scale and a byte of zero point, and no more."""
     if facts.bytes_per_weight is None:
         return []
     weights = sum(facts.weights_per_bits.values())

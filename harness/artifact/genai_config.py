@@ -20,7 +20,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
     """The settings of an artifact, with a decoder.
 
     Raises:
-        ArtifactError: the folder or its config is missing, unreadable, or of another form.
+        ArtifactError: the folder or its config is missing, unreadable, or malformed.
     """
     file = folder / FILE
     if not folder.is_dir():
@@ -47,7 +47,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuses a key that is there twice: readers differ in which of the two they obey."""
+    """Raise if a key occurs twice: readers differ in which of the two they use."""
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
@@ -56,14 +56,14 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def stated_providers(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """The execution providers that the settings ask for, as they spell them; empty means CPU."""
+    """The execution providers in the settings, spelled as there; empty means CPU."""
     options = (settings["model"]["decoder"].get("session_options") or {}).get("provider_options") or []
     names = {str(name) for entry in options if isinstance(entry, dict) for name in entry}
     return tuple(sorted(name for name in names if name.lower() != "cpu"))
 
 
 def set_target(folder: Path, target: Target) -> None:
-    """Have the config ask for the target's execution provider, whatever it was built for."""
+    """Set the execution provider of the config to the target's, whatever the graph was built for."""
     file = folder / FILE
     settings = json.loads(file.read_text(encoding="utf-8"))
     settings["model"]["decoder"]["session_options"]["provider_options"] = target.provider_options
@@ -71,7 +71,7 @@ def set_target(folder: Path, target: Target) -> None:
 
 
 def keep_penalties(folder: Path, source: Source) -> None:
-    """Have the config say what the source's generation config says of repetition, which ModelBuilder leaves out."""
+    """Copy the repetition penalties of the source's generation config, which ModelBuilder leaves out."""
     stated = source.path / "generation_config.json"
     asked = read_json(stated) if stated.is_file() else {}
     file = folder / FILE

@@ -1,4 +1,4 @@
-"""Reads an artifact's graph and config back, without loading its weights."""
+"""Reads an artifact's graph and config, without loading its weights."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class _Matrix:
 
     bits: int
     weights: int
-    """Stored ones, with those that fill up the last block of a row."""
+    """Number stored, including those that pad the last block of a row."""
 
     size_bytes: int
     block_size: int | None = None
@@ -50,7 +50,7 @@ def inspect_artifact(folder: Path) -> ArtifactFacts:
     """The facts of a converted model's folder.
 
     Raises:
-        ArtifactError: a file is missing, unreadable or too short for what the graph says is in it.
+        ArtifactError: a file is missing, unreadable, or shorter than the graph says.
     """
     settings = read_settings(folder)
     model_file = _model_file(folder, settings)

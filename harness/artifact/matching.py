@@ -1,4 +1,4 @@
-"""Whether an artifact is what was asked for and has its source's settings, by what is read from its files."""
+"""Whether the files of an artifact match its recipe and its source."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def require_match(
     is_adopted: bool = False,
     log: Path | None = None,
 ) -> None:
-    """Raise if an artifact is not what its recipe asks for, or differs from its source in a setting.
+    """Raise if an artifact differs from its recipe, or from its source in a setting.
 
     Raises:
-        ArtifactError: with every difference.
+        ArtifactError: names every difference.
     """
     problems = discrepancies(facts, recipe, is_adopted=is_adopted)
     if source is not None:
@@ -34,7 +34,7 @@ def require_match(
         raise ArtifactError(
             f"{variant} is not what was asked for: {'; '.join(problems)}",
             where=f"log: {log}" if log else str(folder),
-            next_step="ask for what is there, or convert it again with options that have an effect",
+            next_step="correct the request, or convert it again with options that have an effect",
         )
 
 
@@ -47,6 +47,6 @@ def _template_problems(folder: Path, source: Source) -> list[str]:
         return []
     names = (f"the source's {wanted.file}", f"the artifact's {other.file}")
     return [
-        "chat template: it is not the source's, so questions would be put to the model in another form: "
+        "chat template: it is not the source's, so the model would get prompts in another form: "
         + first_difference(wanted, other, names=names)
     ]

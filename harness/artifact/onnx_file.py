@@ -1,4 +1,4 @@
-"""Reads and writes ONNX files; weights are read one by one, where they are wanted."""
+"""Reads and writes ONNX files; weights are read one by one, when they are needed."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def read_graph(file: Path) -> Graph:
 
 
 def read_tensor(folder: Path, tensor: Tensor) -> npt.NDArray[Any]:
-    """The values of a stored tensor, mapped from the disk where that can be; the graph is left as it is.
+    """The values of a stored tensor, memory-mapped if possible; the graph is not changed.
 
     onnx's own loader refuses files with several links, which every artifact has while Foundry Local serves it.
     """
@@ -78,7 +78,7 @@ def read_tensor(folder: Path, tensor: Tensor) -> npt.NDArray[Any]:
 
 
 def stored_tensors(folder: Path, model_file: str, prefixes: tuple[str, ...]) -> dict[str, npt.NDArray[np.float32]]:
-    """The graph's own tensors whose names begin so, as float32, by name.
+    """The graph's stored tensors whose names begin with one of `prefixes`, as float32, by name.
 
     Raises:
         ArtifactError: the graph or its data cannot be read.
@@ -95,7 +95,7 @@ def stored_tensors(folder: Path, model_file: str, prefixes: tuple[str, ...]) -> 
 
 
 def _branch_constants(graph: Graph) -> Iterator[Tensor]:
-    """Constants of the branches between which a graph chooses, by the names of their outputs."""
+    """Constants inside the branches of If operators, named after their outputs."""
     branches = (branch for node in graph.node for _, branch in branches_of(node))
     for node in (node for branch in branches for node in branch.node if node.op_type == "Constant"):
         for entry in node.attribute:
@@ -113,7 +113,7 @@ def branches_of(node: Node) -> Iterator[tuple[str, Graph]]:
 
 
 def attributes_of(node: Node) -> dict[str, Any]:
-    """What an operator is told, as Python and numpy values; of branches only that they are there is told elsewhere."""
+    """The attributes of an operator as Python and numpy values, without its branches."""
     import onnx
 
     found: dict[str, Any] = {}
@@ -128,11 +128,11 @@ def attributes_of(node: Node) -> dict[str, Any]:
 
 
 def numbers_of(node: Node) -> dict[str, float]:
-    """The numbers that an operator is told; of a constant its value, where it is one number."""
+    """The numeric attributes of an operator; for a constant its value, if it is one number."""
     values = attributes_of(node)
-    locked = values.get("value")
-    if isinstance(locked, np.ndarray):
-        values["value"] = float(locked.item()) if locked.size == 1 else None
+    array = values.get("value")
+    if isinstance(array, np.ndarray):
+        values["value"] = float(array.item()) if array.size == 1 else None
     return {name: value for name, value in values.items() if isinstance(value, int | float)}
 
 

@@ -1,4 +1,4 @@
-"""From a source model to artifacts: reused, or converted and tested, and only then kept."""
+"""From a source model to artifacts: taken from the cache, or converted, tested and then cached."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class _Converter:
         return self.reference_logits.source
 
     def convert(self, recipes: Mapping[str, Recipe]) -> dict[str, Artifact | GateError]:
-        """What the cache has, and what is converted now."""
+        """Artifacts from the cache, and those converted now."""
         versions = self.workspace.toolchain.versions
         keys = {variant: artifact_key(self.source, recipe, versions) for variant, recipe in recipes.items()}
         with self._locks(keys.values()):
@@ -196,10 +196,10 @@ class _Converter:
         return smoke_test(folder, target=target, log=log, tokens=self.reference_logits.tokens_file())
 
     def _explained(self, made: Artifact | GateError, variant: str) -> Artifact | GateError:
-        """The result under the name of its variant; the root cause of what a converter cannot explain."""
+        """The result under the name of its variant, or the root cause of an unexplained error."""
         if isinstance(made, Artifact):
             return replace(made, variant=variant)
-        # A model that not even transformers can run is the reason for what a converter stumbles over.
+        # If transformers cannot run the model either, that is the cause of the converter's error.
         return self.reference_logits.problem or made if isinstance(made, UnexplainedError) else made
 
 

@@ -1,4 +1,4 @@
-"""Why a conversion gave no model: Olive's log, read for the cause it does not report."""
+"""Why a conversion made no model: the cause, found in Olive's log."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BLOCK = re.compile(r"in_features \(?(\d+)\)? must be divisible by group_size \(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cause:
-    """What stood in the way, and what to do about it."""
+    """The cause of a failure, and how to fix it."""
 
     what: str
     """One clause."""
@@ -30,11 +30,11 @@ class Cause:
     """One instruction."""
 
     is_known: bool = True
-    """Whether there is more to say than what the converter said last."""
+    """Whether it is more than the converter's last message."""
 
 
 def ignored_keys(log_text: str) -> list[str]:
-    """Options that Olive was given and did not use, as `quantization_config (of ModelBuilder)`."""
+    """Options that Olive ignored, as `quantization_config (of ModelBuilder)`."""
     found: list[str] = []
     for keys, owner in _IGNORED_KEYS.findall(log_text):
         found.extend(f"{key.strip().strip(chr(39))} (of {owner.removesuffix('Config')})" for key in keys.split(","))
@@ -72,13 +72,13 @@ def cause_of(log_text: str, error: str | None) -> Cause:
 def no_model_error(
     variant: str, log_text: str, error: str | None, log: str, *, maker: str = "Olive"
 ) -> ConversionError:
-    """The error for a variant of which nothing came out."""
+    """The error for a variant without a model."""
     cause = cause_of(log_text, error)
     ignored = ignored_keys(log_text)
-    aside = f"; it also ignored {', '.join(ignored)}" if ignored else ""
+    addition = f"; it also ignored {', '.join(ignored)}" if ignored else ""
     kind = ConversionError if cause.is_known else UnexplainedError
     return kind(
-        f"{variant}: {maker} wrote no model: {cause.what}{aside}", where=f"log: {log}", next_step=cause.next_step
+        f"{variant}: {maker} wrote no model: {cause.what}{addition}", where=f"log: {log}", next_step=cause.next_step
     )
 
 
@@ -115,6 +115,6 @@ def _pruned_or_swallowed(log_text: str, decisive: str | None, *, was_caught: boo
     if "pruned" in log_text:
         pruned = next(line for line in log_text.splitlines() if "pruned" in line)
         return Cause(
-            what=f"it pruned the workflow: {pruned.split('] ')[-1]}", next_step="mend that pass in the Olive file"
+            what=f"it pruned the workflow: {pruned.split('] ')[-1]}", next_step="correct that pass in the Olive file"
         )
     return Cause(what="its log does not say why", next_step="read the log", is_known=False)

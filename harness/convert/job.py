@@ -36,7 +36,7 @@ class ConversionJob:
 
     @property
     def is_made(self) -> bool:
-        """Whether the worker is through with it, well or not."""
+        """Whether the worker has finished it, successfully or not."""
         return (self.work / "result.json").exists()
 
 
@@ -92,7 +92,7 @@ def _run_worker(
         reference_logits.keep(place)
         on_line()
 
-    # The builder empties the hub cache it is given, so it gets one of its own.
+    # The builder empties the hub cache, so it gets an empty one.
     hub = {} if source.trust_remote_code else {"HF_HUB_CACHE": str(jobs[0].work / "hub")}
     run_job(
         toolchain.command(WORKER),
@@ -135,12 +135,12 @@ def _builder_arguments(job: ConversionJob, source: Source) -> list[str]:
 
 
 def _breaks_sharing(recipe: Recipe) -> bool:
-    """An embedding that shares asymmetric weights with the head is made, and cannot be loaded."""
+    """Whether embedding and head would share asymmetric weights: the builder makes that, and it does not load."""
     return recipe.symmetric is False and not (recipe.algorithm or "").startswith("k_quant")
 
 
 def outcome_of(job: ConversionJob, crash: ChildError | None) -> dict[str, Any]:
-    """What the worker reported of a variant that has exactly one model and no ignored option."""
+    """The worker's report on a variant, if it made exactly one model and ignored no option."""
     text = job.log.read_text(encoding="utf-8", errors="replace") if job.log.exists() else ""
     if crash is not None:
         was_killed = "status" not in crash.what
@@ -154,9 +154,9 @@ def outcome_of(job: ConversionJob, crash: ChildError | None) -> dict[str, Any]:
         raise no_model_error(job.variant, text, outcome["error"], str(job.log), maker=_maker(job))
     ignored = ignored_keys(text)
     if ignored:
-        told = _told_of_ignored(job, outcome)
+        comparison = _describe_ignored(job, outcome)
         raise ConversionError(
-            f"{job.variant}: Olive ignored {', '.join(ignored)}, so the model is not what was asked for{told}",
+            f"{job.variant}: Olive ignored {', '.join(ignored)}, so the model is not the requested one{comparison}",
             where=f"{job.recipe.olive_config or 'built-in recipe'}, log: {job.log}",
             next_step="ModelBuilder takes int4_block_size, int4_is_symmetric, int4_accuracy_level and int4_algo_config",
         )
@@ -173,8 +173,8 @@ def _maker(job: ConversionJob) -> str:
     return "onnxruntime-genai's builder" if job.recipe.backend == "genai" else "Olive"
 
 
-def _told_of_ignored(job: ConversionJob, outcome: Mapping[str, Any]) -> str:
-    """What was asked in vain, beside what the graph has; empty where that cannot be told."""
+def _describe_ignored(job: ConversionJob, outcome: Mapping[str, Any]) -> str:
+    """The ignored options beside those of the graph; empty if nothing can be compared."""
     if job.recipe.olive_config is None or not outcome["folders"]:
         return ""
     asked = ignored_options(job.recipe.olive_config)
@@ -185,6 +185,8 @@ def _told_of_ignored(job: ConversionJob, outcome: Mapping[str, Any]) -> str:
         "accuracy_level": ", ".join(map(str, facts.accuracy_levels)) or "none",
     }
     pairs = [
-        f"{name} asked {str(value).lower()}, there is {there[name]}" for name, value in asked.items() if name in there
+        f"{name} requested {str(value).lower()}, the graph has {there[name]}"
+        for name, value in asked.items()
+        if name in there
     ]
     return f": {'; '.join(pairs)}" if pairs else ""

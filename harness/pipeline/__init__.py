@@ -1,1 +1,1 @@
-"""The one way from the model that a user names to verified artifacts, and their delivery."""
+"""The conversion pipeline: from the model that a user names to verified artifacts, and their delivery."""

@@ -23,7 +23,7 @@ from harness.verify.fidelity import GraphFidelity
 from harness.verify.measure import measure_graph
 
 ADOPTED_BACKEND: Backend = "olive"
-"""Which reference export adopted artifacts are compared with: their recipes name no other back-end."""
+"""Back-end of the reference export that adopted artifacts are compared with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class VariantRequest:
     """One variant to convert, or to adopt from a folder that was converted elsewhere."""
 
     recipe: Recipe | None
-    """What the graph must be; None for an adopted folder that may be whatever it is."""
+    """What the graph must be; None for an adopted folder of any precision."""
 
     artifact: Path | None = None
     """The folder to adopt; None for a variant that is converted here."""
@@ -49,7 +49,7 @@ class VariantRequest:
         """The request of a variant in gate.toml or on the command line.
 
         Raises:
-            ConfigError: the recipe cannot be read, or cannot be.
+            ConfigError: the recipe cannot be read, or is invalid.
         """
         return cls(
             recipe=Recipe.from_settings(settings), artifact=settings.artifact, is_transformed=settings.transformed
@@ -65,10 +65,10 @@ class ConversionPipeline:
     """
 
     model: ModelSettings | None
-    """The model to convert; None where nobody knows what adopted folders were converted from."""
+    """The model to convert; None if the source of adopted folders is unknown."""
 
     variants: Mapping[str, VariantRequest]
-    """What to make of it, by name."""
+    """The variants to make of it, by name."""
 
     workspace: Workspace
 
@@ -76,7 +76,7 @@ class ConversionPipeline:
     """Whether divergence from the source is measured."""
 
     resolved: Source | None = None
-    """The source, where the caller has resolved it already."""
+    """The source, if the caller has resolved it already."""
 
     def __post_init__(self) -> None:
         for name, request in self.variants.items():
@@ -89,7 +89,7 @@ class ConversionPipeline:
         """The validated source model; a hub id is downloaded, an adapter merged.
 
         Raises:
-            SourceError: it cannot be had or used.
+            SourceError: it cannot be downloaded, merged or used.
         """
         if self.resolved is not None:
             return self.resolved
@@ -105,10 +105,10 @@ class ConversionPipeline:
 
     @cached_property
     def base(self) -> Source | None:
-        """The model that the source was tuned from; None where nobody names one and no adapter is merged.
+        """The model that the source was tuned from; None if none is named and no adapter is merged.
 
         Raises:
-            SourceError: it cannot be had or used.
+            SourceError: it cannot be downloaded, merged or used.
         """
         model = self._known_model
         return obtain_base(
@@ -121,7 +121,7 @@ class ConversionPipeline:
 
     @cached_property
     def adopted(self) -> dict[str, Artifact | GateError]:
-        """The variants that were converted elsewhere, compared with request and source; or what is wrong with them."""
+        """The variants that were converted elsewhere, compared with recipe and source; or the error of each."""
         return {
             name: self._adopt(name, request.artifact, request.recipe)
             for name, request in self.variants.items()
@@ -130,7 +130,7 @@ class ConversionPipeline:
 
     @cached_property
     def reference_logits(self) -> ReferenceLogits:
-        """The source's token ids and logits, and its base's; they are asked for by what needs them first."""
+        """The source's token ids and logits, and its base's; computed by the first step that needs them."""
         contexts = [one.facts.context_length for one in self.adopted.values() if isinstance(one, Artifact)]
         return ReferenceLogits(
             self.source,
@@ -142,7 +142,7 @@ class ConversionPipeline:
 
     @cached_property
     def artifacts(self) -> dict[str, Artifact | GateError]:
-        """Every variant's artifact and, for fidelity, the fp32 reference exports; or why there is none."""
+        """Every variant's artifact and, for fidelity, the fp32 reference exports; or the error of each."""
         recipes = {name: one.recipe for name, one in self.variants.items() if one.artifact is None and one.recipe}
         exports = reference_exports(self._compared_backends(recipes)) if self.has_fidelity else {}
         if not recipes and not exports:
@@ -184,7 +184,7 @@ class ConversionPipeline:
 
     @property
     def _known_model(self) -> ModelSettings:
-        assert self.model is not None, "nothing can be asked of a source that nobody named"
+        assert self.model is not None, "the source is unknown"
         return self.model
 
     def _adopt(self, variant: str, folder: Path, recipe: Recipe | None) -> Artifact | GateError:

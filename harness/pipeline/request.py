@@ -138,7 +138,7 @@ def _pipeline_of(request: Request, workspace: Workspace) -> ConversionPipeline:
 
 
 def _outcome(request: Request, pipeline: ConversionPipeline, made: Artifact | GateError) -> Outcome:
-    """Measured and delivered, or the first thing that went wrong."""
+    """The variant, measured and delivered; or the first error."""
     if isinstance(made, GateError):
         return Outcome(result=made)
     try:

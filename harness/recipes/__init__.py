@@ -1,1 +1,1 @@
-"""What a variant asks of the converter: built-in recipes and Olive files."""
+"""How a variant is converted: built-in recipes and Olive files."""

@@ -1,4 +1,4 @@
-"""A user's own Olive workflow: what it asks of the graph, and what in it can have no effect."""
+"""A user's own Olive workflow: the options it sets, and those that have no effect."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BUILDER_OPTIONS = {
     "int4_algo_config": "algorithm",
 }
 _NEWER_NAMES = {name.removeprefix("int4_"): option for name, option in _BUILDER_OPTIONS.items()}
-"""What newer builders call them; an older one reads past them, so the graph is held against them."""
+"""Their names in newer builders; an older one ignores them, so the graph is compared with them."""
 
 _EXTRA_OPTIONS = {
     *_BUILDER_OPTIONS, *_NEWER_NAMES, "disable_qkv_fusion", "enable_cuda_graph", "enable_webgpu_graph",
@@ -29,7 +29,7 @@ _EXTRA_OPTIONS = {
     "int4_op_types_to_quantize", "num_hidden_layers", "prune_lm_head", "qmoe_block_size", "shared_embeddings",
     "use_8bits_moe", "use_cuda_bf16", "use_qdq", "use_webgpu_fp32",
 }  # fmt: skip
-"""What the builder of onnxruntime-genai 0.13 and 0.14 reads; Olive hands on whatever it is given."""
+"""Options that the builder of onnxruntime-genai 0.13 and 0.14 reads; Olive passes on every name."""
 
 _QUANTIZER_OPTIONS = {
     "group_size": "block_size",
@@ -38,24 +38,24 @@ _QUANTIZER_OPTIONS = {
     "is_symmetric": "symmetric",
     "accuracy_level": "accuracy_level",
 }
-"""The first two of passes before ModelBuilder, the others of passes behind it."""
+"""The first two belong to passes before ModelBuilder, the others to passes after it."""
 
 _TYPES: dict[str, type] = {"block_size": int, "symmetric": bool, "accuracy_level": int, "algorithm": str}
 
 
 class _Statement(NamedTuple):
-    """One option that a workflow states."""
+    """One option that a workflow sets."""
 
     option: str
-    """In the recipe's words."""
+    """Its name in a recipe."""
 
     value: Any
 
     name: str
-    """As the file calls it."""
+    """Its name in the file."""
 
     owner: str
-    """The pass that it is stated for."""
+    """The pass that it is set for."""
 
 
 def read_olive_file(path: Path) -> dict[str, Any]:
@@ -70,18 +70,20 @@ def read_olive_file(path: Path) -> dict[str, Any]:
         raise ConfigError(f"the Olive file cannot be read: {error}", where=str(path)) from error
     wrong = _of_wrong_type(config) if isinstance(config, dict) else None
     if wrong:
-        raise ConfigError(f"{wrong} in the Olive file is no object", where=str(path), next_step='write {"name": value}')
+        raise ConfigError(
+            f"{wrong} in the Olive file is not an object", where=str(path), next_step='write {"name": value}'
+        )
     if not isinstance(config, dict) or not isinstance(config.get("passes"), dict) or not config["passes"]:
         raise ConfigError(
             "the Olive file has no passes, so it would convert nothing",
             where=str(path),
-            next_step='write {"passes": {"build": {"type": "ModelBuilder", "precision": "int4"}}} or alike',
+            next_step='write {"passes": {"build": {"type": "ModelBuilder", "precision": "int4"}}} or similar',
         )
     return config
 
 
 def _of_wrong_type(config: Mapping[str, Any]) -> str | None:
-    """The first of what must be objects that is something else."""
+    """The first entry that must be an object and is not."""
     objects = {"input_model": config.get("input_model")}
     passes = config.get("passes") if isinstance(config.get("passes"), dict) else {}
     for name, entry in (passes or {}).items():
@@ -96,10 +98,10 @@ def _of_wrong_type(config: Mapping[str, Any]) -> str | None:
 
 
 def asked_in(path: Path) -> dict[str, Any]:
-    """What the passes of a file ask of the graph, in the recipe's words.
+    """The options that the passes of a file set, by their names in a recipe.
 
     Raises:
-        ConfigError: the file is useless, or an option has a value that it cannot have, or two different ones.
+        ConfigError: the file cannot be used, or an option has an invalid value, or two different ones.
     """
     config = read_olive_file(path)
     _check_known(config, path)
@@ -109,15 +111,15 @@ def asked_in(path: Path) -> dict[str, Any]:
         first = asked.setdefault(statement.option, statement)
         if first.value != statement.value:
             raise ConfigError(
-                f"{statement.option} is asked twice: {_told(first)}, {_told(statement)}",
+                f"{statement.option} is set twice: {_describe(first)}, {_describe(statement)}",
                 where=str(path),
-                next_step="state it once; ModelBuilder leaves what a pass before it has quantised as it is",
+                next_step="set it once; ModelBuilder does not change what an earlier pass has quantised",
             )
     return {**_precision_asked_in(config), **{option: statement.value for option, statement in asked.items()}}
 
 
 def ignored_options(path: Path) -> dict[str, Any]:
-    """What a file asks for in `quantization_config`, which guides use and ModelBuilder never reads."""
+    """Options in `quantization_config`, which guides use and ModelBuilder never reads."""
     asked: dict[str, Any] = {}
     for options in _passes(read_olive_file(path)):
         asked |= options.get("quantization_config") or {}
@@ -145,7 +147,7 @@ def _statements(config: Mapping[str, Any]) -> Iterator[_Statement]:
 def _stated(options: Mapping[str, Any], names: Mapping[str, str], owner: str) -> Iterator[_Statement]:
     for name, option in names.items():
         value = options.get(name)
-        if value is None or isinstance(value, (dict, list)):  # nothing, or values for Olive to search among
+        if value is None or isinstance(value, (dict, list)):  # not set, or several values for an Olive search
             continue
         is_number = _TYPES[option] is int and isinstance(value, str) and value.removeprefix("-").isdigit()
         yield _Statement(option, int(value) if is_number else value, name, owner)
@@ -155,14 +157,14 @@ def _check_known(config: Mapping[str, Any], path: Path) -> None:
     stated = config.get("input_model") or {}
     if "config" in stated or "engine" in config or re.search(r"[/\\]", str(config.get("workflow_id", ""))):
         raise ConfigError(
-            "a nested `config` of input_model, `engine`, or a workflow_id that is a path cannot be: "
-            "the model and the folders are filled in here, and these would win",
+            "a nested `config` of input_model, `engine`, and a workflow_id that is a path are not supported: "
+            "the gate sets the model and the folders, and these would override them",
             where=str(path),
             next_step="write the options of input_model beside its type, and leave out `engine`",
         )
     if stated.get("adapter_path"):
         raise ConfigError(
-            "adapter_path in input_model cannot be: the adapter is merged before Olive sees the model",
+            "adapter_path in input_model is not supported: the adapter is merged before Olive reads the model",
             where=str(path),
             next_step="name it as `adapter` in [model], or with --adapter",
         )
@@ -174,28 +176,30 @@ def _check_known(config: Mapping[str, Any], path: Path) -> None:
                 f"{unknown} in extra_options of {options['type']} has no effect: the builder knows no such option"
                 f"{did_you_mean(unknown, _EXTRA_OPTIONS)}",
                 where=str(path),
-                next_step="remove it, or give it its right name",
+                next_step="remove it, or correct its name",
             )
 
 
 def _check(statement: _Statement, path: Path) -> None:
-    if statement.name == "algo_config":  # and no graph shows it
-        raise ConfigError(f"{_told(statement)} has no effect", where=str(path), next_step="call it int4_algo_config")
+    if statement.name == "algo_config":  # which no graph shows
+        raise ConfigError(
+            f"{_describe(statement)} has no effect", where=str(path), next_step="call it int4_algo_config"
+        )
     is_right_type = type(statement.value) is _TYPES[statement.option]
     if not is_right_type or (statement.value == WHOLE_ROW and statement.name != "group_size"):
         raise ConfigError(
-            f"{_told(statement)} cannot be",
+            f"{_describe(statement)} is invalid",
             where=str(path),
             next_step="see the options in docs/conversion.md; only a quantiser's group_size can be a whole row",
         )
 
 
-def _told(statement: _Statement) -> str:
+def _describe(statement: _Statement) -> str:
     return f"{statement.name} = {statement.value!r} of {statement.owner}"
 
 
 def _precision_asked_in(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A pass that quantises or rounds decides, wherever it stands; without one, ModelBuilder does."""
+    """A pass that quantises or rounds decides, wherever it is; without one, ModelBuilder does."""
     asked: dict[str, Any] = {}
     for options in _passes(config):
         kind = str(options.get("type", "")).lower()

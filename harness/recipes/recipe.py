@@ -1,4 +1,4 @@
-"""What a variant is asked to be, and the Olive workflow that should make it so."""
+"""The options of a variant, and the Olive workflow that implements them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class _Defaults(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """One variant as asked for; what is None is left to the default that `resolved` spells out."""
+    """The requested options of one variant; None means the default, which `resolved` fills in."""
 
     name: str
     """A built-in precision, or the path of the user's Olive file."""
@@ -45,7 +45,7 @@ class Recipe:
     """Precision of the weights in the matrices."""
 
     block_size: int | None = None
-    """Weights that share one scale; -1, which an Olive file can ask for, for a whole row."""
+    """Weights that share one scale; -1, in Olive files only, for a whole row."""
 
     symmetric: bool | None = None
     """True: no zero points; False: a zero point for each block."""
@@ -107,11 +107,11 @@ class Recipe:
             raise self._wrong("symmetric", True, f"{self.algorithm} always stores zero points: use symmetric = false")
 
     def _wrong(self, option: str, value: object, next_step: str) -> ConfigError:
-        return ConfigError(f"{option} = {value!r} cannot be", where=f"variant {self.name}", next_step=next_step)
+        return ConfigError(f"{option} = {value!r} is invalid", where=f"variant {self.name}", next_step=next_step)
 
     @classmethod
     def from_settings(cls, settings: VariantSettings) -> Recipe:
-        """The recipe of a variant in gate.toml, whether it is to be made or is converted already."""
+        """The recipe of a variant in gate.toml, converted here or elsewhere."""
         options = {option: getattr(settings, option) for option in _QUANTIZED_ONLY}
         given = {option: value for option, value in options.items() if value is not None}
         if settings.recipe is not None:
@@ -126,7 +126,7 @@ class Recipe:
         return cls(name=settings.precision, precision=settings.precision, target=settings.target, **given)
 
     def resolved(self, input_widths: Sequence[int] = ()) -> Recipe:
-        """The same recipe with its defaults written out, fitted to a model's matrices.
+        """The same recipe with its defaults filled in for a model's matrices.
 
         Olive's int8 groups must divide every matrix's input, so the default is the largest that does, at most 128.
         """
@@ -170,8 +170,8 @@ class Recipe:
 def load_recipe(name: str, *, precision: Precision | None = None, **options: Any) -> Recipe:
     """A recipe by its name: a built-in precision, or the path of an Olive file.
 
-    What an Olive file asks for (bits, block size, symmetry, accuracy level) is read from it, so that
-    the graph can be held against it.
+    The options of an Olive file (bits, block size, symmetry, accuracy level) are read from it, so that the graph
+    can be compared with them.
     """
     if name in PRECISIONS:
         if precision not in (None, name):
@@ -202,7 +202,7 @@ def olive_run_config(
 ) -> dict[str, Any]:
     """The Olive workflow of a recipe, as `olive run` takes it.
 
-    A user's own file keeps everything but the model, the folders and what goes to the log.
+    A user's own file keeps everything except the model, the folders and the log level.
     """
     places = {"output_dir": str(output_dir), "cache_dir": str(cache_dir), "log_severity_level": 1}
     if recipe.olive_config is not None:
@@ -210,7 +210,7 @@ def olive_run_config(
         model = {"type": "HfModel", **(config.get("input_model") or {}), "model_path": str(model_path)}
         return {**config, "input_model": model, **places}
     passes = _passes(recipe)
-    passes["build"]["extra_options"]["hf_remote"] = trust_remote_code  # the builder would trust by default
+    passes["build"]["extra_options"]["hf_remote"] = trust_remote_code  # the builder trusts by default
     model = {"type": "HfModel", "model_path": str(model_path)}
     if trust_remote_code:
         model["load_kwargs"] = {"trust_remote_code": True}
@@ -230,13 +230,13 @@ def _passes(recipe: Recipe) -> dict[str, dict[str, Any]]:
     if recipe.precision == "int4":
         return {"build": _model_builder("int4", recipe) | _int4_options(recipe)}
     if recipe.precision == "int8":
-        # ModelBuilder knows no int8; it keeps the 8 bits of a model that Olive has quantised before.
+        # ModelBuilder has no int8; it keeps the 8 bits of a model that Olive has quantised before.
         return {"quantize": _int8_quantizer(recipe), "build": _model_builder("int4", recipe)}
     return {"build": _model_builder(recipe.precision, recipe)}
 
 
 def _model_builder(precision: str, recipe: Recipe) -> dict[str, Any]:
-    # Olive's own option for the level knows no 0; the builder does.
+    # Olive's own option does not accept level 0; the builder does.
     level = {} if recipe.accuracy_level is None else {"int4_accuracy_level": recipe.accuracy_level}
     return {"type": "ModelBuilder", "precision": precision, "extra_options": level}
 

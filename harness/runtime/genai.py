@@ -22,10 +22,10 @@ from harness.runtime.verified import CHUNK_TOKENS
 def open_model(folder: Path, target: Target) -> Any:
     """An `onnxruntime_genai.Model` of a folder, on its target; every model is loaded here.
 
-    What genai_config.json asks for does not count: it may name the accelerator that the graph was built for.
+    The providers in genai_config.json are ignored: they may name the accelerator that the graph was built for.
 
     Raises:
-        RuntimeError, ValueError, OSError: whatever onnxruntime-genai has against the folder or the target.
+        RuntimeError, ValueError, OSError: onnxruntime-genai cannot load the folder on the target.
     """
     import onnxruntime_genai as og
 
@@ -67,8 +67,8 @@ class GenaiSession:
     def render(self, messages: Sequence[Message]) -> str:
         """The prompt text by the artifact's own chat template.
 
-        Content with a NUL is refused here: onnxruntime-genai hands it to C, which ends the prompt there without
-        a word, generation prompt and all.
+        Raises `InvalidPromptError` for content with a NUL: onnxruntime-genai passes it to C, which cuts the prompt
+        there, generation prompt included.
         """
         if any("\0" in message.get("content", "") for message in messages):
             raise InvalidPromptError("the conversation contains a NUL character", where=self.name)
@@ -110,7 +110,7 @@ class GenaiSession:
         Shape [count, vocabulary], float32; what must not be chosen (end-of-sequence) has the lowest number there is.
         """
         total = len(token_ids) + count
-        # A penalty would be put upon the logits themselves.
+        # A penalty would change the logits themselves.
         generator = self._generator(len(token_ids), total + 1, min_length=total, repetition_penalty=1.0)
         tokens, rows = [], []
         with _told(self.name):
@@ -125,7 +125,7 @@ class GenaiSession:
         """A place to read and rewind tokens of this model; `max_length` bounds prompt and answer together."""
         params = self._og.GeneratorParams(self._model)
         limit = min(max_length, self.context_length)
-        # A penalty would be put upon the logits themselves.
+        # A penalty would change the logits themselves.
         params.set_search_options(do_sample=False, num_beams=1, max_length=limit, batch_size=1, repetition_penalty=1.0)
         return GenaiCursor(lambda: self._og.Generator(self._model, params), self.name)
 

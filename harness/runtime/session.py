@@ -1,8 +1,8 @@
-"""The seam between the gate and every runtime: a `Session` answers prompts."""
+"""The interface between the gate and every runtime: a `Session` answers prompts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -10,16 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import InvalidPromptError
+from harness.system.progress import Step, silent_step
 
 Message = Mapping[str, str]
 """One turn of a conversation: `{"role": "user", "content": "..."}`."""
-
-Step = Callable[[int, int], None]
-"""Called with (done, total) while something long goes on."""
-
-
-def silent_step(_done: int, _total: int) -> None:
-    """A `Step` for callers without a listener."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +27,7 @@ class TokenTimeline:
     """`time.perf_counter()` of each generated token, in order."""
 
     prompt_tokens: int | None = None
-    """Length of the prompt in tokens; None where the runtime does not tell."""
+    """Length of the prompt in tokens; None if the runtime does not report it."""
 
     @property
     def ttft_s(self) -> float | None:
@@ -65,7 +59,7 @@ class Answer:
     """Decoded answer without the end-of-sequence token."""
 
     token_ids: tuple[int, ...] | None
-    """Generated ids without end-of-sequence; None where the runtime does not tell."""
+    """Generated ids without end-of-sequence; None if the runtime does not report it."""
 
     finish_reason: Literal["stop", "length"]
     """`stop`: the model ended its answer; `length`: it was cut at `max_new_tokens` or the context."""

@@ -24,7 +24,7 @@ _MESSAGES = [{"role": "user", "content": "Hello"}]
 def smoke_test(
     folder: Path, *, target: Target = CPU, log: Path, tokens: Path | None = None, timeout_s: float = 600.0
 ) -> dict[str, Any]:
-    """What the runtime said of a model folder: its version, loading time and first token.
+    """Load a model folder and generate one token; returns the runtime's version, the loading time and the token.
 
     `tokens` is a file with texts and the source tokenizer's ids of them.
 
@@ -44,12 +44,13 @@ def smoke_test(
         raise ArtifactError(
             f"the runtime cannot use the model: {error.what}",
             where=f"{folder} ({error.where})" if error.where else str(folder),
-            next_step=error.next_step or "convert the model again; if it stays so, the recipe does not suit the model",
+            next_step=error.next_step
+            or "convert the model again; if the error stays, the recipe does not suit the model",
         ) from error
 
 
 def runtime_version() -> str:
-    """Versions of onnxruntime-genai, and of onnxruntime, which has the kernels, in this environment."""
+    """Versions of onnxruntime-genai and of onnxruntime, whose kernels it runs, in this environment."""
     return f"{version('onnxruntime-genai')} on onnxruntime {version('onnxruntime')}"
 
 

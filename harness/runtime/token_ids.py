@@ -1,4 +1,4 @@
-"""Whether a tokenizer makes the token ids that it should."""
+"""Compares the token ids of two tokenizers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import zip_longest
 def token_difference(
     encode: Callable[[str], Sequence[int]], texts: Sequence[str], expected_ids: Sequence[Sequence[int]]
 ) -> str | None:
-    """Where `encode` first gives other ids than the source's tokenizer, in words; None where it nowhere does.
+    """Where `encode` first gives other ids than the source's tokenizer, in words; None if it never does.
 
     `expected_ids` are the source's ids of each of `texts`.
     """

@@ -1,4 +1,4 @@
-"""Models on the Hugging Face hub, by their ids: found in its cache on this machine, or downloaded into it."""
+"""Models of the Hugging Face hub: found in its cache on this machine, or downloaded into the cache."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.toolchain.toolchain import quiet_environment
 from harness.toolchain.workspace import Workspace
 
 FILES = ("*.json", "*.jinja", "*.txt", "*.model", "model*.safetensors", "adapter_model.safetensors", "*.py")
-"""What is wanted of a repository; pickles are never fetched."""
+"""Files of a repository that are downloaded; pickles never are."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -23,13 +23,13 @@ def is_hub_id(spec: str) -> bool:
 
 
 def find_snapshot(hub_id: str) -> Path | None:
-    """The copy of a model that is on this machine; None where there is none, or it is not known to be whole.
+    """The copy of a model on this machine; None if there is none, or if it may be incomplete.
 
-    Other programs fetch what they need, a tokenizer or the weights, and leave no list of what there is. `download`
-    asks the hub then, and takes such a copy as it is where the hub cannot be reached.
+    Other programs download only the files they need and leave no list of the repository's files. For such a copy
+    `download` asks the hub, and uses the copy as it is if the hub cannot be reached.
 
     Raises:
-        SourceError: the hub has no such ids.
+        SourceError: the hub has no ids of this form.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, IncompleteSnapshotError, LocalEntryNotFoundError
@@ -37,19 +37,19 @@ def find_snapshot(hub_id: str) -> Path | None:
     try:
         folder = Path(snapshot_download(hub_id, allow_patterns=list(FILES), local_files_only=True))
         is_listed = (folder.parent.parent / "trees" / f"{folder.name}.json").is_file()
-    except IncompleteSnapshotError as error:  # it lacks something that may not be needed
+    except IncompleteSnapshotError as error:  # a file is missing that may not be needed
         folder, is_listed = Path(error.snapshot_path), True
     except LocalEntryNotFoundError:
         return None
     except HFValidationError as error:
         raise SourceError(
-            "there is no such folder, and no hub id can be like this", where=hub_id, next_step="see its page for its id"
+            "there is no such folder, and this is not a valid hub id", where=hub_id, next_step="see its page for its id"
         ) from error
     return folder if is_listed and _is_whole(folder) else None
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether nothing that is needed is missing."""
+    """Whether a folder has every file that the gate needs."""
     if (folder / "adapter_config.json").is_file() and not has_weights(folder):
         return (folder / "adapter_model.safetensors").is_file()
     try:
@@ -61,10 +61,10 @@ def _is_whole(folder: Path) -> bool:
 
 
 def download(hub_id: str, workspace: Workspace) -> Path:
-    """The model's folder in the hub's cache, after what is missing there was fetched.
+    """Download what is missing of a model; returns its folder in the hub's cache.
 
     Raises:
-        SourceError: the hub cannot be reached, or does not give the model.
+        SourceError: the hub cannot be reached, or refuses the model.
     """
     workspace.notify(f"downloading {hub_id}")
     try:
@@ -82,7 +82,7 @@ def download(hub_id: str, workspace: Workspace) -> Path:
 
 
 def not_downloaded(hub_id: str, reason: str = "no copy of it is on this machine") -> SourceError:
-    """The error for a hub id that cannot be had."""
+    """The error for a hub id that cannot be downloaded."""
     return SourceError(
         f"there is no such folder, and the hub id cannot be used: {reason}",
         where=hub_id,

@@ -1,4 +1,4 @@
-"""Downloads a model from the Hugging Face hub; a process of its own, so that it can be stopped at any moment."""
+"""Downloads a model from the Hugging Face hub, in a child process, so that it can be stopped at any moment."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from harness.system.child import serve_job, tell_progress
 from harness.system.progress import BETWEEN_STEPS_S, time_left
 
 
-class Telling(tqdm_asyncio):  # type: ignore[type-arg]
-    """A progress bar that tells its state in a line instead of drawing it."""
+class LineBar(tqdm_asyncio):  # type: ignore[type-arg]
+    """A progress bar that sends its state as a line of progress instead of drawing it."""
 
     def __init__(self, *given: Any, **options: Any) -> None:
         super().__init__(*given, **{**options, "disable": False, "mininterval": BETWEEN_STEPS_S})
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
-        """Tell how much there is already, of bars that count bytes."""
+        """Send the bytes done, for bars that count bytes."""
         if self.unit == "B" and self.total and self.n:
             left = time_left(self.n, self.total, self.format_dict["elapsed"])
             tell_progress(f"downloading: {format_bytes(self.n)} of {format_bytes(self.total)}{left}")
 
 
 def main(job: dict[str, Any]) -> dict[str, Any]:
-    """Fetch `files` of the model `id` into the hub's cache, unless they are there."""
+    """Download `files` of the model `id` that are not in the hub's cache yet."""
     try:
-        folder = snapshot_download(job["id"], allow_patterns=job["files"], tqdm_class=Telling)
+        folder = snapshot_download(job["id"], allow_patterns=job["files"], tqdm_class=LineBar)
     except GatedRepoError as error:
         raise SourceError("its licence must be accepted on its page first; then log in: hf auth login") from error
     except RepositoryNotFoundError as error:
-        raise SourceError("the hub has no model of this name that may be seen from here") from error
+        raise SourceError("the hub has no model of this name, or hides it from this account") from error
     except LocalEntryNotFoundError as error:
         raise SourceError("the hub cannot be reached from here") from error
     except HfHubHTTPError as error:

@@ -1,4 +1,4 @@
-"""What the source model itself says of texts and tokens: the yardstick for everything that is made of it."""
+"""Token ids and logits of the source model: what every artifact made of it is compared with."""
 
 from __future__ import annotations
 
@@ -40,25 +40,25 @@ CORPUS = (
     "for (int i = 0; i < n; ++i) { a[i] += b[i] * 2; } // ok?!",
     "https://example.org/a?b=c&d=%20#e user@example.org C:\\dir\\file.txt",
 )
-"""Texts on which tokenizers differ when they differ: scripts, digits, whitespace, marks; control tokens are added.
+"""Texts on which tokenizers may differ: scripts, digits, whitespace, marks. The source's control tokens are added.
 
-All in NFC: onnxruntime-genai 0.18.0 skips the normalizer that tokenizer.json asks for, so that decomposed accents get
-other ids than in transformers, whatever the conversion does.
+All in NFC: onnxruntime-genai 0.18.0 skips the normalizer of tokenizer.json, so decomposed accents get other ids than
+in transformers for every artifact.
 """
 
-_CORRECT = "correct config.json; save_pretrained(folder) writes it as it must be"
+_CORRECT = "correct config.json, or write it again with save_pretrained(folder)"
 _MOST_CONTROL_TOKENS = 32
 _LONGEST = 1024
 _POSITIONS_EACH = 48
 
 ANSWER_TOKENS = 12
-"""Length of the answer that is given token by token."""
+"""Length of the answer that is generated token by token."""
 _FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Part:
-    """One question to one model."""
+    """One request to one model."""
 
     kind: str
     model: Source
@@ -67,14 +67,14 @@ class _Part:
 
     @property
     def file_name(self) -> str:
-        """Where its answer goes."""
+        """Name of the file with the result."""
         return "tokens.json" if self.kind == "tokens" else "logits.npy"
 
 
 class ReferenceLogits:
-    """Token ids of a corpus, and on demand logits, of a source model and of the base it was tuned from.
+    """Token ids of a corpus and, if asked for, logits of a source model and of the base it was tuned from.
 
-    Kept in the cache by content: the model's files, the question, and the version of transformers.
+    The cache key covers the model's files, the request, and the version of transformers.
     """
 
     def __init__(
@@ -86,13 +86,13 @@ class ReferenceLogits:
         with_logits: bool = False,
         longest: int | None = None,
     ) -> None:
-        """`longest` is the context, in tokens, of a candidate that takes less than its source."""
+        """`longest` is the context, in tokens, of a candidate whose context is shorter than its source's."""
         self.source = source
         vocabulary_size = min(source.vocabulary_size, base.vocabulary_size if base else source.vocabulary_size)
         contexts = [context for context in (source.context_length, longest) if context is not None]
         wanted = max(_LONGEST, _original_context(source) + _POSITIONS_EACH)
         self.sequence, self.positions = _sequence(vocabulary_size, min([wanted, *(size - 1 for size in contexts)]))
-        # Asked of a sequence that ends with them: some models encode positions otherwise in long ones.
+        # Computed on a sequence that ends there: some models encode positions differently in long sequences.
         self.short_count = int(np.searchsorted(self.positions, len(self.sequence) // 2))
         self.answer_tokens = max(2, min(ANSWER_TOKENS, len(self.sequence) - 1))
         self.answer_start = self._answer_start((_original_context(source), _attention_window(source)))
@@ -114,11 +114,11 @@ class ReferenceLogits:
 
     @property
     def digest(self) -> str:
-        """Changes with everything that can change an answer."""
+        """Changes with everything that can change a result."""
         return digest_of([self.answer_start, *(part.key for part in self._parts.values())])
 
     def _answer_start(self, changes: Sequence[int]) -> int:
-        """Where an answer begins whose second half comes right after the farthest change that is reached."""
+        """Start of an answer whose second half comes right after the last of `changes` that fits into the sequence."""
         last = len(self.sequence) - self.answer_tokens
         starts = [change + 1 - self.answer_tokens // 2 for change in changes]
         return max(1, *(start for start in (min(self.short_count, last), *starts) if start <= last))
@@ -133,22 +133,22 @@ class ReferenceLogits:
         return said["texts"], said["ids"]
 
     def logits(self, name: str = "logits") -> npt.NDArray[np.float32] | None:
-        """Logits of the source at `positions` (`name="base"`: of its base); None where they were not asked for."""
+        """Logits of the source at `positions` (`name="base"`: of its base); None if they were not requested."""
         if name not in self._parts:
             return None
         return np.asarray(np.load(self._root / self._parts[name].key / "logits.npy", mmap_mode="r"))
 
     @property
     def problem(self) -> SourceError | None:
-        """Why transformers cannot run the source; None while nothing is known against it."""
+        """Why transformers cannot run the source; None as long as no error is known."""
         return self._problems.get("logits")
 
     def missing(self) -> list[str]:
-        """Names of the parts that are not in the cache, or damaged there."""
+        """Names of the parts that are missing from the cache or damaged in it."""
         return [name for name, part in self._parts.items() if read_verified(self._root / part.key) is None]
 
     def job(self, names: list[str], folder: Path) -> list[dict[str, Any]]:
-        """What `reference_logits_worker.collect` is told, with its results to go below `folder`."""
+        """The job of `reference_logits_worker.collect`, whose results go below `folder`."""
         jobs = []
         for name in names:
             part = self._parts[name]
@@ -159,7 +159,7 @@ class ReferenceLogits:
         return jobs
 
     def keep(self, folder: Path) -> None:
-        """Move the answers that are whole from below `folder` into the cache; `ensure` raises what went wrong."""
+        """Move complete results from below `folder` into the cache; `ensure` raises the errors found there."""
         for place in sorted(folder.iterdir()) if folder.is_dir() else ():
             part = self._parts[place.name]
             for reason in place.glob("*.error"):
@@ -173,10 +173,10 @@ class ReferenceLogits:
                 self._publish(place / part.file_name, self._root / part.key)
 
     def ensure(self, *names: str) -> None:
-        """Ask for whatever is missing (of `names`, or of everything), in a worker process.
+        """Compute the missing parts (of `names`, or all) in a worker process.
 
         Raises:
-            SourceError: the source model cannot be asked.
+            SourceError: transformers cannot run the source model.
         """
         missing = [name for name in self.missing() if not names or name in names]
         if missing and not any(name in self._problems for name in missing):
@@ -188,7 +188,7 @@ class ReferenceLogits:
     def _ask(self, names: list[str]) -> None:
         workspace = self._workspace
         toolchain = workspace.toolchain()
-        workspace.notify("asking the source model for tokens and logits")
+        workspace.notify("computing the source model's token ids and logits")
         with tempfile.TemporaryDirectory(prefix="slm-gate-logits-") as folder:
             try:
                 run_job(
@@ -217,7 +217,7 @@ def _part(kind: str, model: Source, question: dict[str, Any], versions: Mapping[
 
 
 def _control_texts(source: Source) -> list[str]:
-    """The source's own control tokens, alone and between words."""
+    """The source's control tokens, alone and between words."""
     file = source.path / "tokenizer.json"
     entries = read_json(file).get("added_tokens") or [] if file.is_file() else []
     contents = [str(entry["content"]) for entry in entries if isinstance(entry, dict) and entry.get("content")]
@@ -233,21 +233,23 @@ def _sequence(vocabulary_size: int, length: int) -> tuple[tuple[int, ...], tuple
 
 
 def _original_context(source: Source) -> int:
-    """Tokens after which a model changes over to its other rotary table; 0 for the many that have one."""
+    """Tokens after which a model uses its second rotary table; 0 for a model with one table."""
     config = read_json(source.path / "config.json")
     table = config.get("rope_parameters") or config.get("rope_scaling") or {}
     if not isinstance(table, dict):
         raise SourceError(
-            "rope_parameters (or rope_scaling) is no object", where=str(source.path / "config.json"), next_step=_CORRECT
+            "rope_parameters (or rope_scaling) is not an object",
+            where=str(source.path / "config.json"),
+            next_step=_CORRECT,
         )
     if (table.get("rope_type") or table.get("type")) not in ("longrope", "su"):
         return 0
-    own = config.get("original_max_position_embeddings")  # where a config states both, transformers takes this one
+    own = config.get("original_max_position_embeddings")  # if a config states both, transformers uses this one
     return _whole_number(source, own or table.get("original_max_position_embeddings") or 0)
 
 
 def _attention_window(source: Source) -> int:
-    """Tokens behind which a layer sees no further back; 0 where all of them see everything."""
+    """Length of the sliding window, in tokens; 0 if every layer attends to the whole sequence."""
     config = read_json(source.path / "config.json")
     return _whole_number(source, config.get("sliding_window") or 0) if config.get("use_sliding_window", True) else 0
 
@@ -256,5 +258,7 @@ def _whole_number(source: Source, value: object) -> int:
     if isinstance(value, int):
         return value
     raise SourceError(
-        f"a length is {value!r}, which is no whole number", where=str(source.path / "config.json"), next_step=_CORRECT
+        f"a length is {value!r}, which is not a whole number",
+        where=str(source.path / "config.json"),
+        next_step=_CORRECT,
     )

@@ -56,8 +56,8 @@ def precision_in_memory(source: Source, available_bytes: int | None = None) -> P
 class ReferenceSession:
     """A `ScoringSession` and `BatchSession` over the source model; the process lives until `close`.
 
-    Answers are greedy and end at the end-of-sequence tokens of the model's generation config. Their timelines tell
-    when a request began and nothing more: the reference is not there to be timed.
+    Answers are greedy and end at the end-of-sequence tokens of the model's generation config. Their timelines hold
+    only the start of a request: the reference is not timed.
 
     Raises:
         SessionError: transformers cannot load the model.
@@ -185,7 +185,7 @@ class ReferenceSession:
     def _send(self, job: dict[str, Any]) -> None:
         if self._worker is None or self._worker.stdin is None:
             raise SessionError("the session is closed", where=self.name)
-        self._request += 1  # replies carry it: one that nobody waited for is never taken for the next one's
+        self._request += 1  # replies carry the number, so that the reply to an abandoned request is skipped
         try:
             self._worker.stdin.write(json.dumps({**job, "request": self._request}) + "\n")
             self._worker.stdin.flush()

@@ -1,4 +1,4 @@
-"""The model that is to be gated: found, checked and named by its content before anything heavy starts."""
+"""The source model: located, validated and hashed before anything expensive starts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from harness.system.hashing import digest_files
 TOKENIZER_FILES = (
     "tokenizer*", "vocab.*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "chat_template*"
 )  # fmt: skip
-"""What a tokenizer and its chat template are made of, in the folders of source models and of artifacts."""
+"""Files of a tokenizer and its chat template, in source models and in artifacts."""
 
 ADAPTER_SETTINGS = "adapter_config.json"
 """What tells the folder of a LoRA adapter."""
@@ -72,13 +72,13 @@ class Source:
     """SHA-256 over every file that shapes the model's answers."""
 
     state: Mapping[Path, tuple[int, ...]] = field(compare=False, repr=False)
-    """Size, time of change and number of each of these files when they were hashed."""
+    """Size, modification time and inode of each of these files when they were hashed."""
 
     remarks: tuple[str, ...] = field(default=(), compare=False)
-    """What the user should know of it, a sentence each: the model can be used, and may not be what is meant."""
+    """Warnings for the user, one sentence each: the model can be used, but may not be what the user intends."""
 
     def as_dict(self) -> dict[str, Any]:
-        """What a record or a manifest says of it, as plain JSON values."""
+        """Plain JSON values for records and manifests."""
         return {
             "spec": self.spec,
             "architecture": self.architecture,
@@ -87,10 +87,10 @@ class Source:
         }
 
     def require_stated_type(self) -> None:
-        """Refuse weights that transformers, and with it every converter, would round when it reads them.
+        """Raise if transformers, and with it every converter, would round the weights when it reads them.
 
         Raises:
-            SourceError: the config states a smaller type than that in which the weights are stored.
+            SourceError: the config states a smaller type than the stored one.
         """
         config = read_json(self.path / "config.json")
         stated = str(config.get("dtype") or config.get("torch_dtype"))
@@ -99,14 +99,14 @@ class Source:
             raise SourceError(
                 f"config.json says dtype {stated}, and the weights are stored in float32: they would be rounded first",
                 where=str(self.path / "config.json"),
-                next_step='write "dtype": "float32" there, or save the model in the type that is meant',
+                next_step='write "dtype": "float32" there, or save the model in the intended type',
             )
 
     def require_unchanged(self) -> None:
-        """Refuse what was made of files that were written to meanwhile: it would be kept as made of the former ones.
+        """Raise if a file changed since it was hashed: results would be cached under the digest of its former content.
 
         Raises:
-            SourceError: a file is another one now.
+            SourceError: names the file.
         """
         now = _state(self.state)
         changed = [file for file in self.state if now[file] != self.state[file]]
@@ -123,10 +123,11 @@ def resolve_source(
 ) -> Source:
     """Check a folder, or the downloaded copy of a hub id, without torch or network.
 
-    With `is_base`, it is only merged into or compared with, never asked: it needs neither chat template nor ends.
+    With `is_base` the model needs no chat template and no end-of-sequence tokens: it is only merged into or compared
+    with.
 
     Raises:
-        SourceError: the first thing that would make the model unusable.
+        SourceError: names the first fault that makes the model unusable.
     """
     folder = locate(spec)
     if folder is None:
@@ -164,7 +165,7 @@ def resolve_source(
 
 
 def locate(spec: str) -> Path | None:
-    """The folder of `spec`; None for a hub id of which there is no copy on this machine.
+    """The folder of `spec`; None for a hub id without a copy on this machine.
 
     Raises:
         SourceError: `spec` is neither a folder nor shaped like a hub id.
@@ -184,7 +185,7 @@ def locate(spec: str) -> Path | None:
 
 
 def named_folder(spec: str) -> Path:
-    """The path that `spec` names if it names one; `~` stands for a home folder where there is such a user."""
+    """`spec` as a path; `~` becomes the home folder if there is such a user."""
     try:
         return Path(spec).expanduser()
     except RuntimeError:
@@ -317,7 +318,7 @@ def _check_tokenizer(folder: Path, vocabulary_size: int) -> None:
 def _check_chat_template(folder: Path) -> None:
     if not find_templates(folder):
         raise SourceError(
-            "the model has no chat template, so nobody can know how it wants to be asked",
+            "the model has no chat template, so its prompt format is unknown",
             where=str(folder),
             next_step="put the template used in training into chat_template.jinja",
         )

@@ -1,4 +1,4 @@
-"""Reads what safetensors files say about themselves, and looks for NaN in the weights, without torch."""
+"""Reads headers of safetensors files and looks for NaN in the weights, without torch."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _PICKLES_THAT_ARE_NOT_WEIGHTS = {"training_args.bin", "optimizer.pt", "scheduler
 
 _BYTES_OF_TYPE = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I64": 8, "I32": 4, "I8": 1}
 _EXPONENTS = {"F32": 0x7F800000, "F16": 0x7C00, "BF16": 0x7F80}
-"""Bits that are all set in NaN and infinity only."""
+"""Exponent bits; all of them are set in NaN and infinity only."""
 
 _PIECE = 1 << 24
-"""Weights that are looked at in one go, so that little memory is taken."""
+"""Weights that are checked at a time, to bound memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class Weights:
 
     @property
     def input_widths(self) -> tuple[int, ...]:
-        """The different input sizes of the matrices, sorted; quantisation groups must divide them."""
+        """The distinct input sizes of the matrices, sorted; quantisation groups must divide them."""
         return tuple(
             sorted({shape[1] for name, shape in self.shapes.items() if len(shape) == 2 and name.endswith(".weight")})
         )
@@ -69,7 +69,7 @@ def find_weights(folder: Path, *, allow_pickle: bool = False) -> Weights:
     """
     index = folder / "model.safetensors.index.json"
     single = folder / "model.safetensors"
-    if single.is_file():  # which transformers prefers, where both are there
+    if single.is_file():  # transformers prefers it if both exist
         return Weights(files=(single,), shapes=read_shapes(single), size_bytes=single.stat().st_size)
     if index.is_file():
         return _sharded(folder, index)
@@ -99,14 +99,14 @@ def read_shapes(file: Path) -> dict[str, tuple[int, ...]]:
 
 
 def _check_length(file: Path, name: str, count: int, kind: str, place: tuple[int, int]) -> None:
-    """Types that are not known here are left to safetensors itself."""
+    """Raise if a tensor has a wrong number of bytes; unknown types are left to safetensors."""
     length = place[1] - place[0]
     if kind in _BYTES_OF_TYPE and length != count * _BYTES_OF_TYPE[kind]:
         raise _damaged(file, f"its header says {name} is {count} x {kind}, and gives it {length} bytes")
 
 
 def _end_of(file: Path, places: Mapping[str, tuple[int, int]]) -> int:
-    """Where the tensors end, which follow each other without a gap."""
+    """End of the last tensor; raise if there is a gap between two."""
     end = 0
     for name, (start, stop) in sorted(places.items(), key=lambda item: item[1]):
         if start != end:
@@ -116,7 +116,7 @@ def _end_of(file: Path, places: Mapping[str, tuple[int, int]]) -> int:
 
 
 def stored_types(weights: Weights) -> Counter[str]:
-    """How many weights are stored in each type, as safetensors calls them; empty for pickled ones."""
+    """Number of weights by stored type, in safetensors' names; empty for pickled weights."""
     counts: Counter[str] = Counter()
     for file in weights.files:
         if file.suffix == ".safetensors":
@@ -128,10 +128,10 @@ def stored_types(weights: Weights) -> Counter[str]:
 
 
 def require_finite(weights: Weights) -> None:
-    """Refuse NaN and infinity in the weights, which a quantiser may turn into numbers.
+    """Raise if the weights hold NaN or infinity, which a quantiser may turn into numbers.
 
     Raises:
-        SourceError: with the first tensor that has one.
+        SourceError: names the first such tensor.
     """
     for file in weights.files:
         if file.suffix == ".safetensors":
@@ -209,15 +209,15 @@ def _sharded(folder: Path, index: Path) -> Weights:
                 where=str(folder),
                 next_step="copy or download the missing shard",
             )
-        locked = read_shapes(shard)
-        missing = [tensor for tensor, place in weight_map.items() if place == name and tensor not in locked]
+        found = read_shapes(shard)
+        missing = [tensor for tensor, place in weight_map.items() if place == name and tensor not in found]
         if missing:
             raise SourceError(
                 f"the index places {missing[0]} in {name}, which does not hold it ({len(missing)} such tensors)",
                 where=str(index),
                 next_step="save the model again",
             )
-        shapes.update(locked)
+        shapes.update(found)
         files.append(shard)
     size_bytes = sum(file.stat().st_size for file in files[1:])
     return Weights(files=tuple(files), shapes=shapes, size_bytes=size_bytes)

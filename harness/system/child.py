@@ -1,7 +1,7 @@
-"""Runs one job in a child process: a JSON file in, a JSON file out, a log kept.
+"""Runs a job in a child process: a JSON file in, a JSON file out, a log kept.
 
 Conversion needs other package versions, memory must be measured in a process that holds nothing else, and a native
-crash must not take the gate down. All three are the same need: a process of its own with a contract.
+crash must not take the gate down. All three need the same: a separate process with a contract.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def harness_module(module: str) -> list[str]:
         f"import sys, runpy; sys.path.insert(0, {str(REPOSITORY)!r}); "
         f"runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
     )
-    return [sys.executable, "-P", "-X", "utf8", "-c", bootstrap]  # -P: nothing of the working directory
+    return [sys.executable, "-P", "-X", "utf8", "-c", bootstrap]  # -P: keeps the working directory off the import path
 
 
 def serve_job(work: Callable[[dict[str, Any]], dict[str, Any]], arguments: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ BETWEEN_STEPS_S: Final = 2.0
 
 
 class Step(Protocol):
-    """Hears how far a counted work is."""
+    """Takes the state of a counted work."""
 
     def __call__(self, done: int, total: int, /) -> None:
         """`done` of `total` units of the work are finished."""

@@ -1,8 +1,8 @@
-"""What onnxruntime-genai's model builders get wrong about transformers 5, set right while they run.
+"""Corrections of onnxruntime-genai's model builders for transformers 5, applied while they run.
 
 Runs inside the conversion worker, where the harness cannot be imported. It knows two builders: the one of the release
 that Olive works with, and the one of the release that serves. Each amendment was found by comparing an unquantised
-graph with its source, and a test of the architecture fails without it:
+graph with its source; without it, a test of the architecture fails:
 
 * configs lost `rope_theta`, `partial_rotary_factor` and `rope_local_base_freq`: Gemma 3 did not convert, and Phi
   rotated whole heads instead of a part of each;
@@ -36,7 +36,7 @@ def former_name(self: Any, name: str) -> Any:
 
 
 def remember_config(init: Any) -> Any:
-    """Keep the config; a builder drops most of it."""
+    """Keep the config, most of which a builder drops."""
 
     def __init__(self: Any, config: Any, *rest: Any) -> None:
         self.amended_config = config
@@ -46,7 +46,7 @@ def remember_config(init: Any) -> Any:
 
 
 def is_sliding(self: Any, layer_id: int) -> bool:
-    """Whether a layer looks through a window; without a list of layers, all do that have one."""
+    """Whether a layer has a sliding window; without a list of layer types, every layer of a model with a window has."""
     layer_types = getattr(self.amended_config, "layer_types", None)
     if layer_types is None:
         return bool(getattr(self.amended_config, "sliding_window", None))
@@ -81,7 +81,7 @@ def without_rotation(make_attention: Any) -> Any:
 def without_scaling(make_rope_init: Any, with_own_tables: type) -> Any:
     """Leave scaling to `tables_of_source`, unless the model makes its own tables.
 
-    Within a model's context, a dynamic one scales nothing.
+    Dynamic scaling has no effect within a model's context.
     """
 
     def amended_init(self: Any, config: Any) -> None:
@@ -145,7 +145,7 @@ def changes_of(builders: Any) -> Iterator[tuple[Any, str, Any]]:
 
 @contextlib.contextmanager
 def amended(builders: Any) -> Iterator[None]:
-    """The package of a builder's classes with its amendments; afterwards that and transformers are as before."""
+    """Apply the amendments to a builder's package and to transformers; undo them at the end."""
     from transformers import PreTrainedConfig  # type: ignore[import-not-found, unused-ignore]
 
     with contextlib.ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Runs onnxruntime-genai's own model builder, of whatever release, and amended, and tells how much memory that took.
+"""Runs the model builder of any release of onnxruntime-genai, amended, and reports its peak memory.
 
 `python builder_worker.py PEAK_FILE BUILDER_SCRIPT ARGUMENT...`, in the toolchain. The builder belongs to the release
 that serves; its modules import each other by bare names, so its folder comes first.
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def main(peak_file: str, script: str, *arguments: str) -> None:
-    """Be the builder, then write the peak in bytes (0 where the system does not tell)."""
+    """Run the builder, then write its peak memory in bytes (0 if the system does not report it)."""
     worker, amendments = (
         runpy.run_path(str(Path(__file__).with_name(name))) for name in ("olive_worker.py", "amendments.py")
     )

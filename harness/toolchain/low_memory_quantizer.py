@@ -1,9 +1,8 @@
-"""The same results from Olive and ModelBuilder, with less memory and less time.
+"""Patches ModelBuilder to quantise one MatMul at a time, and Olive to link its result instead of copying it.
 
-* ModelBuilder copies the whole unquantised graph into one message, and that into another, before it quantises anything:
-  7 bytes of memory for each byte of the source. Here its quantiser gets one matrix after the other; the nodes and the
-  bytes of every tensor are the same.
-* Olive copies its result out of its cache, which the gate throws away afterwards. Here it links the files.
+* ModelBuilder copies the whole unquantised graph twice before it quantises anything: 7 bytes of memory for each byte of
+  the source. With the patch its quantiser gets one matrix after the other; nodes and tensor bytes are the same.
+* Olive copies its result out of its cache, which the gate deletes afterwards. With the patch it links the files.
 
 Runs inside the conversion worker, where the harness cannot be imported.
 """
@@ -16,7 +15,7 @@ from typing import Any
 
 @contextlib.contextmanager
 def low_memory_quantizer() -> Iterator[None]:
-    """Both of these, while it lasts."""
+    """Apply both patches; undo them at the end."""
     from olive import resource_path  # only in the toolchain
     from olive.common.utils import hardlink_copy_dir
     from onnxruntime_genai.models.builder import Model  # type: ignore[import-not-found, unused-ignore]
@@ -45,7 +44,7 @@ def one_by_one(to_int4: Any) -> Any:
 
 
 def kinds(builder: Any) -> set[str]:
-    """Operators that may be quantised; whether one is, the quantiser decides."""
+    """Operators that may be quantised; the quantiser decides whether one is."""
     return {"MatMul", *builder.quant_attrs["int4"]["op_types_to_quantize"]}
 
 
@@ -53,10 +52,10 @@ def model_of(node: Any, whole: Any) -> Any:
     """A model of one node and its stored tensors."""
     import onnx_ir as ir  # type: ignore[import-not-found, unused-ignore]  # only in the toolchain
 
-    def twin(value: Any) -> Any:
+    def copy_of(value: Any) -> Any:
         return ir.Value(name=value.name, shape=value.shape, type=value.type, const_value=value.const_value)
 
-    inputs, outputs = [twin(value) for value in node.inputs], [twin(value) for value in node.outputs]
+    inputs, outputs = [copy_of(value) for value in node.inputs], [copy_of(value) for value in node.outputs]
     copied = ir.Node(node.domain, node.op_type, inputs, node.attributes.values(), outputs=outputs, name=node.name)
     stored = [mine for mine, theirs in zip(inputs, node.inputs, strict=True) if theirs.is_initializer()]
     fed = [mine for mine in inputs if mine not in stored]
@@ -87,8 +86,8 @@ def put_in_place(graph: Any, node: Any, made: Any, value_named: Any) -> None:
     for former in node.outputs:
         former.replace_all_uses_with(known[former.name], replace_graph_outputs=True)
     unquantised = [value for value in node.inputs if value.is_initializer()]
-    graph.remove(node, safe=True)  # safe: it also lets its inputs go
+    graph.remove(node, safe=True)  # safe: it also releases its inputs
     for value in unquantised:
         if not value.uses():
             del graph.initializers[value.name]
-            value.const_value = None  # the builder keeps every value, but needs this one no more
+            value.const_value = None  # the builder keeps every value, but does not need this one any more

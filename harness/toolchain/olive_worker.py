@@ -3,7 +3,7 @@
 Runs as a plain script where the harness cannot be imported: `python olive_worker.py JOB_FILE RESULT_FILE`.
 The job is `{"variants": {NAME: {"config" or "builder", "output", "work", "log"}}, "reference_logits", "log"}`; each
 variant's outcome goes to `result.json` in its own work folder as soon as there is one, so that a crash in one variant
-takes nothing from the others.
+does not affect the others.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ parent = os.getppid()
 
 
 class Narrator:
-    """Tells the parent which variant is being made and for how long, and ends with the parent."""
+    """Reports to the parent which variant is being made and for how long, and ends with the parent."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
@@ -47,14 +47,14 @@ class Narrator:
         self.stream.flush()
 
     def _beat(self) -> None:
-        told_s = time.perf_counter()
+        said_s = time.perf_counter()
         while True:
             time.sleep(0.5)
             if os.name != "nt" and os.getppid() != parent:
-                os._exit(1)  # nobody waits for the result any more
-            if time.perf_counter() - max(told_s, self.started_s) >= HEARTBEAT_S:
-                told_s = time.perf_counter()
-                self.say(f"{self.what} ({told_s - self.started_s:.0f} s)")
+                os._exit(1)  # the parent is gone
+            if time.perf_counter() - max(said_s, self.started_s) >= HEARTBEAT_S:
+                said_s = time.perf_counter()
+                self.say(f"{self.what} ({said_s - self.started_s:.0f} s)")
 
 
 @contextlib.contextmanager
@@ -78,13 +78,13 @@ def output_to(log: str) -> Iterator[None]:
 
 
 def reset_peak_rss() -> None:
-    """Start the kernel's high-water mark anew, where it can be."""
+    """Reset the kernel's memory high-water mark, if possible."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_rss_bytes() -> int | None:
-    """Largest resident size since the last reset; None where the system does not tell."""
+    """Largest resident size since the last reset; None if the system does not report it."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
@@ -93,7 +93,7 @@ def peak_rss_bytes() -> int | None:
 
 
 def give_back_memory() -> None:
-    """Return freed memory to the system, so that one variant's peak is not the next one's floor."""
+    """Return freed memory to the system, so that it does not count for the next variant."""
     import gc
 
     gc.collect()
@@ -109,12 +109,12 @@ def produced_folders(output: str) -> list[str]:
 
 
 def sibling(name: str) -> dict[str, Any]:
-    """What a script beside this one defines; nothing here is a package."""
+    """The globals of a script beside this one; these scripts are no package."""
     return runpy.run_path(str(Path(__file__).with_name(name)))
 
 
 def run_olive(variant: dict[str, Any], source: Any) -> int | None:
-    """Run one workflow, and return the peak memory in bytes; what `run` returns proves nothing."""
+    """Run one workflow and return its peak memory in bytes; `run` reports no failure."""
     from olive.workflows import run  # only in the toolchain
     from onnxruntime_genai.models import builder  # type: ignore[import-not-found, unused-ignore]
 
@@ -128,7 +128,7 @@ def run_olive(variant: dict[str, Any], source: Any) -> int | None:
 
 
 def run_builder(variant: dict[str, Any]) -> int | None:
-    """Run the builder of another release of onnxruntime-genai in a process of its own; its peak memory in bytes."""
+    """Run the builder of another release of onnxruntime-genai in a child process; returns its peak memory in bytes."""
     script, peak = Path(__file__).with_name("builder_worker.py"), Path(variant["work"], "peak")
     command = [sys.executable, "-E", "-s", "-P", str(script), str(peak), *variant["builder"]]
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
@@ -139,7 +139,7 @@ def run_builder(variant: dict[str, Any]) -> int | None:
 
 
 def make(variant: dict[str, Any], source: Any) -> dict[str, Any]:
-    """Make one variant; not what is returned counts, but what is on the disk afterwards."""
+    """Make one variant; the result depends only on the files on the disk afterwards."""
     error, peak_bytes = None, None
     reset_peak_rss()
     started_s = time.perf_counter()
@@ -158,14 +158,14 @@ def make(variant: dict[str, Any], source: Any) -> dict[str, Any]:
 
 
 def save(file: Path, content: dict[str, Any]) -> None:
-    """Write a result so that nobody reads half of it."""
-    aside = Path(f"{file}.part")
-    aside.write_text(json.dumps(content), encoding="utf-8")
-    aside.replace(file)
+    """Write a result atomically."""
+    part = Path(f"{file}.part")
+    part.write_text(json.dumps(content), encoding="utf-8")
+    part.replace(file)
 
 
 def import_olive(log: str) -> None:
-    """Import Olive with its warnings switched on; they tell which options it ignores."""
+    """Import Olive with its warnings switched on: they name the options it ignores."""
     with output_to(log):
         from olive.logging import set_default_logger_severity
         from olive.workflows import run  # noqa: F401
@@ -177,7 +177,7 @@ def import_olive(log: str) -> None:
 
 
 def die_with_parent() -> None:
-    """Have the kernel end this process with its parent, where it can; elsewhere the narrator sees to it."""
+    """Have the kernel end this process with its parent, if possible; elsewhere the narrator does it."""
     if sys.platform == "linux":
         set_parent_death_signal = 1
         with contextlib.suppress(OSError, AttributeError):

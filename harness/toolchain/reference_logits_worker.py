@@ -1,9 +1,9 @@
-"""Asks a source model for token ids and logits.
+"""Computes token ids and logits of a source model.
 
 Runs as a plain script of the toolchain, where the harness cannot be imported
 (`python reference_logits_worker.py JOB_FILE RESULT_FILE`), or inside the conversion worker, which has torch in memory
 already.
-A part that fails leaves its reason in a file beside the place of its result.
+A part that fails leaves its error in a file beside that of its result.
 """
 
 import json
@@ -23,7 +23,7 @@ def ask_tokens(part: dict[str, Any]) -> None:
 
 
 def ask_logits(part: dict[str, Any]) -> None:
-    """Save the fp32 logits of a sequence at some of its positions, the first of them asked without what follows."""
+    """Save the fp32 logits of a sequence at some positions; the first ones are computed without what follows."""
     import numpy as np
     import torch  # only in the toolchain
     import transformers
@@ -51,18 +51,18 @@ def ask_logits(part: dict[str, Any]) -> None:
 
 
 def save(file: str, write: Any) -> None:
-    """Write a result so that nobody sees half of it."""
-    aside = Path(f"{file}.part")
-    write(aside)
-    aside.replace(file)
+    """Write a result atomically."""
+    part = Path(f"{file}.part")
+    write(part)
+    part.replace(file)
 
 
 def collect(parts: list[dict[str, Any]]) -> None:
-    """Ask for every part; what one lacks takes nothing from the others."""
+    """Compute every part; a failure of one does not affect the others."""
     for part in parts:
         try:
             {"tokens": ask_tokens, "logits": ask_logits}[part["kind"]](part)
-        except Exception as error:  # noqa: BLE001  # told to the parent, which decides
+        except Exception as error:  # noqa: BLE001  # reported to the parent, which decides
             traceback.print_exc()
             told = f"{type(error).__name__}: {error}"
             save(f"{part['file']}.error", lambda file, told=told: file.write_text(told, encoding="utf-8"))

@@ -1,7 +1,7 @@
 """Reads the source model once for all workflows of a worker.
 
 Every workflow loads the weights again, and Olive hashes their files again for its own cache. Here both are done once;
-each workflow gets modules of its own over the same tensors.
+each workflow gets its own modules over the same tensors.
 
 Runs inside the conversion worker, where the harness cannot be imported.
 """
@@ -18,7 +18,7 @@ IRRELEVANT = {"cache_dir": None, "token": None, "torch_dtype": "auto", "dtype": 
 
 
 class SharedSource:
-    """Models by what was asked for, as long as nobody has written into their tensors."""
+    """Loaded models by the arguments of the call, as long as their tensors are unchanged."""
 
     def __init__(self) -> None:
         self.kept: dict[str, tuple[Any, int]] = {}
@@ -26,7 +26,7 @@ class SharedSource:
         self.times_read = 0
 
     def load(self, read: Callable[..., Any], name: Any, *rest: Any, **options: Any) -> Any:
-        """What `read` gives, from the disk or as a copy of what it gave before."""
+        """The result of `read`: read from the disk, or a copy of an earlier result."""
         asked = {key: value for key, value in options.items() if not is_irrelevant(key, value)}
         key = repr((str(name), rest, sorted(asked.items())))
         if key not in self.kept or self.kept[key][1] != writes(self.kept[key][0]):
@@ -36,7 +36,7 @@ class SharedSource:
         return sharing_copy(self.kept[key][0])
 
     def hash(self, compute: Callable[..., str], file: Any, *rest: Any, **options: Any) -> str:
-        """What `compute` gives for a file, computed once until the file changes."""
+        """The result of `compute` for a file, computed again only after the file changes."""
         state = Path(file).stat()
         key = str(file), state.st_size, state.st_mtime_ns
         if key not in self.hashes:
@@ -44,13 +44,13 @@ class SharedSource:
         return self.hashes[key]
 
     def forget(self) -> int:
-        """Let the models go; how often one was read from the disk."""
+        """Drop the models; returns how many were read from the disk."""
         self.kept.clear()
         return self.times_read
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
-        """Stand in for transformers' loading and Olive's hashing."""
+        """Replace transformers' loading and Olive's hashing; undo it at the end."""
         from olive.model.config import model_config  # only in the toolchain
         from transformers import AutoModelForCausalLM
 
@@ -76,16 +76,16 @@ def tensors_of(model: Any) -> list[Any]:
 
 
 def writes(model: Any) -> int:
-    """How often anybody has written into the model's tensors."""
+    """Number of writes into the model's tensors."""
     return sum(tensor._version for tensor in tensors_of(model))
 
 
 def sharing_copy(model: Any) -> Any:
-    """The same model in modules and parameters of its own, over the same memory."""
-    return copy.deepcopy(model, {id(tensor): twin(tensor) for tensor in tensors_of(model)})
+    """The same model in new modules and parameters over the same memory."""
+    return copy.deepcopy(model, {id(tensor): view_of(tensor) for tensor in tensors_of(model)})
 
 
-def twin(tensor: Any) -> Any:
+def view_of(tensor: Any) -> Any:
     """Another tensor over the same memory; writing through it counts for both."""
     import torch  # only in the toolchain
 

@@ -31,7 +31,7 @@ PINS: Mapping[str, str] = {
 """The newest releases that convert together; see `known_conflict` for neighbours that do not."""
 
 _ISOLATED = ("-E", "-s", "-P")
-"""Nothing of PYTHON* variables, the user's site or the script's folder gets onto the import path."""
+"""Keeps PYTHON* variables, the user's site and the script's folder off the import path."""
 
 _NEEDED_BYTES = 4 * 1024**3
 _OWN_TOOLCHAIN = "or point --toolchain or SLM_GATE_TOOLCHAIN at a Python that has them"
@@ -58,11 +58,11 @@ class Toolchain:
     """Installed version of each package in `PINS`, without build suffixes."""
 
     def __call__(self) -> Toolchain:
-        """Itself: a toolchain that is there can stand wherever one may have to be made first."""
+        """Itself, so that a toolchain can be passed as a `ToolchainProvider`."""
         return self
 
     def command(self, script: Path) -> list[str | Path]:
-        """Run a worker script, with nothing of this process's Python settings leaking in."""
+        """The command that runs a worker script, isolated from this process's Python settings."""
         return [self.python, *_ISOLATED, "-X", "utf8", script]
 
 
@@ -87,16 +87,16 @@ class ToolchainOnDemand:
     """The gate's cache folder."""
 
     python: Path | None = None
-    """The interpreter that the user named; None where none was."""
+    """The interpreter that the user named; None if none."""
 
     progress: Progress = SILENT
-    """Hears about the making."""
+    """Shows the user how the toolchain is made."""
 
     _ready: Toolchain | None = field(default=None, init=False, repr=False)
 
     @property
     def versions(self) -> Mapping[str, str]:
-        """The pins; or what the user's own interpreter has, which is looked up at once."""
+        """The pins, or the versions of the user's own interpreter, which are read at once."""
         return PINS if own_python(self.python) is None else self().versions
 
     def __call__(self) -> Toolchain:
@@ -113,7 +113,7 @@ def own_python(given: Path | None) -> Path | None:
 
 
 def ensure_toolchain(*, cache: Path, python: Path | None = None, progress: Progress = SILENT) -> Toolchain:
-    """The toolchain at `own_python(python)`, or the cached one of these pins; it is made where there is none yet.
+    """The toolchain at `own_python(python)`, or the cached one of these pins, made if there is none yet.
 
     Raises:
         ToolchainError: it cannot be made, a package is missing, or its packages are known not to work together.
@@ -167,14 +167,14 @@ def query_versions(python: Path) -> dict[str, str]:
 
 
 def _last_words(error: Exception) -> str:
-    """The last line that the child said, rather than the program it was given."""
+    """The last line of the child's output, without its program text."""
     if isinstance(error, subprocess.CalledProcessError):
         return str((error.stderr.strip().splitlines() or [f"it ended with status {error.returncode}"])[-1])
     return str(error)
 
 
 def known_conflict(versions: Mapping[str, str]) -> str | None:
-    """Why a set of versions is known to fail; None for one that nothing is known against."""
+    """Why a set of versions is known to fail; None if it is not."""
     olive, genai = versions.get("olive-ai", ""), versions.get("onnxruntime-genai", "")
     if not olive.startswith("0.13.") or not genai:
         return None
@@ -203,12 +203,12 @@ def venv_python(folder: Path) -> Path:
 
 
 def is_ready(folder: Path) -> bool:
-    """Whether a toolchain was finished: its mark is written last."""
+    """Whether a toolchain is complete: `ready.json` is written last."""
     return (folder / "ready.json").is_file() and venv_python(folder).exists()
 
 
 def quiet_environment(*, offline: bool = True) -> dict[str, str]:
-    """Environment for everything that the gate drives: no telemetry, no progress bars, no network unless asked for."""
+    """Environment of every child process: no telemetry, no progress bars, and no network if `offline`."""
     environment = {
         "OLIVE_DISABLE_TELEMETRY": "1",
         "CI": "1",  # without it olive-ai 0.13.0 sends one heartbeat before it looks at the variable above
@@ -218,14 +218,14 @@ def quiet_environment(*, offline: bool = True) -> dict[str, str]:
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "TQDM_DISABLE": "1",
         "TOKENIZERS_PARALLELISM": "false",
-        "OMP_WAIT_POLICY": "PASSIVE",  # torch's idle threads sleep: 4 times as fast where cores are shared
+        "OMP_WAIT_POLICY": "PASSIVE",  # torch's idle threads sleep: 4 times as fast on shared cores
         "GOMP_SPINCOUNT": "0",
     }
     return environment | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"} if offline else environment
 
 
 def _make(folder: Path, progress: Progress) -> Toolchain:
-    # A virtual environment cannot be moved, so it grows in its final place and counts only with its mark.
+    # A virtual environment cannot be moved, so it is built in its final place and used only with `ready.json`.
     shutil.rmtree(folder, ignore_errors=True)
     free_bytes = shutil.disk_usage(folder.parent).free
     if free_bytes < _NEEDED_BYTES:

@@ -1,4 +1,4 @@
-"""Makes a virtual environment with pip and tells what pip is doing meanwhile."""
+"""Makes a virtual environment with pip and shows what pip is doing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.system.child import log_tail
 from harness.system.progress import Progress
 
 HEARTBEAT_S = 5.0
-_TELLING = re.compile(
+_DECISIVE = re.compile(
     r"^(ERROR|error)[: ]|No space left|No matching distribution|Could not find a version", re.MULTILINE
 )
 _NETWORK = re.compile(
@@ -29,7 +29,7 @@ def create_venv(python: Path, folder: Path, *, log: Path, progress: Progress) ->
     """Make an empty virtual environment.
 
     Raises:
-        ToolchainError: with the decisive line of the log.
+        ToolchainError: quotes the decisive line of the log.
     """
     run_with_heartbeat([str(python), "-m", "venv", str(folder)], log=log, progress=progress, what="venv")
 
@@ -38,14 +38,14 @@ def install(python: Path, packages: Sequence[str], *, log: Path, progress: Progr
     """Install pinned packages with pip, its own settings (index, proxy) respected.
 
     Raises:
-        ToolchainError: with the decisive line of pip's output.
+        ToolchainError: quotes the decisive line of pip's output.
     """
     command = [str(python), "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
     run_with_heartbeat([*command, "--progress-bar", "off", *packages], log=log, progress=progress, what="pip")
 
 
 def run_with_heartbeat(command: Sequence[str], *, log: Path, progress: Progress, what: str) -> None:
-    """Run a command; its newest line and the time so far are told every few seconds, all of it goes to the log."""
+    """Run a command; show its newest line and the time so far every few seconds, and log all of its output."""
     started_s = time.perf_counter()
     try:
         process = subprocess.Popen(
@@ -75,7 +75,7 @@ def _pump(process: subprocess.Popen[str], lines: queue.Queue[str | None]) -> Non
 
 
 def _follow(lines: queue.Queue[str | None], log: Path, progress: Progress, what: str, started_s: float) -> None:
-    newest, told_s = "starting", started_s
+    newest, shown_s = "starting", started_s
     with log.open("a", encoding="utf-8") as sink:
         while True:
             try:
@@ -89,15 +89,15 @@ def _follow(lines: queue.Queue[str | None], log: Path, progress: Progress, what:
                 sink.flush()
                 newest = newest if line.startswith(("WARNING", "DEPRECATION")) else line.strip()
             now_s = time.perf_counter()
-            if not line or now_s - told_s >= HEARTBEAT_S:
+            if not line or now_s - shown_s >= HEARTBEAT_S:
                 progress.line(f"{what}: {newest[:100]} ({now_s - started_s:.0f} s)")
-                told_s = now_s
+                shown_s = now_s
 
 
 def _failure(what: str, returncode: int, log: Path) -> ToolchainError:
     text = log.read_text(encoding="utf-8", errors="replace")
-    telling = [line for line in text.splitlines() if _TELLING.search(line)]
-    decisive = telling[-1].strip() if telling else f"it ended with status {returncode}"
+    decisive_lines = [line for line in text.splitlines() if _DECISIVE.search(line)]
+    decisive = decisive_lines[-1].strip() if decisive_lines else f"it ended with status {returncode}"
     if "No space left" in text:
         hint = "free some disk space, or use another cache folder"
     elif _NETWORK.search(text):

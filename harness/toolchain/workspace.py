@@ -1,4 +1,4 @@
-"""What every step needs beside its own work: the cache, the toolchain, a place for logs, and progress."""
+"""What every step of the pipeline needs: the cache, the toolchain, a folder for logs, and progress."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.toolchain.toolchain import ToolchainOnDemand, ToolchainProvider
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workspace:
-    """Handed from step to step, unchanged."""
+    """Passed unchanged from step to step."""
 
     cache: Path
     """The gate's cache folder."""
@@ -27,7 +27,7 @@ class Workspace:
     """Folder of the child processes' logs; None for the one in the cache."""
 
     timeout_s: float = 7200.0
-    """Longest time, in seconds, that one conversion, merge or question to the source model may take."""
+    """Longest time, in seconds, that one conversion, merge or computation of reference logits may take."""
 
     @classmethod
     def open(

@@ -1,1 +1,1 @@
-"""Is the graph the source, rounded, and nothing more: logits, weights, rotary tables."""
+"""Whether a graph is its source, rounded: logits, weights, rotary tables, settings."""

@@ -158,7 +158,7 @@ def _way_out(artifact: Artifact) -> str:
             "convert it again from the source as it is now; if its weights were rescaled or trained on while they "
             "were quantised (AWQ, QAT), say so: transformed = true in gate.toml, --transformed here"
         )
-    return "remove this folder and convert again; if it stays so, the recipe does not suit the model"
+    return "remove this folder and convert again; if the difference stays, the recipe does not suit the model"
 
 
 def fine_tune_findings(found: Fidelity, artifact: Artifact) -> list[FidelityFinding]:

@@ -38,7 +38,7 @@ class PackedMatrix:
         """Weights of some rows, [rows, blocks, weights of a block], and the step of each block, [rows, blocks, 1]."""
         scales = self.scales[rows]
         zeros = self.zeros[rows] if self.zeros.shape[0] > 1 else self.zeros
-        return (_parted(self.packed[rows], self.bits).astype(np.float32) - zeros) * scales, np.abs(scales)
+        return (_unpacked(self.packed[rows], self.bits).astype(np.float32) - zeros) * scales, np.abs(scales)
 
 
 def packed_matrix(
@@ -52,7 +52,7 @@ def packed_matrix(
     zeros: Any = np.full((1, 1, 1), 1 << (bits - 1))
     if len(tensors) > 2:
         stored = tensors[2]
-        zeros = _parted(stored.reshape(rows, -1), bits)[:, :blocks] if stored.dtype == np.uint8 else stored
+        zeros = _unpacked(stored.reshape(rows, -1), bits)[:, :blocks] if stored.dtype == np.uint8 else stored
         zeros = zeros.reshape(rows, blocks, 1)
     return PackedMatrix(
         bits=bits,
@@ -62,8 +62,8 @@ def packed_matrix(
     )
 
 
-def _parted(packed: npt.NDArray[Any], bits: int) -> npt.NDArray[Any]:
-    """The numbers that bytes hold, the lowest bits first."""
+def _unpacked(packed: npt.NDArray[Any], bits: int) -> npt.NDArray[Any]:
+    """The numbers packed into bytes, lowest bits first."""
     shifts = np.arange(0, 8, bits, dtype=np.uint8)
     parts = (packed[..., None] >> shifts) & ((1 << bits) - 1)
     return parts.reshape(*packed.shape[:-1], -1)

@@ -1,4 +1,4 @@
-"""The rotary embedding tables of a graph: what says where a token stands."""
+"""The rotary embedding tables of a graph, which encode positions."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import pytest
 
 from harness.errors import SourceError
 from harness.source.hub import download, find_snapshot, is_hub_id
-from harness.source.hub_child import Telling
+from harness.source.hub_child import LineBar
 from harness.source.obtain import obtain_source
 from harness.source.weights import read_shapes
 from harness.system.progress import LineProgress
@@ -221,16 +221,16 @@ def test_the_shape_of_hub_ids(spec, is_one):
 
 @pytest.mark.parametrize("spec", ["acme/wid--get", "acme/widget.git"])
 def test_what_the_hub_does_not_take_as_an_id_is_told(spec):
-    with pytest.raises(SourceError, match="no hub id can be like this"):
+    with pytest.raises(SourceError, match="this is not a valid hub id"):
         find_snapshot(spec)
 
 
 def test_a_download_tells_how_far_it_is(capsys):
-    bar = Telling(total=4096, unit="B", desc="weights")
+    bar = LineBar(total=4096, unit="B", desc="weights")
     bar.update(1024)
     bar.display()
     assert re.search(r"@progress downloading: 1\.0 KiB of 4\.0 KiB, about \d+ s left\n", capsys.readouterr().out)
-    files = Telling(total=3, unit="it")
+    files = LineBar(total=3, unit="it")
     files.update(1)
     files.display()
     assert capsys.readouterr().out == ""

@@ -158,7 +158,7 @@ def test_an_answer_begins_where_its_second_half_is_behind_a_change(make, toy_sou
 def test_lengths_and_tables_that_are_none_are_told(make, toy_source, settings):
     config = toy_source / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), **settings}))
-    with pytest.raises(SourceError, match=r"is no object|is no whole number"):
+    with pytest.raises(SourceError, match=r"is not an object|is not a whole number"):
         make()
 
 
