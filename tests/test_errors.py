@@ -31,7 +31,7 @@ def test_the_place_is_told_where_the_error_does_not():
     assert FileError.of(OSError("odd")).where is None
 
 
-def test_only_what_is_the_users_to_mend_is_told_without_a_traceback():
+def test_only_errors_for_the_user_are_shown_without_a_traceback():
     ours = SourceError("no model")
     assert as_user_error(ours) is ours
     assert isinstance(as_user_error(PermissionError(errno.EACCES, "Permission denied", "x")), FileError)

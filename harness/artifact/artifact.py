@@ -126,8 +126,12 @@ class ArtifactStore:
         return self.root / key
 
     def find(self, key: str) -> tuple[dict[str, Any] | None, bool]:
-        """(manifest, was_damaged) of a key; a damaged entry is removed. Its lock must be held."""
+        """(manifest, was_damaged) of a key, whose lock must be held.
+
+        A damaged entry is removed, and so are the staging directories of builds that were killed.
+        """
         folder = self.folder(key)
+        clear_staging_dirs(folder)
         manifest = read_verified(folder)
         was_damaged = manifest is None and folder.exists()
         if was_damaged:

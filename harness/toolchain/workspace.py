@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,10 +44,10 @@ class Workspace:
         return cls(cache=cache, toolchain=toolchain, progress=progress, logs=logs)
 
     def log(self, name: str) -> Path:
-        """The log file called `name`; its folder is made if need be."""
+        """The log file called `name`, without spaces and brackets; its folder is made if need be."""
         folder = self.logs or self.cache / "logs"
         folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"{name}.log"
+        return folder / f"{re.sub(r'[^A-Za-z0-9._]+', '-', name)}.log"
 
     def notify(self, text: str) -> None:
         """Show the user a line."""

@@ -125,7 +125,7 @@ def test_a_matrix_that_is_stored_with_the_embedding_has_a_size_too(make_artifact
     assert inspect_artifact(file.parent).bytes_per_weight == 0.5 + 4 / 32
 
 
-def test_only_what_is_stated_is_held_against_a_folder_made_elsewhere(make_artifact):
+def test_only_what_is_stated_is_compared_with_a_folder_made_elsewhere(make_artifact):
     facts = inspect_artifact(make_artifact(block_size=128, symmetric=False, kind=TensorProto.FLOAT16))
     assert discrepancies(facts, load_recipe("int4"), is_adopted=True) == []
     assert discrepancies(facts, load_recipe("int4", block_size=32), is_adopted=True)

@@ -165,7 +165,7 @@ def damage_weights(path):
     ],
     ids=["a bit", "a file missing", "a file too many", "no manifest", "half a manifest"],
 )
-def test_a_damaged_entry_is_thrown_away_and_made_again(bench, healthy, damage):
+def test_a_damaged_entry_is_removed_and_made_again(bench, healthy, damage):
     damage(bench.run(healthy)["int4"].path)
     again = bench.run(healthy)
     assert not again["int4"].was_reused
@@ -271,7 +271,7 @@ def test_variants_that_came_out_the_same_are_refused(bench, make_artifact, tmp_p
     assert "the same model byte for byte" in results["a"].what
 
 
-def test_what_may_repeat_another_is_no_twin(bench, make_artifact, tmp_path):
+def test_what_may_repeat_another_is_no_duplicate(bench, make_artifact, tmp_path):
     file = tmp_path / "olive.json"
     file.write_text(json.dumps({"passes": {"b": {"type": "ModelBuilder", "precision": "int4"}}}))
     recipes = {"a": load_recipe("int4"), "export": load_recipe(str(file))}
@@ -372,8 +372,8 @@ def test_the_tutorials_ignored_options_are_set_against_the_graph(bench, healthy,
     file.write_text(json.dumps({"passes": passes}))
     results = bench.run({"mine": {"log": IGNORED, **healthy["int4"]}}, mine=load_recipe(str(file)))
     assert results["mine"].what == (
-        "mine: Olive ignored quantization_config (of ModelBuilder), so the model is not what was asked for: "
-        "block_size asked 128, there is 32; is_symmetric asked false, there is true"
+        "mine: Olive ignored quantization_config (of ModelBuilder), so the model is not the requested one: "
+        "block_size requested 128, the graph has 32; is_symmetric requested false, the graph has true"
     )
 
 

@@ -19,7 +19,7 @@ IGNORED = "[WARNING] Keys {'quantization_config', 'other'} are not part of Model
             "[WARNING] [engine.py:670:_run_pass] Invalid config, pruned.\n",
             None,
             "pruned the workflow",
-            "mend that pass",
+            "correct that pass",
         ),
         (f"{TRACEBACK}ImportError: cannot import name 'x'\n", None, "do not fit each other", "pinned"),
         (f"{TRACEBACK}ModuleNotFoundError: No module named 'y'\n", None, "do not fit each other", "pinned"),

@@ -65,7 +65,7 @@ def outcome(process):
     return json.loads(process.communicate(timeout=120)[0])
 
 
-def test_killed_at_any_moment_nothing_half_made_is_believed(gate, tmp_path):
+def test_killed_at_any_moment_no_incomplete_artifact_is_used(gate, tmp_path):
     cache, moments = tmp_path / "cache", random.Random(0)
     for _ in range(8):
         process = gate(cache)

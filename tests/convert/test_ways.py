@@ -136,7 +136,7 @@ def test_every_option_has_the_effect_that_was_asked_for_and_no_other(optioned, t
 def test_an_algorithm_that_makes_the_same_as_another_is_told(optioned):
     """The builder of this toolchain quantises the head to 8 bits in both, whatever their names say."""
     for name in ("int4 k_quant", "int4 k_quant_last"):
-        assert "the same model byte for byte; asked was another algorithm" in optioned[name].what
+        assert "the same model byte for byte; requested were another algorithm" in optioned[name].what
 
 
 BUILT = {

@@ -131,7 +131,11 @@ def misled(tiny_source, shared_workspace, tmp_path_factory):
     [
         ("int8", ConversionError, "KeyError: <Precision.INT8"),
         ("fp16", ConversionError, "no fp16 for CPU"),
-        ("ignored", ConversionError, "block_size asked 128, there is 32; is_symmetric asked false, there is true"),
+        (
+            "ignored",
+            ConversionError,
+            "block_size requested 128, the graph has 32; is_symmetric requested false, the graph has true",
+        ),
         ("renamed", ArtifactError, "the graph calls it"),
         ("newer names", ArtifactError, "block_size: asked 64, the graph has 32"),
     ],
@@ -146,7 +150,7 @@ def test_a_users_workflow_that_works_is_taken(misled):
     assert (facts.block_sizes, facts.accuracy_levels) == ((64,), (1,))
 
 
-def test_a_group_for_each_row_is_held_against_the_graph(misled, bare_workspace):
+def test_a_group_for_each_row_is_compared_with_the_graph(misled, bare_workspace):
     rows = misled["whole rows"]
     assert (rows.recipe.block_size, rows.facts.block_sizes, rows.facts.blocks_per_row) == (-1, (64, 128), (1,))
     with pytest.raises(ArtifactError, match="asked one block for each row, the graph has rows of 1, 2 blocks"):

@@ -94,7 +94,7 @@ def test_of_an_adopted_folder_only_what_is_there_is_shown(int4):
     assert "algorithm" not in table
 
 
-def test_the_witness_is_told_once_and_the_base_for_each(int4):
+def test_the_reference_export_is_told_once_and_the_base_for_each(int4):
     tuned = replace(FOUND, base_kld_nats=0.5, base_from_source_nats=0.4)
     outcomes = {
         name: Outcome(result=int4, fidelity=measured(replace(int4, variant=name), found=tuned)) for name in "ab"

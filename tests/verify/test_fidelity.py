@@ -57,7 +57,7 @@ def test_the_first_positions_are_asked_without_what_follows(monkeypatch):
     assert found.long_kld_nats == 0
 
 
-def test_an_answer_is_held_against_one_prefill_of_its_tokens_behind_its_first_half():
+def test_the_second_half_of_an_answer_is_compared_with_one_prefill_of_its_tokens():
     """Worked by hand: 1/2 in one prefill against 3/4 is 0.5 ln (2/3) + 0.5 ln 2 = 0.1438 nats; barred tokens count not."""
     lowest = np.finfo(np.float32).min
     rows = np.tile(np.log(np.array([0.75, 0.25, 1e-9], np.float32)), (12, 1))
