@@ -19,7 +19,7 @@ from harness.verify.criteria import function_findings, require_none, weight_find
 from harness.verify.fidelity import Fidelity, GraphFidelity, ReferenceExport, compare_with_reference_logits
 
 _FORMAT = 5
-_COMPARISON_FORMAT = 4
+_COMPARISON_FORMAT = 6
 """Both count up when cached values must be measured again."""
 
 

@@ -10,6 +10,9 @@ import numpy.typing as npt
 
 from harness.artifact.onnx_file import stored_tensors
 
+ROTARY_TABLES = ("cos_cache", "sin_cache")
+"""How the names of the tables begin."""
+
 Tables = Mapping[str, npt.NDArray[np.float32]]
 """Cosines and sines by name, shape [positions, rotated pairs]."""
 
@@ -20,7 +23,7 @@ def rotary_tables(folder: Path, model_file: str) -> Tables:
     Raises:
         ArtifactError: the graph or its data cannot be read.
     """
-    return stored_tensors(folder, model_file, ("cos_cache", "sin_cache"))
+    return stored_tensors(folder, model_file, ROTARY_TABLES)
 
 
 def table_difference(one: Tables, other: Tables) -> float | None:
