@@ -251,6 +251,26 @@ def build_library(tmp_path):
     return build
 
 
+LEAKS_IN_C = """
+    #include <stdlib.h>
+    #include <string.h>
+    #include <sys/mman.h>
+
+    void keep_64_bytes(void) { memset(malloc(64), 1, 64); }
+
+    void keep_a_page(void) {
+        void *page = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        memset(page, 1, 4096);
+    }
+"""
+
+
+@pytest.fixture
+def leaky_library(build_library: Callable[[str], Path]) -> Path:
+    """A shared object with `keep_64_bytes()` and `keep_a_page()`."""
+    return build_library(LEAKS_IN_C)
+
+
 SPY = """
     #define _GNU_SOURCE
     #include <dlfcn.h>

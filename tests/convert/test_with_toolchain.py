@@ -24,6 +24,7 @@ from harness.runtime.smoke_test import smoke_test
 from harness.source.obtain import obtain_source
 from harness.source.reference_logits import ReferenceLogits
 from harness.source.reference_session import ReferenceSession
+from harness.stats.divergence import log_softmax
 from harness.system.paths import REPOSITORY
 from harness.toolchain.workspace import Workspace
 from harness.verify.criteria import fine_tune_findings
@@ -44,11 +45,6 @@ def user(text):
 
 
 QUESTIONS = [user("Error E4?"), user("The quick brown fox"), user("x" * 40), user("")]
-
-
-def log_softmax(logits):
-    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
 def test_every_built_in_recipe_gives_what_it_names(converted):

@@ -85,22 +85,15 @@ import ctypes, os, sys
 if os.environ.get("PLANT_LEAK"):
     import onnxruntime_genai as og
 
-    leak = ctypes.CDLL(os.environ["PLANT_LEAK"]).leak
+    leak = ctypes.CDLL(os.environ["PLANT_LEAK"]).keep_64_bytes
     original = og.Generator.append_tokens
 
     def append_tokens(self, tokens):
-        leak(64)
+        leak()
         return original(self, tokens)
 
     og.Generator.append_tokens = append_tokens
 '''
-
-LEAK_SOURCE = """
-#include <stdlib.h>
-#include <string.h>
-void *last;
-void leak(int bytes) { last = malloc(bytes); memset(last, 1, bytes); }
-"""
 
 OLIVE_WITHOUT_A_MODEL = json.dumps(
     {

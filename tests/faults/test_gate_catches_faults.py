@@ -147,14 +147,11 @@ def test_a_model_that_answers_prose(gate, tmp_path, toolchain_python):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the leak is planted through a POSIX shared object")
-def test_a_native_leak_of_64_bytes_per_request(gate, copy, tmp_path):
-    compiler = shutil.which("cc") or pytest.skip("no C compiler to plant a native leak with")
+def test_a_native_leak_of_64_bytes_per_request(gate, copy, leaky_library, tmp_path):
     site = tmp_path / "site"
     site.mkdir()
-    (site / "leak.c").write_text(plant.LEAK_SOURCE)
     (site / "sitecustomize.py").write_text(plant.LEAKY_SITE)
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", site / "leak.so", site / "leak.c"], check=True)
-    env = {"PYTHONPATH": str(site), "PLANT_LEAK": str(site / "leak.so")}
+    env = {"PYTHONPATH": str(site), "PLANT_LEAK": str(leaky_library)}
     result = gate(adopted(copy()), "quality/test_memory_leaks.py", options=["-k", "genai"], env=env)
     assert_red(result, "sitecustomize.py")
     assert re.search(r"int8: leak_bytes_per_request = 7\d\.\d B", result[1])  # 80 with malloc's header, 15 in 16

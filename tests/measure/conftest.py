@@ -15,19 +15,6 @@ import pytest
 
 from harness.system.paths import REPOSITORY
 
-LEAKS_IN_C = """
-    #include <stdlib.h>
-    #include <string.h>
-    #include <sys/mman.h>
-
-    void keep_64_bytes(void) { memset(malloc(64), 1, 64); }
-
-    void keep_a_page(void) {
-        void *page = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        memset(page, 1, 4096);
-    }
-"""
-
 Plant = Callable[[str], None]
 
 
@@ -59,12 +46,6 @@ def stub_session(plant: Plant) -> PlantStub:
         plant(STUB_SOURCE.format(on_request=on_request or "pass", at_start=at_start))
 
     return write
-
-
-@pytest.fixture
-def leaky_library(build_library: Callable[[str], Path]) -> Path:
-    """A shared object with `keep_64_bytes()` and `keep_a_page()`."""
-    return build_library(LEAKS_IN_C)
 
 
 STUB_SOURCE = """

@@ -41,14 +41,14 @@ def model(monkeypatch):
 
 
 @pytest.fixture
-def toolchain(tmp_path):
+def stub_toolchain(tmp_path):
     return Toolchain(python=tmp_path / "python", versions=PINS)
 
 
 @pytest.fixture
-def make(toy_source, tmp_path, toolchain):
+def make(toy_source, tmp_path, stub_toolchain):
     return lambda **options: ReferenceLogits(
-        resolve_source(str(toy_source)), Workspace(cache=tmp_path / "cache", toolchain=toolchain), **options
+        resolve_source(str(toy_source)), Workspace(cache=tmp_path / "cache", toolchain=stub_toolchain), **options
     )
 
 
@@ -63,10 +63,10 @@ def test_it_is_asked_for_once(make, model):
     assert model.jobs == [["tokens"], ["logits"]]
 
 
-def test_another_source_or_transformers_is_asked_anew(make, model, toolchain, toy_source, tmp_path):
+def test_another_source_or_transformers_is_asked_anew(make, model, stub_toolchain, toy_source, tmp_path):
     first = make()
     first.ensure()
-    other = Toolchain(python=toolchain.python, versions={**PINS, "transformers": "9"})
+    other = Toolchain(python=stub_toolchain.python, versions={**PINS, "transformers": "9"})
     newer = ReferenceLogits(first.source, Workspace(cache=tmp_path / "cache", toolchain=other))
     assert newer.missing() == ["tokens"]
     (toy_source / "tokenizer_config.json").write_text('{"a": 1}')
