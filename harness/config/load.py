@@ -13,6 +13,7 @@ from harness.config.limits import Limit, limit_problem
 from harness.config.settings import BUILT_IN_RECIPES, DomainSettings, GateConfig, VariantSettings
 from harness.errors import ConfigError
 from harness.metrics.catalogue import METRICS
+from harness.system.text_files import read_text
 
 
 def load_config(file: Path) -> GateConfig:
@@ -22,7 +23,7 @@ def load_config(file: Path) -> GateConfig:
         ConfigError: the file is missing or wrong; the message names file, line and field.
     """
     try:
-        text = file.read_text(encoding="utf-8")
+        text = read_text(file, ConfigError)
         config = GateConfig.model_validate(tomllib.loads(text))
     except OSError as error:
         raise ConfigError(

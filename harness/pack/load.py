@@ -20,8 +20,8 @@ from harness.grading.json_schema import schema_problems, unchecked
 from harness.grading.json_values import parse_json
 from harness.pack import defaults, prose
 from harness.pack.diagnose import Places, faults, remarks
-from harness.pack.files import read_text
 from harness.pack.schema import Case, DomainPack, DomainSettings, EdgeCase, Remark, Text
+from harness.system.text_files import read_text
 
 REQUIRED = ("domain.toml", "cases.jsonl")
 SCHEMA_FILE = "response.schema.json"
@@ -196,7 +196,7 @@ def _domain(file: Path) -> DomainSettings:
 
 def _read(file: Path) -> str:
     try:
-        return read_text(file)
+        return read_text(file, PackError)
     except OSError as error:
         raise PackError(
             f"cannot be read: {error.strerror or error}", where=str(file), next_step="see what is there"

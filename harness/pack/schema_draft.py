@@ -22,21 +22,32 @@ _LEADING = ("status", "type", "kind", "intent", "action", "category", "label")
 
 
 def odd_answer(values: Sequence[Any], value: Any) -> str:
-    """Say in what an answer differs from nearly all others; empty when it does not."""
+    """Say in what an answer differs from nearly all others; empty when it does not.
+
+    One such answer would take a required field, a type or the closing of an object from the whole schema.
+    """
     if not isinstance(value, dict):
         share = sum(isinstance(one, dict) for one in values) / len(values)
-        return f"is a {kind_of(value)}, where the others are objects" if share >= 1 - ODD else ""
+        return "is no object, as the others are" if share >= 1 - ODD else ""
     objects = [one for one in values if isinstance(one, dict)]
     counts = Counter(name for one in objects for name in one)
-    for name, inner in value.items():
-        kinds = Counter(kind_of(one[name]) for one in objects if name in one)
-        usual, most = kinds.most_common(1)[0]
-        kind = kind_of(inner)
-        if kind not in (usual, "null") and kinds[kind] <= ODD * counts[name] and most > SEEN_EACH:
-            return f"{name} is a {kind}, where the others have a {usual}"
-        missing = [other for other in counts if other not in value]
-        if counts[name] <= ODD * len(objects) and (hint := did_you_mean(name, missing)):
-            return f"{name} is a field that nearly no other has{hint}"
+    found = (_odd_field(objects, counts, name, inner, value) for name, inner in value.items())
+    missing = [name for name, count in counts.items() if name not in value and count >= (1 - ODD) * len(objects)]
+    return next(filter(None, found), f"lacks {missing[0]}, which the others have" if missing else "")
+
+
+def _odd_field(
+    objects: Sequence[Mapping[str, Any]], counts: Counter[str], name: str, inner: Any, value: Mapping[str, Any]
+) -> str:
+    kinds = Counter(kind_of(one[name]) for one in objects if name in one)
+    usual, most = kinds.most_common(1)[0]
+    kind = kind_of(inner)
+    if kind not in (usual, "null") and kinds[kind] <= ODD * counts[name] and most > SEEN_EACH:
+        return f"{name} is a {kind}, where the others have a {usual}"
+    is_alone = counts[name] == 1 and len(objects) * ODD >= 1
+    if is_alone or counts[name] <= ODD * len(objects):
+        hint = did_you_mean(name, [other for other in counts if other not in value])
+        return f"{name} is a field that {'no' if is_alone else 'nearly no'} other has{hint}" if is_alone or hint else ""
     return ""
 
 

@@ -143,7 +143,10 @@ def alpaca(folder: Path) -> Sample:
         lambda row: ({**row, "output": "   "}, "output: is empty"),
         lambda row: ({**row, "instruction": "", "input": ""}, "instruction: is empty"),
         lambda row: ({**row, "output": "Sorry, I do not know."}, "not JSON"),
-        lambda row: ({**row, "output": row["output"].replace('"status"', '"statsu"')}, "statsu"),
+        lambda row: (
+            {**row, "output": row["output"].replace('"status"', '"statsu"')},
+            "statsu is a field that no other has (did you mean 'status'?)",
+        ),
         lambda row: ({**row, "output": row["output"].replace("{", "{{")}, "not JSON"),
     ]
     rows, told = with_dirt(rows, dirt, 3, first=0)
@@ -174,7 +177,30 @@ def share_gpt(folder: Path) -> Sample:
 
 
 def input_ideal(folder: Path) -> Sample:
-    """OpenAI's evals: messages with the task in a system turn, one or several ideal labels, spelled carelessly."""
+    """OpenAI's evals: messages, with one ideal answer or several."""
+    rows: list[Any] = []
+    for at, row in enumerate(demo_rows(9)):
+        answer = answer_text(row)
+        rows.append(
+            {
+                "input": row["messages"],
+                "ideal": [answer, '{"status": "need_info", "missing": "code"}'] if at % 41 == 7 else answer,
+            }
+        )
+    dirt: list[Dirt] = [
+        lambda row: ({**row, "ideal": []}, "ideal: is empty"),
+        lambda row: ({**row, "ideal": {"a": []}}, "a is a field that no other has"),
+        lambda row: ({**row, "input": [*row["input"], {"role": "assistant", "content": "ok"}]}, "nothing is asked"),
+        lambda row: ({**row, "input": None}, "no list of turns"),
+    ]
+    rows, told = with_dirt(rows, dirt, 9)
+    file = folder / "input_ideal.jsonl"
+    write_lines(file, rows)
+    return Sample(file=file, dirt=told)
+
+
+def labels(folder: Path) -> Sample:
+    """Labels of a closed set, spelled carelessly, with the task in a system turn."""
     rows: list[Any] = []
     for at, row in enumerate(demo_rows(5)):
         status = row["expected"]["status"]
@@ -189,7 +215,7 @@ def input_ideal(folder: Path) -> Sample:
         lambda row: ({**row, "input": {"a": 1}}, "no list of turns"),
     ]
     rows, told = with_dirt(rows, dirt, 5)
-    file = folder / "input_ideal.jsonl"
+    file = folder / "labels.jsonl"
     write_lines(file, rows)
     return Sample(file=file, dirt=told)
 
@@ -265,6 +291,7 @@ SAMPLES: dict[str, Callable[[Path], Sample]] = {
     "alpaca": alpaca,
     "sharegpt": share_gpt,
     "input and ideal": input_ideal,
+    "labels": labels,
     "csv": columns_csv,
     "lm-eval samples": lm_eval_samples,
     "thinking": thinking_jsonl,

@@ -13,8 +13,8 @@ from typing import Any
 
 from harness.errors import PackError
 from harness.grading.json_values import parse_json
-from harness.pack.files import read_text
 from harness.pack.formats.question import Refusal
+from harness.system.text_files import read_text
 
 _TABLES = (".csv", ".tsv", ".tab")
 _LISTS = ("data", "rows", "examples", "test", "train", "samples", "items", "questions")
@@ -45,7 +45,7 @@ def read_rows(file: Path) -> Rows:
     if file.is_dir():
         raise PackError("is a folder", where=str(file), next_step="give one file, or a domain pack with --domain")
     try:
-        text = read_text(file)
+        text = read_text(file, PackError)
     except OSError as error:
         raise PackError(
             f"cannot be read: {error.strerror or error}", where=str(file), next_step="give a file that is there"

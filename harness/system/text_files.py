@@ -7,7 +7,7 @@ import gzip
 import zlib
 from pathlib import Path
 
-from harness.errors import PackError
+from harness.errors import GateError
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -32,50 +32,50 @@ _OTHER_FORMATS = {
 }
 
 
-def read_text(file: Path) -> str:
+def read_text(file: Path, kind: type[GateError]) -> str:
     """The text of a file: UTF-8, UTF-16 or -32 with a byte order mark, any of them in gzip; line ends become `\\n`.
 
     Raises:
-        PackError: it is no text, or none of these; the message says which it seems to be.
+        GateError: of the `kind` that is given: it is no text, or none of these; the message says which it seems to be.
         OSError: it cannot be read.
     """
     content = file.read_bytes()
     if content.startswith(b"\x1f\x8b"):
-        content = _unpacked(content, file)
+        content = _unpacked(content, file, kind)
     for mark, (name, next_step) in _OTHER_FORMATS.items():
         if content.startswith(mark):
-            raise PackError(f"is {name}, not a text file", where=str(file), next_step=next_step)
-    text = _decoded(content, file)
+            raise kind(f"is {name}, not a text file", where=str(file), next_step=next_step)
+    text = _decoded(content, file, kind)
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _unpacked(content: bytes, file: Path) -> bytes:
+def _unpacked(content: bytes, file: Path, kind: type[GateError]) -> bytes:
     try:
         return gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
-        raise PackError(f"damaged gzip: {error}", where=str(file), next_step="copy or download it again") from None
+        raise kind(f"damaged gzip: {error}", where=str(file), next_step="copy or download it again") from None
 
 
-def _decoded(content: bytes, file: Path) -> str:
+def _decoded(content: bytes, file: Path, kind: type[GateError]) -> str:
     for mark, encoding in _MARKS:
         if content.startswith(mark):
-            return _decode(content[len(mark) :], encoding, file)
+            return _decode(content[len(mark) :], encoding, file, kind)
     if b"\0" in content[:4096]:
-        raise PackError(
+        raise kind(
             "holds null bytes: UTF-16 without a byte order mark, or no text at all",
             where=str(file),
             next_step="save it as UTF-8",
         )
-    return _decode(content, "utf-8", file)
+    return _decode(content, "utf-8", file, kind)
 
 
-def _decode(content: bytes, encoding: str, file: Path) -> str:
+def _decode(content: bytes, encoding: str, file: Path, kind: type[GateError]) -> str:
     try:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         found = content[error.start : error.start + 1].hex()
-        raise PackError(
+        raise kind(
             f"not {encoding.upper()} at byte {error.start} (0x{found}); saved by an older Windows editor?",
             where=f"{file}, line {line}",
             next_step="save it as UTF-8",
