@@ -9,7 +9,7 @@ import click
 
 from harness.cli.command import PATH, Example, GateCommand
 from harness.report.build import read_run
-from harness.report.table import comparison_table, findings, further_tables, recommendation
+from harness.report.table import comparison_table, findings, further_tables, recommendation, warnings
 from harness.system.paths import REPOSITORY
 
 EXAMPLES: Final = (
@@ -32,5 +32,5 @@ def command(run: Path) -> int:
     print(comparison_table(record))
     for title, table in further_tables(record):
         print(f"\n{title}\n\n{table}")
-    print("\n".join(["", *findings(record), recommendation(record)]))
+    print("\n".join(["", *warnings(record), *findings(record), recommendation(record)]))
     return 0

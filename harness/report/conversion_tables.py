@@ -11,6 +11,7 @@ from harness.artifact.facts import precision_of
 from harness.errors import GateError
 from harness.metrics.units import Unit, format_bytes, format_seconds, format_value
 from harness.pipeline.outcome import Outcome
+from harness.source.ends import end_remark
 from harness.source.source import Source
 from harness.verify.criteria import EXACT_NATS
 from harness.verify.fidelity import GraphFidelity
@@ -97,12 +98,21 @@ def remarks(outcomes: Mapping[str, Outcome], source: Source | None = None) -> li
 
     The latter are the reference export's own divergence, the base's, and what could not be compared.
     """
-    of_source = [f"warning: {remark}" for remark in source.remarks] if source else []
+    warnings = list(source.remarks) if source else list(_of_ends(outcomes))
+    of_source = [f"warning: {remark}" for remark in warnings]
     measured = {name: one.fidelity for name, one in outcomes.items() if one.fidelity is not None}
     told = [_of_reference_export(found) for found in measured.values()]
     told += [sentence for found in measured.values() for sentence in _uncompared(found)]
     told += [f"{name}: {_of_base(found)}" for name, found in measured.items() if found.found.base_kld_nats is not None]
     return list(dict.fromkeys([*of_source, *told]))
+
+
+def _of_ends(outcomes: Mapping[str, Outcome]) -> Iterator[str]:
+    """Whether answers of folders end whose source nobody knows; any other has its source's ends."""
+    for name, outcome in outcomes.items():
+        remark = end_remark(outcome.result.path) if isinstance(outcome.result, Artifact) else None
+        if remark:
+            yield f"{name}: {remark}"
 
 
 def _of_reference_export(found: GraphFidelity) -> str:

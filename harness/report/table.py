@@ -167,6 +167,11 @@ def recommendation(record: RunRecord) -> str:
     return f"recommended: {record.recommended}, the smallest variant that passes ({size})"
 
 
+def warnings(record: RunRecord) -> list[str]:
+    """One line per remark about the source model; they decide nothing."""
+    return [f"warning: {remark}" for remark in record.model.remarks]
+
+
 def findings(record: RunRecord) -> list[str]:
     """One line per check that did not pass, per problem, and per reason why a variant's judgement is incomplete."""
     lines = [f"{_stopped(problem)}: {_first_line(problem.message)}" for problem in record.problems]
@@ -210,6 +215,7 @@ def comparison_markdown(record: RunRecord) -> str:
     parts = [
         f"# {record.run_id}",
         f"Model `{_cell(record.model.spec or '?')}`, domain `{_cell(record.domain.name or '?')}`.",
+        *(_cell(line) for line in warnings(record)),
         f"**{_cell(recommendation(record))}**",
         comparison_table(record, "github"),
     ]

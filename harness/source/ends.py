@@ -16,7 +16,10 @@ from harness.errors import GateError, SourceError
 from harness.prompts.chat_template import ChatTemplate
 
 _FILES = ("generation_config.json", "config.json")
-"""Where the ends stand; the first file that names any counts, as in transformers and in ModelBuilder."""
+"""Where a source's ends stand; the first file that names any counts, as in transformers and in ModelBuilder."""
+
+_OF_ARTIFACTS = "genai_config.json"
+"""Where those of a converted model stand, and nowhere else."""
 
 _ASKED, _REPLIED = "Qaskedq", "Qrepliedq"
 """Contents that no chat template contains."""
@@ -42,17 +45,20 @@ class EndToken:
 
 
 def configured_ends(folder: Path) -> ConfiguredEnds:
-    """What the configs of a model's folder name.
+    """What the configs of a model's folder, a source's or a converted one, name.
 
     Raises:
         SourceError: a config cannot be read.
     """
-    for name in _FILES:
-        stated = _read(folder / name).get("eos_token_id")
+    is_converted = (folder / _OF_ARTIFACTS).is_file()
+    files = (_OF_ARTIFACTS,) if is_converted else _FILES
+    for name in files:
+        settings = _read(folder / name)
+        stated = (settings.get("model") or {} if is_converted else settings).get("eos_token_id")
         ids = tuple(token for token in (stated if isinstance(stated, list) else [stated]) if _is_id(token))
         if ids:
             return ConfiguredEnds(ids=ids, file=name)
-    return ConfiguredEnds(ids=(), file=_FILES[0])
+    return ConfiguredEnds(ids=(), file=files[0])
 
 
 def end_of_turn(folder: Path) -> EndToken | None:
@@ -115,9 +121,10 @@ def end_remark(folder: Path) -> str | None:
         return None
     who = "the chat template closes a turn" if turn else "the tokenizer ends a sequence"
     ids = json.dumps([*configured.ids, expected.id])
+    fix = configured.file if configured.file == _OF_ARTIFACTS else _FILES[0]
     return (
         f"answers may never end: {who} with {expected.text!r} ({expected.id}), {configured.file} names "
-        f'{_named(folder, configured.ids)} only; put "eos_token_id": {ids} into generation_config.json'
+        f'{_named(folder, configured.ids)} only; put "eos_token_id": {ids} into {fix}'
     )
 
 

@@ -1,5 +1,6 @@
 """The tables that a conversion ends with."""
 
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -109,6 +110,15 @@ def test_what_the_source_says_of_itself_comes_first_and_once(int4):
     source = SimpleNamespace(remarks=("answers may never end",))
     outcomes = {name: Outcome(result=int4) for name in "ab"}
     assert remarks(outcomes, source) == ["warning: answers may never end"]
+
+
+def test_a_folder_whose_source_nobody_knows_is_warned_of_by_its_own_ends(int4):
+    template = "{% for m in messages %}{{ m.content + '<end>' }}{% endfor %}"
+    (int4.path / "chat_template.jinja").write_text(template)
+    added = [{"id": 5, "content": "<end>"}]
+    (int4.path / "tokenizer.json").write_text(json.dumps({"added_tokens": added}))
+    (told,) = remarks({"int4": Outcome(result=int4)})
+    assert told.startswith("warning: int4: answers may never end: the chat template closes a turn with '<end>' (5)")
 
 
 def test_a_missing_reference_export_is_told(int4):

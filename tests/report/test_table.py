@@ -13,6 +13,7 @@ from harness.report.table import (
     interval_table,
     latency_table,
     recommendation,
+    warnings,
 )
 from harness.stats.estimate import Estimate
 from tests.report.runs import end, judge, start
@@ -26,6 +27,14 @@ def test_tables_show_what_was_measured(run_folder):
     assert "kld_mean_nats" not in table  # never measured: no row of dashes
     assert recommendation(record) == "recommended: int8, the smallest variant that passes (2.0 KiB)"
     assert findings(record)[0] == "int4: exact_match_rate = 50.0 %, must be at least 90.0 %"
+
+
+def test_what_the_source_warns_of_is_shown_and_decides_nothing(run_folder):
+    Recorder(run_folder, "main").run(model={"spec": "m", "remarks": ["answers may <b>never</b> end"]})
+    record = end(run_folder)
+    assert warnings(record) == ["warning: answers may <b>never</b> end"]
+    assert "warning: answers may &lt;b>never&lt;/b> end" in comparison_markdown(record)
+    assert not any("never" in line for line in findings(record))
 
 
 def test_prompt_lengths_stand_in_order_whoever_measured_first(run_folder):

@@ -144,3 +144,13 @@ def test_files_that_hold_different_templates_are_both_named(toy_source, first, s
     assert f"{first} and {second} hold different chat templates" in remark
     (toy_source / second).write_text(json.dumps({"chat_template": "{{ messages }}\n"}))
     assert resolve_source(str(toy_source)).remarks == ()
+
+
+def test_a_converted_folder_is_held_against_its_own_config(family):
+    folder = family(CHATML, QWEN_TOKENS, eos_token="<|im_end|>", config=[2, 0])
+    (folder / "genai_config.json").write_text(json.dumps({"model": {"eos_token_id": 0}}))
+    remark = end_remark(folder)
+    assert "genai_config.json names '<|endoftext|>' (0) only" in remark
+    assert remark.endswith('put "eos_token_id": [0, 2] into genai_config.json')
+    (folder / "genai_config.json").write_text(json.dumps({"model": {"eos_token_id": [2]}}))
+    assert end_remark(folder) is None
