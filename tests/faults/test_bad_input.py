@@ -18,7 +18,7 @@ DEMO = ROOT / "fixtures/data/demo/model"
 
 @pytest.fixture
 def refused(tmp_path):
-    """Runs the gate and returns its message; it must end with pytest's status for a usage error."""
+    """Runs the gate and returns its message; it must end with the status of unusable input."""
 
     def run(*options, env=None):
         command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), str(ROOT / "suites")]
@@ -27,7 +27,7 @@ def refused(tmp_path):
             capture_output=True, text=True, cwd=tmp_path, timeout=120, env={**os.environ, **(env or {})},
         )  # fmt: skip
         output = done.stdout + done.stderr
-        assert done.returncode == 4, output
+        assert done.returncode == 2, output
         assert "Traceback" not in output
         return output
 
