@@ -29,7 +29,7 @@ _FORMAT = 14
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReferenceData:
+class SourceAnswers:
     """The source model's answers and logits on a domain pack."""
 
     answers: tuple[GradedAnswer, ...]
@@ -51,18 +51,18 @@ class ReferenceData:
     was_reused: bool
 
 
-def measure_reference(
+def measure_source_answers(
     open_session: Callable[[], SteppingSession],
     pack: DomainPack,
     workspace: Workspace,
     *,
     source_digest: str,
     precision: str,
-) -> ReferenceData:
-    """The reference for this source and pack, from the cache or measured with the session that `open_session` gives."""
+) -> SourceAnswers:
+    """Read the source model's answers to this pack from the cache, or ask the session that `open_session` gives."""
     versions = dict(workspace.toolchain.versions)
     key = digest_of([_FORMAT, source_digest, precision, pack.digest, versions])
-    folder = workspace.cache / "references" / key
+    folder = workspace.cache / "source-answers" / key
 
     def build(staging: Path) -> dict[str, Any]:
         session = open_session()
@@ -75,7 +75,7 @@ def measure_reference(
 
     _, was_reused = build_once(folder, build)
     saved = json.loads((folder / "answers.json").read_text(encoding="utf-8"))
-    return ReferenceData(
+    return SourceAnswers(
         answers=tuple(GradedAnswer(**row) for row in saved["answers"]),
         length_answers=tuple(GradedAnswer(**row) for row in saved["length_answers"]),
         scores=ReferenceScores.load(folder),
