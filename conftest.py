@@ -8,9 +8,9 @@ pytest_plugins = [
     "fixtures.alone",
     "fixtures.models",
     "fixtures.sessions",
+    "fixtures.measuring",  # before those that import from it
     "fixtures.deployment",
     "fixtures.prompting",
     "fixtures.load",
-    "fixtures.measuring",
     "fixtures.recording",
 ]

@@ -123,7 +123,7 @@ def _from(folder: Path, model: str) -> str:
 def _measured(model: str, pack: DomainPack) -> Mapping[str, Estimate]:
     """What the source model reaches on the pack."""
     from harness.measure.quality import measure_source_quality  # here: these load what only --measure needs
-    from harness.measure.source_answers import measure_reference
+    from harness.measure.source_answers import measure_source_answers
     from harness.pipeline.conversion import ConversionPipeline
     from harness.source.reference_session import ReferenceSession, precision_in_memory
     from harness.toolchain.workspace import Workspace
@@ -136,7 +136,7 @@ def _measured(model: str, pack: DomainPack) -> Mapping[str, Estimate]:
             return ReferenceSession(source, workspace.toolchain(), log=workspace.log("reference"))
 
         precision = precision_in_memory(source)
-        found = measure_reference(open_session, pack, workspace, source_digest=source.digest, precision=precision)
+        found = measure_source_answers(open_session, pack, workspace, source_digest=source.digest, precision=precision)
     return measure_source_quality(found.answers, found.length_answers, pack).measurement.estimates
 
 

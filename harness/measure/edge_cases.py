@@ -30,7 +30,7 @@ class EdgeResult:
     is_handled: bool | None
     """The expected thing came back, and the next ordinary question was answered as before.
 
-    None where an answer came back and the pack has no form to hold it against.
+    None where an answer came back and the pack has no form that it could break.
     """
 
     said: str

@@ -10,15 +10,19 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from harness.errors import MeasureError
 from harness.metrics.measurement import Measured, Measurement
 from harness.metrics.units import format_bytes, format_seconds
+from harness.pack.choose import conversations
+from harness.pack.schema import DomainPack
 from harness.runtime.session import Message
 from harness.stats.estimate import Estimate
 from harness.system.child import harness_module, run_job
 from harness.system.progress import SILENT, Progress
+
+_QUESTIONS: Final = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,26 +129,40 @@ class ResourceResult:
         return self.rss_after_load_bytes - self.baseline_rss_bytes
 
 
+def measure_pack_resources(
+    session_spec: Mapping[str, Any], pack: DomainPack, *, log: Path, progress: Progress = SILENT
+) -> Measured:
+    """Load time, peak memory and CPU use of a model on questions of the pack.
+
+    Raises:
+        MeasureError: the pack has no case, no token was generated, or a number that cannot be.
+        ChildError: the process died, also at its very end, or the model did not load or answer.
+    """
+    limit = pack.domain.max_new_tokens
+    questions = conversations(pack, _QUESTIONS)
+    return measure_resources(session_spec, questions, max_new_tokens=limit, log=log, progress=progress).measured
+
+
 def measure_resources(
     session_spec: Mapping[str, Any],
-    conversations: Sequence[Sequence[Message]],
+    questions: Sequence[Sequence[Message]],
     *,
     max_new_tokens: int,
     log: Path,
     progress: Progress = SILENT,
     timeout_s: float = 1800.0,
 ) -> ResourceResult:
-    """Load the described session in a fresh process, answer every conversation once, and end the process.
+    """Load the described session in a fresh process, answer every question once, and end the process.
 
     Raises:
-        MeasureError: no conversation, no generated token, or a number that cannot be.
+        MeasureError: no question, no generated token, or a number that cannot be.
         ChildError: the process died, also at its very end, or the model did not load or answer.
     """
-    if not conversations:
+    if not questions:
         raise MeasureError("resources cannot be measured without a conversation", next_step="give prompts")
     job = {
         "session": dict(session_spec),
-        "conversations": [[dict(message) for message in conversation] for conversation in conversations],
+        "conversations": [[dict(message) for message in question] for question in questions],
         "max_new_tokens": max_new_tokens,
     }
     result = run_job(
@@ -155,7 +173,7 @@ def measure_resources(
         progress=progress,
         env={"ORT_DISABLE_TELEMETRY": "1"},
     )
-    return read_resources(result, answers=len(conversations))
+    return read_resources(result, answers=len(questions))
 
 
 def read_resources(result: Mapping[str, Any], *, answers: int) -> ResourceResult:

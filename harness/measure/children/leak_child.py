@@ -148,7 +148,7 @@ def list_stacks(workload: Workload, job: dict[str, Any]) -> dict[str, Any]:
 def choose_meter(method: str | None = None) -> Meter:
     """The finest meter that works here, or the named one.
 
-    `mallinfo2` has to prove itself first: under a preloaded allocator it would stand still and pass everything.
+    `mallinfo2` is tried first on memory of its own: under a preloaded allocator it stands still and would see no leak.
 
     Raises:
         MeasureError: the named meter does not exist on this system.
