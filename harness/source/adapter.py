@@ -34,6 +34,13 @@ _OF_TRAINING = (
 `fan_in_fan_out` counts for no family that can be converted: PEFT goes by the layer's own kind.
 """
 
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    "target_modules": (list, str), "exclude_modules": (list, str), "modules_to_save": (list,), "rank_pattern": (dict,),
+    "alpha_pattern": (dict,), "trainable_token_indices": (list, dict), "layers_to_transform": (list, int),
+    "layers_pattern": (list, str),
+}  # fmt: skip
+"""What a setting is where it is not null."""
+
 _HARMLESS_BEGINNINGS = ("true", "false", "none", "gaussian", "orthogonal", "eva", "mica")
 """Of `init_lora_weights`: what training starts from without another base (pissa, olora, corda, loftq, lora_ga do)."""
 
@@ -154,10 +161,27 @@ def read_adapter(folder: Path) -> Adapter:
     adapter = Adapter(folder=folder, settings=settings)
     if settings.get("peft_type") != "LORA":
         raise adapter.refused(f"the adapter is of type {settings.get('peft_type')}; only LoRA can be merged here")
+    _require_readable(adapter)
     odd = list(_odd_settings(settings))
     if odd:
         raise adapter.refused(f"the adapter uses {', '.join(odd)}, which is not merged here")
     return adapter
+
+
+def _require_readable(adapter: Adapter) -> None:
+    """Refuse settings that PEFT does not write, and what it takes for a regular expression and is none."""
+    settings = adapter.settings
+    for name, kinds in _KINDS.items():
+        value = settings.get(name)
+        if value is not None and not isinstance(value, kinds):
+            raise adapter.refused(f"{name} is {value!r} in {ADAPTER_SETTINGS}, which peft does not write")
+    whole = [settings.get(name) for name in ("target_modules", "exclude_modules")]
+    keys = [key for name in ("rank_pattern", "alpha_pattern") for key in settings.get(name) or ()]
+    for expression in (*(value for value in whole if isinstance(value, str)), *keys):
+        try:
+            re.compile(expression)
+        except re.error as error:
+            raise adapter.refused(f"{expression!r} in {ADAPTER_SETTINGS} is no regular expression: {error}") from error
 
 
 def _odd_settings(settings: Mapping[str, Any]) -> Iterator[str]:

@@ -22,6 +22,9 @@ _PARTS = {
 }
 """How PEFT calls the tensors that it adds to a module."""
 
+_VECTORS = ("bias", "magnitude")
+"""All others are matrices."""
+
 _WHOLE = re.compile(r"(.+?)(?:\.token_adapter)?(?:\.base_layer)?\.(weight|bias)")
 _COPY = re.compile(r"(.+)\.(?:modules_to_save|original_module)\.(\w+)")
 _WRAPPER = re.compile(r"\.(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|default)\.")
@@ -61,6 +64,8 @@ def sort_tensors(adapter: Adapter, tensors: Mapping[str, Shape]) -> AdapterTenso
             continue  # peft saves what it trained as a whole twice where the vocabulary was resized
         added = next(((part, at) for part, own in _PARTS.items() if (at := re.fullmatch(own, plain))), None)
         whole = _WHOLE.fullmatch(plain)
+        if added and len(tensors[name]) != (1 if added[0] in _VECTORS else 2):
+            raise adapter.refused(f"the adapter's {name} has the shape {list(tensors[name])}, which is not LoRA's")
         if added:
             parts.setdefault(added[1][1], {})[added[0]] = name
         elif whole and not copied and ".lora_" not in plain:

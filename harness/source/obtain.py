@@ -20,11 +20,13 @@ def obtain_source(
     trust_remote_code: bool = False,
     adapter: str | None = None,
     is_base: bool = False,
+    within: tuple[Path, ...] = (),
 ) -> Source:
     """`resolve_source`, after a download (hub id) or a merge (LoRA adapter) where one is needed.
 
     The toolchain is made only for a merge. With `adapter`, `spec` is the base that it is merged into; an adapter
-    given as `spec` names its base itself. `is_base` is `resolve_source`'s.
+    given as `spec` names its base itself. `is_base` is `resolve_source`'s; `within` are adapters that go into what is
+    obtained.
 
     Raises:
         SourceError: the model cannot be had or cannot be used.
@@ -39,8 +41,10 @@ def obtain_source(
     if adapter is None and not is_adapter(folder):
         return replace(resolve(folder), spec=spec)
     found = read_adapter(folder)
+    if folder in within:
+        raise found.refused("the adapter is its own base, by way of the base that it names")
     named = found.base_spec() if adapter is None else spec
-    base = obtain_source(named, workspace, trust_remote_code=trust_remote_code, is_base=True)
+    base = obtain_source(named, workspace, trust_remote_code=trust_remote_code, is_base=True, within=(*within, folder))
     place, remarks = merged_folder(found, base, workspace, allow_pickle=allow_pickle)
     merged = resolve(place)
     spec = spec if adapter is None else f"{spec} + {adapter}"

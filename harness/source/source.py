@@ -135,7 +135,7 @@ def resolve_source(
     config = _read_config(folder)
     architecture = _architecture(folder, config)
     _refuse_remote_code(folder, config, trust_remote_code)
-    _refuse_quantized(folder, config)
+    _refuse_quantized(folder, config, is_base=is_base)
     weights = find_weights(folder, allow_pickle=allow_pickle)
     require_finite(weights)
     vocabulary_size = _vocabulary_size(folder, config, weights)
@@ -265,14 +265,16 @@ def _refuse_remote_code(folder: Path, config: dict[str, Any], trusted: bool) -> 
     )
 
 
-def _refuse_quantized(folder: Path, config: dict[str, Any]) -> None:
+def _refuse_quantized(folder: Path, config: dict[str, Any], *, is_base: bool) -> None:
     quantization = config.get("quantization_config")
     if quantization:
         method = quantization.get("quant_method", "unknown method") if isinstance(quantization, dict) else "unknown"
+        model = "base" if is_base else "source"
+        named = "name the base in its training precision: slm-gate convert BASE --adapter ADAPTER"
         raise SourceError(
-            f"the source is already quantised ({method}), so nothing could be compared with it",
+            f"the {model} is already quantised ({method}), so nothing could be compared with it",
             where=str(folder / "config.json"),
-            next_step="give the model in its training precision",
+            next_step=named if is_base else "give the model in its training precision",
         )
 
 

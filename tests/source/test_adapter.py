@@ -48,6 +48,22 @@ def test_what_is_not_merged_is_refused_by_its_name_and_with_a_way_out(written, s
 
 
 @pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"modules_to_save": "lm_head"}, "modules_to_save is 'lm_head'"),
+        ({"rank_pattern": ["q_proj"]}, "rank_pattern is"),
+        ({"layers_to_transform": "1"}, "layers_to_transform is '1'"),
+        ({"trainable_token_indices": 3}, "trainable_token_indices is 3"),
+        ({"target_modules": "(q_proj"}, r"'\(q_proj' in adapter_config.json is no regular expression"),
+        ({"alpha_pattern": {"*.q_proj": 2}}, "is no regular expression"),
+    ],
+)
+def test_settings_that_peft_does_not_write_are_refused(written, settings, told):
+    with pytest.raises(SourceError, match=told):
+        written(**settings)
+
+
+@pytest.mark.parametrize(
     "settings",
     [
         {"init_lora_weights": "orthogonal", "eva_config": None, "loftq_config": {}},

@@ -201,3 +201,18 @@ def test_a_base_may_be_an_adapter_too(merged, adapter, tmp_path, says):
     merged(second)
     _, job = map(json.loads, jobs(says))
     assert job["files"] == [str(merged().path / "model.safetensors")]
+
+
+def test_adapters_that_are_each_others_base_are_refused(merged, adapter, tmp_path):
+    second = Path(shutil.copytree(adapter, tmp_path / "second"))
+    change(second / "adapter_config.json", base_model_name_or_path=str(adapter))
+    change(adapter / "adapter_config.json", base_model_name_or_path=str(second))
+    with pytest.raises(SourceError, match="is its own base, by way of"):
+        merged()
+
+
+def test_a_quantised_base_is_asked_for_in_its_training_precision(merged, toy_source):
+    change(toy_source / "config.json", quantization_config={"quant_method": "bitsandbytes"})
+    with pytest.raises(SourceError, match=r"the base is already quantised \(bitsandbytes\)") as refused:
+        merged()
+    assert "--adapter ADAPTER" in refused.value.next_step

@@ -116,6 +116,8 @@ def test_tokens_that_were_added_change_the_vocabulary(plan, name):
 
 
 REFUSED = {
+    "numbers in a row": (dict.fromkeys(LORA, (32,)), {}, r"has the shape \[32\], which is not LoRA's"),
+    "rows in a row": ({**LORA, ROWS: (32,)}, {"trainable_token_indices": [1]}, "which is not LoRA's"),
     "half a product": ({f"{Q}.lora_A.weight": (4, 32)}, {}, "no lora_B to it"),
     "the other half": ({f"{Q}.lora_B.weight": (32, 4)}, {}, "no lora_A to it"),
     "half of an embedding's": ({"model.embed_tokens.lora_embedding_A": (4, 8)}, {}, "no lora_B to it"),
