@@ -75,26 +75,6 @@ class FidelityDetails(_Details):
     """Largest difference between the rotary tables of the two; None where they store none."""
 
 
-class DeploymentDetails(_Details):
-    """How far a variant came in Foundry Local, as earlier versions kept it; its checks tell it now."""
-
-    registered: bool | None = None
-    listed: bool | None = None
-    loaded: bool | None = None
-    answers_in_process: bool | None = None
-    answers_over_http: bool | None = None
-    same_tokens: bool | None = None
-    """Every way to be served gave the bare runtime's answers."""
-
-    unloaded: bool | None = None
-    same_after_reload: bool | None = None
-    memory_given_back: bool | None = None
-    """What the process kept after unloading is within its limit."""
-
-    retention_per_reload_bytes: float | None = None
-    """What each further load and unload left behind, on average."""
-
-
 class LoadRow(_Details):
     """The web service with one number of clients; None for what no request showed."""
 
@@ -132,7 +112,6 @@ class VariantDetails(_Details):
 
     conversion: ConversionDetails | None = None
     fidelity: FidelityDetails | None = None
-    deployment: DeploymentDetails | None = None
     exact_match_by_kind: dict[str, Estimate] | None = None
     """Share of right answers by the kind of case."""
 

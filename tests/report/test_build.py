@@ -47,7 +47,7 @@ def test_a_measurement_is_recorded_in_one_call(tmp_path):
     found = Measured(
         measurement=Measurement(estimates={"exact_match_rate": Estimate.exact(0.5, n=4)}),
         samples={"edge_cases": [row]},
-        details={"deployment": {"registered": True}},
+        details={"exact_match_by_kind": {"code": Estimate.exact(0.5)}},
         latency={64: {"ttft_p50_s": Estimate.exact(0.1)}},
         of_source={"perplexity": Estimate.exact(2.0)},
     )
@@ -55,7 +55,7 @@ def test_a_measurement_is_recorded_in_one_call(tmp_path):
     record = build_record(tmp_path / "run")
     variant = record.variants["int4"]
     assert variant.metrics == found.measurement.estimates
-    assert variant.details.deployment.registered
+    assert variant.details.exact_match_by_kind == {"code": Estimate.exact(0.5)}
     assert variant.latency_by_prompt_tokens == found.latency
     assert record.source == found.of_source
     assert read_samples(tmp_path / "run", "int4", EDGE_CASES) == [row]

@@ -1,14 +1,17 @@
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from harness.artifact.facts import ArtifactFacts
+from harness.foundry.cache_route import CacheRouteAnswer, CacheRouteModel
 from harness.recipes.recipe import load_recipe
 from harness.report.build import build_record
-from harness.report.details import DeploymentDetails, LoadRow, VariantDetails, details_of, read_details
+from harness.report.details import LoadRow, VariantDetails, details_of, read_details
 from harness.report.jsonline import to_json
 from harness.report.recorder import Recorder
+from harness.serving.load import LoadLevel, LoadRequest
 from harness.source.source import resolve_source
 from harness.stats.estimate import Estimate
 from harness.verify.fidelity import Fidelity
@@ -26,7 +29,6 @@ EXAMPLES = {
         "graph": GRAPH, "digest": "ab", "conversion_s": 0.2, "was_reused": False,
     },
     "fidelity": {"variant": FIDELITY, "no_reference_export": "none was made"},
-    "deployment": {"registered": True, "loaded": False, "retention_per_reload_bytes": 22528.0},
     "exact_match_by_kind": {"code": Estimate.exact(0.5, n=4), "none": Estimate.missing()},
     "exact_match_by_padding_tokens": {0: Estimate.exact(1.0), 500: Estimate.exact(0.5)},
     "load": [
@@ -60,6 +62,21 @@ def test_every_recipe_can_be_kept(name):
     assert json.loads(to_json(found.recipe)) == recipe
 
 
+def test_every_level_of_load_can_be_kept():
+    answered = LoadRequest(case_id="a", clients=2, is_same=True, pieces=3, ttft_s=0.1, e2e_s=0.3, itl_s=(0.1, 0.1))
+    failed = LoadRequest(case_id="a", clients=2, error="busy")
+    for requests in ((answered, failed), (failed,), ()):
+        level = LoadLevel(clients=2, duration_s=1.0, requests=requests)
+        (row,) = read_details("load", [level.summary()])
+        assert (row.clients, row.requests, row.ttft_p50_s) == (2, len(requests), level.summary()["ttft_p50_s"])
+
+
+def test_what_the_cache_route_came_to_can_be_kept():
+    answer = CacheRouteAnswer(text="", finish_reason="", prompt_tokens=None, problem="too long")
+    model = CacheRouteModel(name="x", is_listed=True, is_loaded=False, is_unloaded=False, answers=(answer,))
+    assert read_details("cache_route", {"release": "2.0.1", **asdict(model)}).answers == (answer,)
+
+
 def test_every_source_can_be_kept(tmp_path):
     source = resolve_source(str(ROOT / "fixtures/data/demo/model"))
     Recorder(tmp_path / "run", "main").run(model=source.as_dict())
@@ -69,17 +86,15 @@ def test_every_source_can_be_kept(tmp_path):
 
 def test_details_are_what_they_were():
     assert isinstance(read_details("conversion", EXAMPLES["conversion"]).graph, ArtifactFacts)
-    assert read_details("deployment", EXAMPLES["deployment"]) == DeploymentDetails(
-        registered=True, loaded=False, retention_per_reload_bytes=22528.0
-    )
+    assert read_details("load", EXAMPLES["load"]) == tuple(EXAMPLES["load"])
 
 
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [
-        ("deploiment", {}, "did you mean 'deployment'"),
-        ("deployment", {"regstered": True}, "deployment.regstered"),
-        ("deployment", {"registered": "perhaps"}, "deployment.registered"),
+        ("fidelty", {}, "did you mean 'fidelity'"),
+        ("fidelity", {"variant": FIDELITY, "rotary": 0.0}, "fidelity.rotary"),
+        ("fidelity", {"variant": FIDELITY, "rotary_difference": "small"}, "fidelity.rotary_difference"),
         ("load", [{"clients": 1}], r"load\.0\.requests"),
     ],
 )
@@ -89,9 +104,9 @@ def test_details_of_another_shape_are_an_error_where_they_are_written(name, valu
 
 
 def test_what_another_version_wrote_is_kept_as_it_stands():
-    strange = {"deployment": {"registered": True, "beamed_up": True}, "load": [], "a_former_table": [1]}
+    strange = {"cache_route": {"beamed_up": True}, "load": [], "a_former_table": [1]}
     found = details_of(strange)
     assert found.load == ()
-    assert found.deployment is None
-    assert found.unread == {"deployment": strange["deployment"], "a_former_table": [1]}
+    assert found.cache_route is None
+    assert found.unread == {"cache_route": {"beamed_up": True}, "a_former_table": [1]}
     assert details_of(json.loads(to_json(found))) == found

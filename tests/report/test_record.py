@@ -108,7 +108,7 @@ def test_a_record_of_the_first_version_can_be_read():
     assert int4.details.conversion.graph.weights_per_bits == {4: 3538944}
     assert int4.details.fidelity.reference_export.sequence_tokens == 1024
     assert int4.details.exact_match_by_padding_tokens[1500] == Estimate.exact(1.0)
-    assert int4.details.unread == {}
+    assert int4.details.unread["deployment"]["same_tokens"] is True  # which has no table of its own any more
     assert int4.latency_by_prompt_tokens[64]["ttft_p50_s"].value > 0
     assert (int8.verdict, int8.checks[-2].outcome) == (Verdict.NO_DATA, Outcome.NO_DATA)
     assert int8.metrics["kld_mean_nats"].is_missing
