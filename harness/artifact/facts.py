@@ -1,4 +1,4 @@
-"""The properties of a converted model, and how they differ from the requested ones."""
+"""The properties of a converted model, its precision among them, and how they differ from the requested ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Latency from token times: TTFT, ITL, TPOT, end-to-end, prefill and decode rates."""
+"""Percentiles and rates of token times, and the requests that are timed."""
 
 from __future__ import annotations
 

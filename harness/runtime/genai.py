@@ -1,4 +1,4 @@
-"""Answers through onnxruntime-genai in this process: the runtime that Foundry Local serves with."""
+"""Answers through onnxruntime-genai in this process, as Foundry Local serves; the clock of TTFT is read here."""
 
 from __future__ import annotations
 

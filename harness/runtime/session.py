@@ -1,4 +1,4 @@
-"""The interface between the gate and every runtime: a `Session` answers prompts."""
+"""What the gate asks of runtimes, and when tokens became visible: TTFT, ITL and TPOT are defined here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds out which format a file has, and reads its rows into questions."""
+"""The list of formats, and which of them a file has."""
 
 from __future__ import annotations
 
