@@ -4,17 +4,21 @@ import pytest
 
 
 def test_prompt_is_the_source_models(judge, prompt_match):
-    """The artifact's chat template renders every question as the source model's does."""
+    """The runtime renders every question of the domain as the source model's chat template does."""
     judge(prompt_match, "prompt_matches_source")
 
 
 def test_foundry_local_lists_and_loads_it(judge, registration):
-    """Registering checks inference_model.json's PromptTemplate against the chat template too."""
     judge(registration, "foundry_lists_model", "foundry_loads_model")
 
 
+def test_inference_model_says_what_the_chat_template_says(judge, shipped_inference_model):
+    """The one that came with an adopted folder; the gate writes its own for what it converts."""
+    judge(shipped_inference_model, "inference_model_matches")
+
+
 def test_every_way_to_prompt_gives_the_same_tokens(judge, prompt_parity):
-    """Text, ids, one beginning, the same ends, control tokens whole: transformers, runtime, PromptTemplate, Foundry."""
+    """The domain's questions: text, ids, one beginning, the same ends, control tokens whole; others inform."""
     judge(prompt_parity, "prompt_tokens_match")
 
 

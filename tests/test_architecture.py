@@ -15,7 +15,7 @@ ORDER = tuple(ROOMS)
 HEAVY = ("foundry_local_sdk", "memray", "onnx")
 OF_THE_TOOLCHAIN = {"olive", "torch", "transformers"}
 SCRIPTS = {
-    "amendments", "builder_worker", "low_memory_quantizer", "merge_worker", "olive_worker", "reference_logits_worker",
+    "amendments", "builder_worker", "low_memory_quantizer", "merge_worker", "model_tokenizer", "olive_worker", "reference_logits_worker",
     "reference_worker", "shared_source",
 }  # fmt: skip
 """What runs in the toolchain, which has those packages and not the harness."""

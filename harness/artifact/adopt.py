@@ -22,23 +22,21 @@ def adopt(
     workspace: Workspace,
     *,
     source: Source | None = None,
-    tokens: Path | None = None,
 ) -> Artifact:
     """The artifact in a folder that was converted elsewhere, after its one smoke test.
 
-    `recipe` is what the graph must be; None where nobody says so. `tokens` is a file with texts and the source
-    tokenizer's ids of them, which are compared where it is given.
+    `recipe` is what the graph must be; None where nobody says so.
 
     Raises:
-        ArtifactError: it is incomplete, is not what `recipe` says, has other settings or token ids than `source`, or
-            does not answer.
+        ArtifactError: it is incomplete, is not what `recipe` says, has other settings than `source`, or does not
+            answer.
     """
     facts = inspect_artifact(folder)
     if recipe is None:
         recipe = _recipe_of(folder, precision_of(facts))
     require_match(folder, variant, facts, recipe, source=source, is_adopted=True)
     workspace.notify(f"{variant}: smoke test")
-    smoke_test(folder, target=recipe.target, log=workspace.log(f"{variant}.smoke-test"), tokens=tokens)
+    smoke_test(folder, target=recipe.target, log=workspace.log(f"{variant}.smoke-test"))
     return describe(folder, variant, recipe, facts, {}, was_reused=True)
 
 

@@ -17,7 +17,7 @@ from harness.source.source import TOKENIZER_FILES, Source
 from harness.system.hashing import digest_of, digest_of_files, digests_of
 from harness.system.store import clear_staging_dirs, publish, read_verified, staging_dir
 
-FORMAT = 6
+FORMAT = 7
 """Incremented when older entries of the store must not be used any more."""
 
 _GRAPH_FILES = ("*.onnx", "*.onnx.data", "*.onnx_data")
@@ -112,6 +112,11 @@ def collect_model(produced: Path, target: Path) -> None:
         for file in produced.glob(pattern):
             if file.is_file():
                 shutil.move(file, target / file.name)
+
+
+def keep_tokenizer(folder: Path, source: Source) -> None:
+    """Have the folder say what the source's tokenizer.json says, which transformers 5 rewrites for some classes."""
+    shutil.copyfile(source.path / "tokenizer.json", folder / "tokenizer.json")
 
 
 class ArtifactStore:

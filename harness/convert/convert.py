@@ -16,6 +16,7 @@ from harness.artifact.artifact import (
     artifact_key,
     collect_model,
     describe,
+    keep_tokenizer,
     reject_duplicate_variants,
 )
 from harness.artifact.genai_config import keep_penalties, set_target
@@ -112,7 +113,6 @@ class _Converter:
             facts = inspect_artifact(folder)
             require_match(folder, variant, facts, recipe, source=self.source)
             if manifest.get("runtime") != runtime_version():
-                self.reference_logits.ensure()
                 self._smoke_test(folder, variant, recipe.target, key)
         except GateError as error:
             return error
@@ -172,8 +172,10 @@ class _Converter:
                 set_target(model, job.recipe.target)
             facts = inspect_artifact(model)
             require_match(model, job.variant, facts, job.recipe, source=self.source, log=job.log)
-            self.workspace.notify(f"{job.variant}: smoke test")
             self.reference_logits.ensure("tokens")
+            if self.reference_logits.source_tokens().is_of_file:
+                keep_tokenizer(model, self.source)
+            self.workspace.notify(f"{job.variant}: smoke test")
             tested = self._smoke_test(model, job.variant, job.recipe.target, job.key)
             self.source.require_unchanged()
         except GateError as error:
@@ -192,8 +194,7 @@ class _Converter:
         return describe(folder, job.variant, job.recipe, facts, manifest, was_reused=False)
 
     def _smoke_test(self, folder: Path, variant: str, target: Target, key: str) -> dict[str, object]:
-        log = self.workspace.log(f"{variant}-{key[:12]}.smoke-test")
-        return smoke_test(folder, target=target, log=log, tokens=self.reference_logits.tokens_file())
+        return smoke_test(folder, target=target, log=self.workspace.log(f"{variant}-{key[:12]}.smoke-test"))
 
     def _explained(self, made: Artifact | GateError, variant: str) -> Artifact | GateError:
         """The result under the name of its variant, or the root cause of an unexplained error."""

@@ -19,7 +19,7 @@ from harness.errors import GateError
 from harness.foundry.diagnostic import Diagnostic, fault, ok
 from harness.foundry.host import is_alias
 from harness.foundry.staging import require_model_files
-from harness.prompts.prompt_template import FILE_NAME, check_prompt_template
+from harness.prompts.prompt_template import FILE_NAME, check_prompt_template, is_comparable
 
 DOWNLOAD_MARK: Final = "download.tmp"
 """Foundry's mark of a download that has not ended."""
@@ -56,6 +56,31 @@ def diagnose_folder(
         yield from _shared_names(below)
     for model in models:
         yield from _diagnose_model(model, cache_root, model_id, release)
+
+
+def shipped_template_problem(folder: Path) -> str | None:
+    """What is wrong with the inference_model.json that came with a model; None where it is right, or there is none.
+
+    It must be a JSON object, and its `PromptTemplate` must say what the chat template says, where four strings can.
+    """
+    description = _description(folder)
+    if isinstance(description, Diagnostic):
+        return None if description.is_ok else f"{description.subject}: {description.found}"
+    template = description.get("PromptTemplate")
+    if isinstance(template, dict) and not is_comparable(folder):
+        return None  # nobody can say that it is wrong
+    found = _prompt_template(folder, description)
+    return None if found.is_ok else f"{found.subject}: {found.found}"
+
+
+def reads_prompt_template(route: str | None) -> bool:
+    """Whether a cache route's release renders with `PromptTemplate`: the `foundry` command, and releases 0.x and 1.x.
+
+    Later releases, and `register_model` (None), render the chat template itself.
+    """
+    if route is None or route == "command":
+        return route is not None
+    return int(re.findall(r"\d+", route)[0]) < 2
 
 
 def _diagnose_model(folder: Path, cache_root: Path | None, model_id: str | None, release: str) -> Iterator[Diagnostic]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from harness.measure.asking import ask_cases
 from harness.measure.divergence import ReferenceScores, score_reference
 from harness.measure.drafts import source_drafts
 from harness.measure.lengths import ask_lengths
+from harness.measure.tokenization import DomainText
 from harness.measure.verified_session import Tokens, VerifiedSession
 from harness.pack.schema import DomainPack
 from harness.prompts.conversations import EncodedPrompt, parity_conversations
@@ -25,7 +26,7 @@ from harness.system.rows import KeptRows
 from harness.system.store import build_once
 from harness.toolchain.workspace import Workspace
 
-_FORMAT = 14
+_FORMAT = 15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +49,16 @@ class SourceAnswers:
     drafts: Mapping[Tokens, Tokens]
     """What the source model said to each prompt, cases and long ones, both in token ids."""
 
+    texts: tuple[DomainText, ...]
+    """The domain's prompts, answers and texts with the source tokenizer's ids, none twice."""
+
     was_reused: bool
+
+    @property
+    def encoded_prompts(self) -> dict[str, EncodedPrompt]:
+        """The cases' prompts by case id, text and tokens."""
+        ids = {one.text: one.ids for one in self.texts}
+        return {case_id: EncodedPrompt(text=text, ids=ids[text]) for case_id, text in self.prompts.items()}
 
 
 def measure_source_answers(
@@ -85,6 +95,7 @@ def measure_source_answers(
             name: EncodedPrompt(text=one["text"], ids=tuple(one["ids"])) if one else None
             for name, one in saved["parity"].items()
         },
+        texts=tuple(DomainText(kind=one["kind"], text=one["text"], ids=tuple(one["ids"])) for one in saved["texts"]),
         was_reused=was_reused,
     )
 
@@ -94,16 +105,35 @@ def _measure(session: SteppingSession, rows: KeptRows, pack: DomainPack, folder:
     asking.drafts = source_drafts(asking, pack)
     answers = ask_cases(asking, pack, progress.step("source model: questions"))
     length_answers = ask_lengths(asking, pack, progress.step("source model: long questions"))
+    prompts = {case.id: session.render(pack.conversation(case.messages)) for case in pack.cases}
+    kinds = {
+        "prompt": prompts.values(),
+        "answer": [answer.text for answer in answers],
+        "text": [text.text for text in pack.texts],
+    }
     saved = {
         "drafts": [[list(prompt), list(said.draft)] for prompt, said in asking.said.items()],
         "answers": [asdict(answer) for answer in answers],
         "length_answers": [asdict(answer) for answer in length_answers],
-        "prompts": {case.id: session.render(pack.conversation(case.messages)) for case in pack.cases},
+        "prompts": prompts,
+        "texts": _encoded(session, kinds),
         "parity": {name: _prompt(session, messages) for name, messages in parity_conversations()},
     }
     (folder / "answers.json").write_text(json.dumps(saved), encoding="utf-8")
     right = {answer.case_id: answer.text for answer in answers if answer.is_exact}
     score_reference(session, pack, right, progress.step("source model: logits")).save(folder)
+
+
+def _encoded(session: SteppingSession, kinds: Mapping[str, Iterable[str]]) -> list[dict[str, Any]]:
+    """Each text once, with its kind and ids; what the source's own tokenizer refuses is left out."""
+    kind_of = {text: kind for kind, texts in reversed(list(kinds.items())) for text in texts if text}
+    found = []
+    for text, kind in kind_of.items():
+        try:
+            found.append({"kind": kind, "text": text, "ids": list(session.encode(text))})
+        except InvalidPromptError:
+            continue
+    return found
 
 
 def _prompt(session: SteppingSession, messages: Sequence[Message]) -> dict[str, Any] | None:

@@ -144,6 +144,20 @@ METRICS: dict[str, Metric] = {
             _CONVERSION,
             Group.CONVERSION,
         ),
+        _yes_no(
+            "tokenizer_matches_source",
+            "tokenizer.json says what the source's does, and the runtime reads the template's control tokens whole",
+            _CONVERSION,
+            Group.CONVERSION,
+        ),
+        Metric(
+            name="tokenizer_difference_rate",
+            meaning="the domain's prompts, answers and texts that get other token ids in the runtime",
+            suite=_CONVERSION,
+            group=Group.CONVERSION,
+            unit=Unit.SHARE,
+            estimator="a count",
+        ),
         Metric(
             name="size_bytes",
             meaning="files of the artifact on disk",
@@ -342,15 +356,21 @@ METRICS: dict[str, Metric] = {
         # deployment
         _yes_no(
             "prompt_matches_source",
-            "the artifact's chat template renders every question as the source model's does",
+            "the runtime renders every question of the domain as the source model's chat template does",
             _DEPLOYMENT,
             Group.DEPLOYMENT,
         ),
         _yes_no("foundry_lists_model", "Foundry Local lists the registered variant", _DEPLOYMENT, Group.DEPLOYMENT),
         _yes_no("foundry_loads_model", "Foundry Local loads it", _DEPLOYMENT, Group.DEPLOYMENT),
         _yes_no(
+            "inference_model_matches",
+            "an inference_model.json that came with the variant says what the chat template says",
+            _DEPLOYMENT,
+            Group.DEPLOYMENT,
+        ),
+        _yes_no(
             "prompt_tokens_match",
-            "transformers, the runtime, PromptTemplate and Foundry Local prompt with the same tokens",
+            "transformers, the runtime and Foundry Local prompt the domain's questions with the same tokens",
             _DEPLOYMENT,
             Group.DEPLOYMENT,
         ),

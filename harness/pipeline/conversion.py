@@ -21,6 +21,7 @@ from harness.source.source import Source
 from harness.toolchain.workspace import Workspace
 from harness.verify.fidelity import GraphFidelity
 from harness.verify.measure import measure_graph
+from harness.verify.tokenizer import TokenizerComparison, compare_tokenizer
 
 ADOPTED_BACKEND: Backend = "olive"
 """Back-end of the reference export that adopted artifacts are compared with."""
@@ -182,6 +183,14 @@ class ConversionPipeline:
             is_transformed=self.variants[variant].is_transformed,
         )
 
+    def tokenizer(self, variant: str) -> TokenizerComparison:
+        """A variant's tokenizer and chat template beside its source's, in file and in the runtime.
+
+        Raises:
+            GateError: they cannot be compared.
+        """
+        return compare_tokenizer(self.artifact(variant), self.reference_logits, self.workspace)
+
     @property
     def _known_model(self) -> ModelSettings:
         assert self.model is not None, "the source is unknown"
@@ -190,16 +199,9 @@ class ConversionPipeline:
     def _adopt(self, variant: str, folder: Path, recipe: Recipe | None) -> Artifact | GateError:
         source = self.source if self.model is not None else None
         try:
-            # Fidelity compares the token ids, too; without it, the smoke test does.
-            tokens = self._source_tokens(source) if source is not None and not self.has_fidelity else None
-            return adopt(folder, recipe, variant, self.workspace, source=source, tokens=tokens)
+            return adopt(folder, recipe, variant, self.workspace, source=source)
         except GateError as error:
             return error
-
-    def _source_tokens(self, source: Source) -> Path:
-        reference = ReferenceLogits(source, self.workspace)
-        reference.ensure()
-        return reference.tokens_file()
 
     def _compared_backends(self, recipes: Mapping[str, Recipe]) -> set[Backend]:
         has_adopted = any(isinstance(one, Artifact) for one in self.adopted.values()) and self.model is not None

@@ -11,6 +11,7 @@ from harness.artifact.artifact import Artifact
 from harness.errors import GateError
 from harness.source.source import Source
 from harness.verify.fidelity import GraphFidelity
+from harness.verify.tokenizer import TokenizerComparison
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +22,9 @@ class Outcome:
 
     fidelity: GraphFidelity | None = None
     """None where it was not measured."""
+
+    tokenizer: TokenizerComparison | None = None
+    """Its tokenizer beside the source's; None for a folder whose source is not known."""
 
     folder: Path | None = None
     """Where it was delivered to; None where it was not."""
@@ -38,6 +42,7 @@ class Outcome:
             "recipe": self.result.recipe.as_dict(),
             "facts": self.result.facts.as_dict(),
             "fidelity": self.fidelity.as_dict() if self.fidelity else None,
+            "tokenizer": self.tokenizer.as_dict() if self.tokenizer else None,
             "versions": dict(versions),
             "runtime": runtime,
             "conversion_s": self.result.conversion_s,

@@ -142,11 +142,14 @@ def _outcome(request: Request, pipeline: ConversionPipeline, made: Artifact | Ga
     if isinstance(made, GateError):
         return Outcome(result=made)
     try:
-        fidelity = None
+        fidelity, tokenizer = None, None
+        if pipeline.model is not None:
+            tokenizer = pipeline.tokenizer(made.variant)
+            tokenizer.require()
         if pipeline.model is not None and pipeline.has_fidelity:
             fidelity = pipeline.fidelity(made.variant)
             require_fidelity(fidelity)
-        outcome = Outcome(result=made, fidelity=fidelity)
+        outcome = Outcome(result=made, fidelity=fidelity, tokenizer=tokenizer)
         return outcome if request.out is None else _delivered(request, request.out, pipeline, made, outcome)
     except GateError as error:
         return Outcome(result=error)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from jinja2 import TemplateError, nodes
+from jinja2 import Template, TemplateError, nodes
 from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension
 from jinja2.parser import Parser
@@ -20,6 +21,7 @@ from harness.prompts.template_files import chat_templates
 Message = Mapping[str, str]
 """One turn of a conversation: `{"role": "user", "content": "..."}`."""
 
+_CONTAINMENT: Final = ("in", "notin")
 _SPECIAL_TOKENS: Final = ("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token")
 
 
@@ -31,14 +33,17 @@ class ChatTemplate:
         ArtifactError: a file that may hold one cannot be read.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, options: Mapping[str, Any] | None = None) -> None:
+        """`options` are handed to every rendering: `{"enable_thinking": False}`."""
         self.folder = folder
+        self.options = dict(options or {})
         config = _read_json(folder / "tokenizer_config.json")
         self.special_tokens = dict(_special_tokens(config))
         self.source = _source(folder)
         self.uses_date = False
         try:
-            self._template = _environment(self._now).from_string(self.source)
+            self._environment = _environment(self._now)
+            self._template = self._environment.from_string(self.source)
         except TemplateError as error:
             raise DeployError(
                 f"the chat template is not valid Jinja: {error}", where=str(folder), next_step=_MEND
@@ -50,22 +55,40 @@ class ChatTemplate:
         token = self.special_tokens.get("bos_token", "")
         return token if token and _adds_token(self.folder, token) else ""
 
-    def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> str:
+    def render(
+        self, messages: Sequence[Message], *, add_generation_prompt: bool = True, as_runtime: bool = False
+    ) -> str:
         """The text that the model is shown for a conversation.
+
+        `as_runtime` renders it with the known fault of onnxruntime-genai 0.18.0: `'x' in text` is false.
 
         Raises:
             DeployError: the template refuses the conversation, or fails on it.
         """
         try:
-            return self._template.render(
+            return (self._faulty if as_runtime else self._template).render(
                 messages=[dict(message) for message in messages],
                 add_generation_prompt=add_generation_prompt,
                 tools=None,
                 documents=None,
-                **self.special_tokens,
+                **{**self.special_tokens, **self.options},
             )
         except (TemplateError, SecurityError, TypeError, ValueError, KeyError, IndexError) as error:
             raise DeployError(f"the chat template refused the conversation: {error}", where=str(self.folder)) from error
+
+    @cached_property
+    def _faulty(self) -> Template:
+        """The template with every `in` asked of onnxruntime-genai's kind of containment."""
+        tree = self._environment.parse(self.source)
+        for compared in list(tree.find_all(nodes.Compare)):
+            if len(compared.ops) == 1 and compared.ops[0].op in _CONTAINMENT:
+                operand = compared.ops[0]
+                asked = nodes.Call(
+                    nodes.Name("contains_as_runtime", "load"), [operand.expr, compared.expr], [], None, None
+                )
+                compared.expr, operand.expr = asked, nodes.Const(operand.op == "in")
+                operand.op = "eq"
+        return self._environment.from_string(tree)
 
     def _now(self, date_format: str) -> str:
         self.uses_date = True
@@ -101,7 +124,12 @@ def _environment(now: Callable[[str], str]) -> ImmutableSandboxedEnvironment:
     environment.filters["tojson"] = _to_json
     environment.globals["raise_exception"] = _raise_exception
     environment.globals["strftime_now"] = now
+    environment.globals["contains_as_runtime"] = _contains_as_runtime
     return environment
+
+
+def _contains_as_runtime(container: Any, item: Any) -> bool:
+    return not isinstance(container, str) and item in container
 
 
 def _to_json(value: Any, indent: int | None = None, ensure_ascii: bool = False) -> str:

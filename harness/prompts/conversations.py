@@ -1,7 +1,8 @@
 """Whether two ways to prompt a model give it the same string and the same tokens, and where they part.
 
-One difference is known and not looked for: onnxruntime-genai 0.18.0 skips a tokenizer's normalizer, so letters in two
-parts (`e` and an accent of its own) get other tokens than transformers gives them.
+The conversations here inform; those of a domain decide. One difference is known and not looked for: onnxruntime-genai
+0.18.0 skips a tokenizer's normalizer, so letters in two parts (`e` and an accent of its own) get other tokens than
+transformers gives them.
 """
 
 from __future__ import annotations
@@ -99,6 +100,8 @@ def parity_conversations() -> Iterator[tuple[str, Sequence[Message]]]:
         yield name, [*_turns("hello", answer), *_turns("and?")]
     for name, system in _SYSTEMS.items():
         yield name, [{"role": "system", "content": system}, *_turns("hello")]
+    for name, answer in _REASONED.items():
+        yield name, [*_turns("What does E4 mean?", answer), *_turns("And then?")]
     yield "five questions", [*(turn for n in range(4) for turn in _turns(f"part {n}?", f"{n}")), *_turns("last?")]
 
 
@@ -135,6 +138,11 @@ _ANSWERS: Final = {
     "an empty answer": "",
     "an answer of several lines": "1. Stop.\n2. Wait.\n\n",
     "an answer in many alphabets": "漢字 é 👩‍🔧",
+}
+
+_REASONED: Final = {
+    "a second question after an answer with reasoning": "<think>\nLet me see.\n</think>\n\nThe pump is blocked.",
+    "a second question after an answer with empty reasoning": "<think>\n\n</think>\n\nThe pump is blocked.",
 }
 
 _SYSTEMS: Final = {

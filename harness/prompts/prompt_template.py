@@ -21,6 +21,7 @@ __all__ = [
     "check_prompt_template",
     "choose_prompt_template",
     "derive_prompt_template",
+    "is_comparable",
     "render_chat_template",
     "render_prompt",
     "shipped_prompt_template",
@@ -76,6 +77,18 @@ def check_prompt_template(folder: Path, template: Mapping[str, str]) -> None:
                 next_step=f"put {CONTENT} where the words of the turn belong",
             )
     _require_same(ChatTemplate(folder), template, blame="the PromptTemplate")
+
+
+def is_comparable(folder: Path) -> bool:
+    """Whether a `PromptTemplate` could say what the folder's chat template says of a single question.
+
+    One that prints the date, or puts a beginning in front that the tokenizer does not, cannot be said.
+    """
+    try:
+        _render(ChatTemplate(folder), ("user", _ASK))
+    except DeployError:
+        return False
+    return True
 
 
 def render_prompt(template: Mapping[str, str], messages: Sequence[Message]) -> str:

@@ -96,7 +96,8 @@ def _text(value: object) -> str:
 def remarks(outcomes: Mapping[str, Outcome], source: Source | None = None) -> list[str]:
     """What the user should know of the source, and what the figures mean.
 
-    The latter are the reference export's own divergence, the base's, and what could not be compared.
+    The latter are the reference export's own divergence, the base's, what could not be compared, and what the runtime
+    makes of texts and conversations otherwise than transformers.
     """
     warnings = list(source.remarks) if source else list(_of_ends(outcomes))
     of_source = [f"warning: {remark}" for remark in warnings]
@@ -104,7 +105,8 @@ def remarks(outcomes: Mapping[str, Outcome], source: Source | None = None) -> li
     told = [_of_reference_export(found) for found in measured.values()]
     told += [sentence for found in measured.values() for sentence in _uncompared(found)]
     told += [f"{name}: {_of_base(found)}" for name, found in measured.items() if found.found.base_kld_nats is not None]
-    return list(dict.fromkeys([*of_source, *told]))
+    of_tokenizers = [line for one in outcomes.values() if one.tokenizer for line in one.tokenizer.remarks()]
+    return list(dict.fromkeys([*of_source, *told, *of_tokenizers]))
 
 
 def _of_ends(outcomes: Mapping[str, Outcome]) -> Iterator[str]:

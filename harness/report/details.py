@@ -10,8 +10,10 @@ from pydantic import BaseModel, ConfigDict
 from harness.artifact.facts import ArtifactFacts
 from harness.config.diagnosis import did_you_mean
 from harness.foundry.cache_route import CacheRouteAnswer
+from harness.prompts.rendering import PromptDeviation
 from harness.stats.estimate import Estimate
 from harness.verify.fidelity import Fidelity
+from harness.verify.tokenizer import CategoryCount
 
 
 class _Details(BaseModel):
@@ -75,6 +77,50 @@ class FidelityDetails(_Details):
     """Largest difference between the rotary tables of the two; None where they store none."""
 
 
+class TokenExample(_Details):
+    """One text of the built-in corpus that gets other token ids."""
+
+    cause: str
+    shown: str
+
+
+class TokenizerDetails(_Details):
+    """A variant's tokenizer and chat template beside the source's, on the built-in corpus and conversations."""
+
+    file_differences: tuple[str, ...]
+    """What tokenizer.json says otherwise."""
+
+    split_controls: tuple[str, ...]
+    """Control tokens of the chat template that are not one token in the runtime."""
+
+    refused: int
+    """Texts that the runtime cannot tokenise."""
+
+    corpus: dict[str, CategoryCount]
+    """Texts with other token ids by category."""
+
+    causes: dict[str, int]
+    """The same by likely cause."""
+
+    examples: tuple[TokenExample, ...]
+    conversations: int
+    deviations: tuple[PromptDeviation, ...]
+    """Conversations that the runtime renders otherwise."""
+
+    pipeline: str | None = None
+    """Which of two tokenizers the model was trained with; None where its folder describes one."""
+
+
+class PromptingDetails(_Details):
+    """What differs between the ways to prompt a variant."""
+
+    faults: tuple[str, ...]
+    """What decides."""
+
+    remarks: tuple[str, ...]
+    """What informs."""
+
+
 class LoadRow(_Details):
     """The web service with one number of clients; None for what no request showed."""
 
@@ -112,6 +158,11 @@ class VariantDetails(_Details):
 
     conversion: ConversionDetails | None = None
     fidelity: FidelityDetails | None = None
+    tokenizer: TokenizerDetails | None = None
+    prompt_deviations: tuple[PromptDeviation, ...] | None = None
+    """Conversations, the domain's and the built-in ones, that the runtime renders otherwise than transformers."""
+
+    prompting: PromptingDetails | None = None
     exact_match_by_kind: dict[str, Estimate] | None = None
     """Share of right answers by the kind of case."""
 

@@ -100,13 +100,9 @@ def _details_from_1(details: Plain) -> Plain:
 
 
 def _fidelity_from_1(fidelity: Plain) -> Plain:
-    """The reference export was called a witness, and no tokenizers were compared."""
+    """The reference export was called a witness."""
     renamed = {"witness": "reference_export", "no_witness": "no_reference_export"}
-    found = {renamed.get(name, name): value for name, value in fidelity.items()}
-    return {
-        name: {"token_difference": None, **value} if isinstance(value, Mapping) else value
-        for name, value in found.items()
-    }
+    return {renamed.get(name, name): value for name, value in fidelity.items()}
 
 
 def _estimates(values: Mapping[str, float | None]) -> dict[str, Plain]:

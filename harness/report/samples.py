@@ -17,6 +17,7 @@ from harness.grading.grade import GradedAnswer
 from harness.measure.edge_cases import EdgeResult
 from harness.measure.growth import LeakResult
 from harness.measure.memory import ResourceResult
+from harness.measure.tokenization import TokenizationCost
 from harness.report.jsonline import to_json, told
 from harness.runtime.session import TokenTimeline
 from harness.serving.endurance import Soak, Unloading
@@ -101,10 +102,13 @@ REFUSALS: Final = SampleKind(
 UNLOADING: Final = SampleKind(name="unloading", type=Unloading, meaning="memory around every load and unload")
 LOAD: Final = SampleKind(name="load", type=LoadRequest, meaning="every request under load")
 SOAK: Final = SampleKind(name="soak", type=Soak, meaning="many requests in a row, and memory after each part of them")
+TOKENIZATION_COSTS: Final = SampleKind(
+    name="tokenization_costs", type=TokenizationCost, meaning="the source model on texts with the runtime's token ids"
+)
 
 KINDS: Final[tuple[SampleKind[Any], ...]] = (
     ANSWERS, LENGTH_ANSWERS, EDGE_CASES, KLD_NATS, LATENCY, RESOURCES, LEAK, FOUNDRY_LEAK, FOUNDRY_ANSWERS,
-    HTTP_ANSWERS, STREAMED_ANSWERS, REFUSALS, UNLOADING, LOAD, SOAK,
+    HTTP_ANSWERS, STREAMED_ANSWERS, REFUSALS, UNLOADING, LOAD, SOAK, TOKENIZATION_COSTS,
 )  # fmt: skip
 """All that a run writes."""
 

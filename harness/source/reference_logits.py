@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import ChildError, SourceError
+from harness.prompts.conversations import parity_conversations
+from harness.prompts.corpus import CorpusText, control_texts, corpus
+from harness.prompts.template_files import chat_templates
 from harness.source.source import Source, read_json
+from harness.source.source_tokens import SourceTokens
 from harness.system.child import run_job
 from harness.system.hashing import digest_of
 from harness.system.store import build_once, read_verified
@@ -22,30 +25,6 @@ from harness.toolchain.toolchain import quiet_environment, worker
 from harness.toolchain.workspace import Workspace
 
 WORKER = worker("reference_logits_worker")
-CORPUS = (
-    "Error E4: the drain pump is blocked.",
-    '{"status": "ok", "part": "filter", "steps": [1, 2, 3]}',
-    "0 1 12 123 1234 12345 1234567890 3.14159 -2 1,000,000.00 1e-9 0x7F",
-    " leading, trailing ",
-    "two  three   four    spaces\ttab\t\ttabs\nline\n\nlines\r\nreturn\n \n  indented",
-    "\n",
-    "   ",
-    "isn't it's we'll I'd THEY'RE don\u2019t",
-    "caf\u00e9 na\u00efve \u00dcbergr\u00f6\u00dfe \u0141\u00f3d\u017a \u00e7a \u0130stanbul",
-    "\u041f\u0440\u0438\u0432\u0435\u0442 \u03ba\u03cc\u03c3\u03bc\u03b5",
-    "\u05e9\u05dc\u05d5\u05dd \u0645\u0631\u062d\u0628\u0627 \u0928\u092e\u0938\u094d\u0924\u0947",
-    "\u4f60\u597d\u4e16\u754c \u3053\u3093\u306b\u3061\u306f \uc548\ub155\ud558\uc138\uc694 \u0e2a\u0e27\u0e31\u0e2a",
-    "\U0001f600\U0001f468\u200d\U0001f469\u200d\U0001f467 \U0001f1e9\U0001f1ea \u2615\ufe0f \u00a9 \u20ac \u221e",
-    "zero\u200bwidth no\u00a0break soft\u00adhyphen",
-    "for (int i = 0; i < n; ++i) { a[i] += b[i] * 2; } // ok?!",
-    "https://example.org/a?b=c&d=%20#e user@example.org C:\\dir\\file.txt",
-)
-"""Texts on which tokenizers may differ: scripts, digits, whitespace, marks. The source's control tokens are added.
-
-All in NFC: onnxruntime-genai 0.18.0 skips the normalizer of tokenizer.json, so decomposed accents get other ids than
-in transformers for every artifact.
-"""
-
 _CORRECT = "correct config.json, or write it again with save_pretrained(folder)"
 _MOST_CONTROL_TOKENS = 32
 _LONGEST = 1024
@@ -53,7 +32,7 @@ _POSITIONS_EACH = 48
 
 ANSWER_TOKENS = 12
 """Length of the answer that is generated token by token."""
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +83,9 @@ class ReferenceLogits:
             "short_count": self.short_count,
         }
         asked: dict[str, tuple[str, Source, dict[str, Any]]] = {}
-        asked["tokens"] = ("tokens", source, {"texts": [*CORPUS, *_control_texts(source)]})
+        self._controls = _control_tokens(source)
+        self._texts = (*corpus(), *control_texts(list(self._controls)))
+        asked["tokens"] = ("tokens", source, _token_question(self._texts))
         if with_logits:
             asked["logits"] = ("logits", source, question)
         if with_logits and base is not None:
@@ -124,13 +105,15 @@ class ReferenceLogits:
         return max(1, *(start for start in (min(self.short_count, last), *starts) if start <= last))
 
     def tokens_file(self) -> Path:
-        """JSON with `texts` and their `ids`; after `ensure`."""
+        """What reference_logits_worker said of texts and conversations; after `ensure`."""
         return self._root / self._parts["tokens"].key / "tokens.json"
 
-    def tokens(self) -> tuple[list[str], list[list[int]]]:
-        """Texts and the source tokenizer's ids of them; after `ensure`."""
-        said = json.loads(self.tokens_file().read_text(encoding="utf-8"))
-        return said["texts"], said["ids"]
+    def source_tokens(self) -> SourceTokens:
+        """What the source's tokenizer and chat template make of the corpus and the built-in conversations.
+
+        After `ensure`.
+        """
+        return SourceTokens.read(self.tokens_file(), self._texts, self._controls)
 
     def logits(self, name: str = "logits") -> npt.NDArray[np.float32] | None:
         """Logits of the source at `positions` (`name="base"`: of its base); None if they were not requested."""
@@ -216,13 +199,23 @@ def _part(kind: str, model: Source, question: dict[str, Any], versions: Mapping[
     return _Part(kind=kind, model=model, question=question, key=key)
 
 
-def _control_texts(source: Source) -> list[str]:
-    """The source's control tokens, alone and between words."""
+def _token_question(texts: Sequence[CorpusText]) -> dict[str, Any]:
+    conversations = {name: [dict(turn) for turn in turns] for name, turns in parity_conversations()}
+    return {"texts": [text.text for text in texts], "conversations": conversations}
+
+
+def _control_tokens(source: Source) -> dict[str, int]:
+    """The source's control tokens: those of its chat template, those that have a name, and some of the others."""
     file = source.path / "tokenizer.json"
     entries = read_json(file).get("added_tokens") or [] if file.is_file() else []
-    contents = [str(entry["content"]) for entry in entries if isinstance(entry, dict) and entry.get("content")]
-    known = contents[:_MOST_CONTROL_TOKENS]
-    return [*known, *(f"a{content}b {content} \n{content}" for content in known)]
+    added = {
+        str(entry["content"]): int(entry["id"])
+        for entry in entries
+        if isinstance(entry, dict) and entry.get("content") and str(entry["content"]).strip()
+    }
+    template = "\n".join(chat_templates(source.path))
+    ordered = sorted(added, key=lambda token: token not in template)
+    return {token: added[token] for token in ordered[:_MOST_CONTROL_TOKENS]}
 
 
 def _sequence(vocabulary_size: int, length: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

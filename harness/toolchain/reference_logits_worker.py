@@ -7,6 +7,7 @@ A part that fails leaves its error in a file beside that of its result.
 """
 
 import json
+import runpy
 import sys
 import traceback
 from pathlib import Path
@@ -14,12 +15,26 @@ from typing import Any
 
 
 def ask_tokens(part: dict[str, Any]) -> None:
-    """Save the token ids of texts, without added special tokens."""
-    import transformers  # only in the toolchain
+    """Save the token ids of texts, without added special tokens, and the prompts of conversations."""
+    load_tokenizer = runpy.run_path(str(Path(__file__).with_name("model_tokenizer.py")))["load_tokenizer"]
+    tokenizer, facts = load_tokenizer(part["model"], part["trust"])
+    said = {
+        "texts": part["texts"],
+        "ids": [tokenizer(text, add_special_tokens=False)["input_ids"] for text in part["texts"]],
+        "prompts": {name: prompt_of(tokenizer, messages) for name, messages in part["conversations"].items()},
+        "tokenizer": facts,
+    }
+    save(part["file"], lambda file: file.write_text(json.dumps(said), encoding="utf-8"))
 
-    tokenizer = transformers.AutoTokenizer.from_pretrained(part["model"], trust_remote_code=part["trust"])
-    ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in part["texts"]]
-    save(part["file"], lambda file: file.write_text(json.dumps({"texts": part["texts"], "ids": ids}), encoding="utf-8"))
+
+def prompt_of(tokenizer: Any, messages: list[dict[str, str]]) -> str | None:
+    """Text of a prompt by the chat template; None where the template refuses the conversation."""
+    import jinja2
+
+    try:
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+    except (jinja2.TemplateError, TypeError, KeyError, ValueError, IndexError):
+        return None
 
 
 def ask_logits(part: dict[str, Any]) -> None:

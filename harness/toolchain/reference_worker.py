@@ -7,6 +7,7 @@ on stdout. Arrays go through files. It ends when stdin does.
 
 import json
 import os
+import runpy
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -32,7 +33,8 @@ class Reference:
         torch.set_grad_enabled(False)
         trust = {"trust_remote_code": trust_remote_code}
         self.torch = torch
-        self.tokenizer = transformers.AutoTokenizer.from_pretrained(path, **trust)
+        load_tokenizer = runpy.run_path(str(Path(__file__).with_name("model_tokenizer.py")))["load_tokenizer"]
+        self.tokenizer, _ = load_tokenizer(path, trust_remote_code)
         loader = transformers.AutoModelForCausalLM
         dtype = torch.float32 if precision == "float32" else "auto"
         self.model = loader.from_pretrained(path, dtype=dtype, **trust).eval()

@@ -1,9 +1,9 @@
-"""Whether a folder has its fp32 reference export's settings and its source's tokenizer."""
+"""Whether a folder has its fp32 reference export's settings."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,39 +50,3 @@ def _read(file: Path) -> Any:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{file.name} cannot be read: {error}", where=str(file)) from error
-
-
-def tokenizer_differences(folder: Path, places: tuple[Path, ...]) -> Iterator[str]:
-    """A sentence for each part of tokenizer.json that is none of those in `places`.
-
-    Vocabulary, merges, control tokens and decoder are compared as a whole: a few texts do not use all of them.
-
-    Raises:
-        ArtifactError: a file cannot be read.
-    """
-    mine = _read(folder / "tokenizer.json") if (folder / "tokenizer.json").is_file() else None
-    others = [_read(place / "tokenizer.json") for place in places if (place / "tokenizer.json").is_file()]
-    if mine is None or not others:
-        return
-    for part, read in _TOKENIZER_PARTS.items():
-        if read(mine) not in [read(other) for other in others]:
-            yield f"the {part} of tokenizer.json is not the source's"
-
-
-def _merges(tokenizer: Mapping[str, Any]) -> list[str]:
-    """Each pair as one text, as files had them until 2024."""
-    merges = (tokenizer.get("model") or {}).get("merges") or []
-    return [merge if isinstance(merge, str) else " ".join(merge) for merge in merges]
-
-
-def _control_tokens(tokenizer: Mapping[str, Any]) -> dict[str, Any]:
-    flags = ("id", "special", "lstrip", "rstrip", "single_word")
-    return {token["content"]: [token.get(flag) for flag in flags] for token in tokenizer.get("added_tokens") or []}
-
-
-_TOKENIZER_PARTS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
-    "vocabulary": lambda tokenizer: (tokenizer.get("model") or {}).get("vocab"),
-    "list of merges": _merges,
-    "list of control tokens": _control_tokens,
-    "decoder": lambda tokenizer: tokenizer.get("decoder"),
-}

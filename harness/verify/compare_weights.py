@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ import numpy.typing as npt
 from harness.artifact.artifact import Artifact
 from harness.artifact.onnx_file import Node, attributes_of, type_of
 from harness.verify.compare_graphs import added_tensors, are_named_alike, operator_differences
-from harness.verify.compare_settings import setting_differences, tokenizer_differences
+from harness.verify.compare_settings import setting_differences
 from harness.verify.packed import Array, PackedMatrix, in_blocks, packed_matrix
 from harness.verify.rotary import ROTARY_TABLES, rotary_tables, table_difference
 from harness.verify.stored_graph import StoredGraph
@@ -54,11 +53,11 @@ class WeightComparison:
 
 
 def compare_with_reference_export(
-    artifact: Artifact, reference_export: Artifact, source: Path, *, is_transformed: bool = False, is_bound: bool = True
+    artifact: Artifact, reference_export: Artifact, *, is_transformed: bool = False, is_bound: bool = True
 ) -> WeightComparison:
-    """Compare an artifact with its fp32 reference export: settings, tokenizer, and every layer that both graphs name.
+    """Compare an artifact with its fp32 reference export: settings, and every layer that both graphs name.
 
-    A tokenizer may be as it is in the `source`'s folder, or as transformers writes it. Where weights were rescaled or
+    Where weights were rescaled or
     trained on (`is_transformed`), they are not compared; where even settings are the user's (not `is_bound`), only
     the rotary tables are.
 
@@ -69,10 +68,7 @@ def compare_with_reference_export(
     named_alike = are_named_alike(ours, theirs)
     kinds: list[Iterator[str]] = []
     if is_bound:
-        kinds += [
-            setting_differences(artifact.path, reference_export.path),
-            tokenizer_differences(artifact.path, (source, reference_export.path)),
-        ]
+        kinds.append(setting_differences(artifact.path, reference_export.path))
     if is_bound and named_alike and not is_transformed:
         kinds += _of_graphs(ours, theirs, artifact.facts.context_length or 0)
     tables = (rotary_tables(one.path, one.facts.model_file) for one in (artifact, reference_export))

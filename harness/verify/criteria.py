@@ -53,7 +53,7 @@ def findings_of(fidelity: GraphFidelity) -> list[FidelityFinding]:
     it must be the fine-tuned model rather than its base.
     """
     artifact, where = fidelity.artifact, str(fidelity.artifact.path)
-    findings = token_findings(fidelity.found, where)
+    findings: list[FidelityFinding] = []
     if precision_of(artifact.facts) == "fp32":
         findings += function_findings(fidelity.found, where)
     findings += continuity_findings(fidelity.found, where, CONTINUED_NATS)
@@ -80,19 +80,6 @@ def require_none(findings: Sequence[FidelityFinding]) -> None:
     """
     if findings:
         raise findings[0].as_error()
-
-
-def token_findings(found: Fidelity, where: str) -> list[FidelityFinding]:
-    """A tokenizer that gives other ids than the source's."""
-    if found.token_difference is None:
-        return []
-    return [
-        FidelityFinding(
-            what=f"its tokenizer gives other ids than the source's: {found.token_difference}",
-            where=where,
-            next_step="tokenizer.json must be the source's own file; convert again",
-        )
-    ]
 
 
 def function_findings(found: Fidelity, where: str) -> list[FidelityFinding]:

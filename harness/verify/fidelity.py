@@ -16,9 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.artifact.artifact import Artifact
-from harness.errors import InvalidPromptError, MeasureError
+from harness.errors import MeasureError
 from harness.runtime.genai import GenaiSession
-from harness.runtime.token_ids import token_difference
 from harness.source.reference_logits import ReferenceLogits
 from harness.stats.divergence import diverge
 from harness.verify.compare_weights import WeightComparison
@@ -51,9 +50,6 @@ class Fidelity:
 
     base_from_source_nats: float | None
     """Mean D_KL(source || base): how much fine-tuning changed; None without a base model."""
-
-    token_difference: str | None
-    """Where the candidate's tokenizer gives other ids than the source's, in words; None where it nowhere does."""
 
     @property
     def kld_nats(self) -> float:
@@ -127,7 +123,6 @@ def compare_with_reference_logits(session: GenaiSession, reference_logits: Refer
         sequence_tokens=len(reference_logits.sequence),
         base_kld_nats=None if base is None else float(_kld(base, ours).mean()),
         base_from_source_nats=None if base is None else float(_kld(source, base).mean()),
-        token_difference=_token_difference(session, reference_logits),
     )
 
 
@@ -139,14 +134,6 @@ def _continued_kld(session: GenaiSession, prompt: Sequence[int], count: int) -> 
     barred = stepwise == np.finfo(np.float32).min
     whole[barred] = stepwise[barred]
     return float(_kld(whole, stepwise).mean())
-
-
-def _token_difference(session: GenaiSession, reference_logits: ReferenceLogits) -> str | None:
-    texts, ids = reference_logits.tokens()
-    try:
-        return token_difference(session.encode, texts, ids)
-    except InvalidPromptError as error:
-        return error.what
 
 
 def _kld(reference: npt.NDArray[np.float32], candidate: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:

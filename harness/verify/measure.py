@@ -10,7 +10,6 @@ from harness.errors import GateError, SessionError
 from harness.runtime.genai import GenaiSession
 from harness.runtime.smoke_test import runtime_version
 from harness.source.reference_logits import ReferenceLogits
-from harness.source.source import Source
 from harness.system.hashing import digest_of
 from harness.system.store import cached_json
 from harness.toolchain.workspace import Workspace
@@ -18,8 +17,8 @@ from harness.verify.compare_weights import WeightComparison, compare_with_refere
 from harness.verify.criteria import function_findings, require_none, weight_findings
 from harness.verify.fidelity import Fidelity, GraphFidelity, ReferenceExport, compare_with_reference_logits
 
-_FORMAT = 5
-_COMPARISON_FORMAT = 6
+_FORMAT = 6
+_COMPARISON_FORMAT = 7
 """Both count up when cached values must be measured again."""
 
 
@@ -52,7 +51,7 @@ def measure_graph(
             raise
         reason = error.what
     else:
-        comparison = compare_weights(artifact, made, reference_logits.source, workspace, is_transformed=is_transformed)
+        comparison = compare_weights(artifact, made, workspace, is_transformed=is_transformed)
         reference_export = ReferenceExport(path=made.path, found=export_found, weight_comparison=comparison)
     try:
         found = measure_fidelity(artifact, reference_logits, workspace)
@@ -98,20 +97,18 @@ def measure_fidelity(artifact: Artifact, reference_logits: ReferenceLogits, work
 
 
 def compare_weights(
-    artifact: Artifact, export: Artifact, source: Source, workspace: Workspace, *, is_transformed: bool = False
+    artifact: Artifact, export: Artifact, workspace: Workspace, *, is_transformed: bool = False
 ) -> WeightComparison:
     """How an artifact compares with its fp32 reference export, from the cache or compared now.
 
     Passes of the user's own may do more to weights than round them, and set what the runtime is told.
     """
     is_bound = artifact.recipe.olive_config is None
-    parts = [_COMPARISON_FORMAT, artifact.digest, export.digest, source.digest, is_transformed, is_bound]
+    parts = [_COMPARISON_FORMAT, artifact.digest, export.digest, is_transformed, is_bound]
 
     def compare() -> dict[str, Any]:
         workspace.notify(f"{artifact.variant}: comparing its weights with the source's")
-        found = compare_with_reference_export(
-            artifact, export, source.path, is_transformed=is_transformed, is_bound=is_bound
-        )
+        found = compare_with_reference_export(artifact, export, is_transformed=is_transformed, is_bound=is_bound)
         return asdict(found)
 
     cached = cached_json(workspace.cache / "weight_comparison" / digest_of(parts), compare)

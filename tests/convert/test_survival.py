@@ -24,7 +24,7 @@ from harness.source.source import resolve_source
 from harness.toolchain.toolchain import PINS, Toolchain
 from harness.toolchain.workspace import Workspace
 job.WORKER = Path(sys.argv[2])
-module.smoke_test = lambda folder, *, target, log, tokens=None: {"runtime": module.runtime_version()}
+module.smoke_test = lambda folder, *, target, log: {"runtime": module.runtime_version()}
 source = resolve_source(sys.argv[3])
 toolchain = Toolchain(python=Path(sys.executable), versions=PINS)
 workspace = Workspace(cache=Path(sys.argv[4]), toolchain=toolchain)

@@ -130,7 +130,7 @@ def test_every_option_has_the_effect_that_was_asked_for_and_no_other(optioned, t
     assert isinstance(result, Artifact), result
     stated = OPTIONS[name][1]
     assert all(getattr(result.recipe, option) == value for option, value in stated.items())
-    assert compare_with_reference_export(result, optioned["fp32"], tiny_source.path).differences == ()
+    assert compare_with_reference_export(result, optioned["fp32"]).differences == ()
 
 
 def test_an_algorithm_that_makes_the_same_as_another_is_told(optioned):
@@ -159,5 +159,5 @@ def test_the_serving_runtimes_own_builder_is_a_second_way(built, tiny_source, na
     artifact = built[name]
     assert isinstance(artifact, Artifact), artifact
     assert precision_of(artifact.facts) == BUILT[name][0]
-    assert compare_with_reference_export(artifact, built["fp32"], tiny_source.path).differences == ()
+    assert compare_with_reference_export(artifact, built["fp32"]).differences == ()
     assert artifact.peak_rss_bytes is None or artifact.peak_rss_bytes > 100e6

@@ -22,17 +22,16 @@ class Seen:
     """Smoke tests that were made, and what `convert` and the source were asked for."""
 
     def __init__(self):
-        self.folders, self.targets, self.tokens, self.recipes, self.asked = [], [], [], [], []
+        self.folders, self.targets, self.recipes, self.asked = [], [], [], []
 
 
 @pytest.fixture
 def seen(monkeypatch):
     made = Seen()
 
-    def smoke_test(folder, *, target, log, tokens=None):
+    def smoke_test(folder, *, target, log):
         made.folders.append(folder)
         made.targets.append(target)
-        made.tokens.append(tokens)
         return {"runtime": "1"}
 
     def convert(_source, recipes, _workspace, *, reference_logits, may_repeat):
@@ -86,17 +85,22 @@ def test_an_adopted_folder_is_tested_once_and_is_given_a_reference_export(pipeli
     made = pipeline({"mine": to_adopt(folder)})
     assert isinstance(made.artifact("mine"), Artifact)
     assert isinstance(made.artifact("mine"), Artifact)
-    assert (seen.folders, seen.tokens) == ([folder], [None])  # fidelity compares the token ids
+    assert seen.folders == [folder]
     assert seen.recipes[0][0] == ["fp32 reference export (olive)"]
 
 
-def test_an_adopted_folder_without_fidelity_has_its_token_ids_tested(pipeline, seen, make_artifact):
+def test_an_adopted_folder_without_fidelity_needs_no_reference_export(pipeline, seen, make_artifact):
     made = pipeline({"mine": to_adopt(make_artifact())}, has_fidelity=False)
     assert isinstance(made.artifact("mine"), Artifact)
     assert len(seen.folders) == 1
-    assert seen.tokens[0].name == "tokens.json"
-    assert seen.asked == [()]
     assert seen.recipes == []
+
+
+@pytest.mark.parametrize("has_fidelity", [True, False])
+def test_the_tokenizer_is_compared_with_fidelity_and_without(pipeline, seen, make_artifact, monkeypatch, has_fidelity):
+    made = pipeline({"mine": to_adopt(make_artifact())}, has_fidelity=has_fidelity)
+    monkeypatch.setattr(module, "compare_tokenizer", lambda artifact, logits, _workspace: (artifact, logits))
+    assert made.tokenizer("mine") == (made.artifact("mine"), made.reference_logits)
 
 
 def test_an_adopted_folder_of_unknown_source_needs_no_source_and_no_toolchain(pipeline, seen, make_artifact):

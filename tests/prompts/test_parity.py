@@ -25,7 +25,7 @@ from harness.prompts.conversations import (
     prompt_faults,
     token_difference,
 )
-from harness.prompts.parity import PromptWays, parity_faults
+from harness.prompts.parity import DomainPrompt, PromptParity, PromptWays, prompt_parity
 from harness.prompts.prompt_template import choose_prompt_template, derive_prompt_template
 from harness.runtime.genai import GenaiSession
 from harness.system.child import run_job
@@ -149,8 +149,10 @@ class TestFamilies:
             source=folders[family], artifact=folders[family], bare=bare, served=served, prompt_template=template
         )
         expected = expected_prompts(transformers, family)
-        assert list(parity_faults(ways, expected)) == []
-        assert sum(prompt is not None for prompt in expected.values()) >= 30
+        asked = {name: DomainPrompt(messages=CONVERSATIONS[name], prompt=one) for name, one in expected.items() if one}
+        found = prompt_parity(ways, asked, expected)
+        assert (found.faults, found.remarks) == ((), ())
+        assert len(asked) >= 30
 
     def test_foundry_answers_as_the_bare_runtime_does(self, family, served, bare, transformers) -> None:
         taken = [name for name, prompt in expected_prompts(transformers, family).items() if prompt]
@@ -180,7 +182,7 @@ class TestFamilies:
             assert session.answer(CONVERSATIONS["a single question"], max_new_tokens=4).completion_tokens
 
     def test_the_tokenizers_own_end_is_the_models(self, family, bare, transformers) -> None:
-        assert set(bare._end_ids) == {transformers[family]["eos"]}
+        assert set(bare.end_ids) == {transformers[family]["eos"]}
 
     def test_letters_in_two_parts_are_the_difference_that_is_known(self, family, bare, transformers) -> None:
         composed, parted = (transformers[family]["letters"][form] for form in ("composed", "parted"))
@@ -260,36 +262,97 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def found(folder: Path, bare: Prompter, served: Prompter, template: dict[str, str] | None = None) -> list[str]:
+def found(
+    folder: Path,
+    bare: Prompter,
+    served: Prompter,
+    template: dict[str, str] | None = None,
+    domain: Sequence[str] = ("a single question", "a second question"),
+    *,
+    is_template_read: bool = True,
+) -> PromptParity:
     healthy = Prompter(folder)
     expected: dict[str, EncodedPrompt | None] = {
         name: EncodedPrompt(text=(text := healthy.render(messages)), ids=tuple(healthy.encode(text)))
         for name, messages in CONVERSATIONS.items()
     }
-    ways = PromptWays(source=folder, artifact=folder, bare=bare, served=served, prompt_template=template)
-    return list(parity_faults(ways, expected))
+    ways = PromptWays(
+        source=folder,
+        artifact=folder,
+        bare=bare,
+        served=served,
+        prompt_template=template,
+        is_template_read=is_template_read,
+    )
+    asked = {name: DomainPrompt(messages=CONVERSATIONS[name], prompt=one) for name in domain if (one := expected[name])}
+    return prompt_parity(ways, asked, expected)
 
 
 def test_ways_that_prompt_alike_have_no_fault(folder: Path) -> None:
-    assert found(folder, Prompter(folder), Prompter(folder), derive_prompt_template(folder)) == []
+    alike = found(folder, Prompter(folder), Prompter(folder), derive_prompt_template(folder))
+    assert (alike.faults, alike.remarks) == ((), ())
 
 
 def test_each_way_that_prompts_otherwise_is_named(folder: Path) -> None:
     healthy, unopened = Prompter(folder), Prompter(folder, cut="\n")
-    (first, *_) = found(folder, unopened, healthy)
-    assert first == "onnxruntime-genai, a single question: the assistant turn opens without its newline"
-    (first, *_) = found(folder, healthy, Prompter(folder, extra=1))
+    (first, *_) = found(folder, unopened, healthy).faults
+    assert first.startswith("onnxruntime-genai, a single question: the assistant turn opens without its newline")
+    (first, *_) = found(folder, healthy, Prompter(folder, extra=1)).faults
     assert first.startswith("Foundry Local, a single question: ")
     template = derive_prompt_template(folder)
     tutorial = template | {"prompt": template["prompt"].removesuffix("\n")}
-    (first, *_) = found(folder, healthy, healthy, tutorial)
-    assert first == "PromptTemplate, a single question: the assistant turn opens without its newline"
+    (first, *_) = found(folder, healthy, healthy, tutorial).faults
+    assert first.startswith("PromptTemplate (read by Foundry Local 0.x and 1.x), a single question: ")
+    assert first.endswith("the assistant turn opens without its newline")
+
+
+def test_a_template_that_nobody_reads_informs(folder: Path) -> None:
+    healthy, template = Prompter(folder), derive_prompt_template(folder)
+    wrong = template | {"prompt": template["prompt"].removesuffix("\n")}
+    told = found(folder, healthy, healthy, wrong, is_template_read=False)
+    assert told.faults == ()
+    assert told.remarks[0].startswith("PromptTemplate (read by Foundry Local 0.x and 1.x), a single question: ")
+
+
+class LongWords(Prompter):
+    """A runtime that cuts a long run of one letter elsewhere."""
+
+    def encode(self, text: str) -> list[int]:
+        return [*super().encode(text), *([99] if "x" * 40 in text else [])]
+
+
+def test_what_no_domain_asks_informs_with_its_cause(folder: Path) -> None:
+    told = found(folder, LongWords(folder), Prompter(folder))
+    assert told.faults == ()
+    assert any(one.startswith("onnxruntime-genai, a long word: other tokens") for one in told.remarks)
+    asked = found(folder, LongWords(folder), Prompter(folder), domain=["a long word"])
+    assert asked.faults[0].startswith("onnxruntime-genai, a long word: other tokens")
+    assert "cut elsewhere" in asked.faults[0]
+
+
+class Splitting(Prompter):
+    """A runtime that does not know some control tokens."""
+
+    def __init__(self, folder: Path, *unknown: str) -> None:
+        super().__init__(folder)
+        self._controls = {token: index for token, index in self._controls.items() if token not in unknown}
+
+
+def test_split_control_tokens_decide_only_where_the_template_has_them(folder: Path) -> None:
+    assert (
+        "'<|im_end|>' is not the single token 8"
+        in found(folder, Splitting(folder, "<|im_end|>"), Prompter(folder)).faults[-1]
+    )
+    unused = found(folder, Splitting(folder, "<s>"), Prompter(folder))
+    assert unused.faults == ()
+    assert any("'<s>' is not the single token 7" in one for one in unused.remarks)
 
 
 def test_a_second_beginning_and_other_ends_are_told(folder: Path) -> None:
     (folder / "chat_template.jinja").write_text("{{ bos_token }}" + templates.CHATML)
-    assert found(folder, Prompter(folder), Prompter(folder)) == []
-    faults = found(folder, Prompter(folder, begin=(7,)), Prompter(folder))
+    assert found(folder, Prompter(folder), Prompter(folder)).faults == ()
+    faults = found(folder, Prompter(folder, begin=(7,)), Prompter(folder)).faults
     assert any("begins with 2 beginning-of-sequence tokens '<s>'" in fault for fault in faults)
     (folder / "genai_config.json").write_text(json.dumps({"model": {"eos_token_id": [8, 9]}}))
     assert list(end_faults(folder, folder)) == ["answers end at the tokens [8, 9], the source model's at [8]"]
+    assert "answers end at" in found(folder, Prompter(folder), Prompter(folder)).faults[-1]

@@ -24,7 +24,6 @@ FOUND = Fidelity(
     sequence_tokens=511,
     base_kld_nats=None,
     base_from_source_nats=None,
-    token_difference=None,
 )
 EXACT = replace(FOUND, first_kld_nats=1e-12, short_kld_nats=1e-12, long_kld_nats=2e-12)
 SOURCE = SimpleNamespace(has_tied_embeddings=True, context_length=128, eos_token_ids=(2,))

@@ -6,6 +6,7 @@ import pytest
 
 from harness.artifact.facts import ArtifactFacts
 from harness.foundry.cache_route import CacheRouteAnswer, CacheRouteModel
+from harness.prompts.rendering import PromptDeviation
 from harness.recipes.recipe import load_recipe
 from harness.report.build import build_record
 from harness.report.details import LoadRow, VariantDetails, details_of, read_details
@@ -15,11 +16,13 @@ from harness.serving.load import LoadLevel, LoadRequest
 from harness.source.source import resolve_source
 from harness.stats.estimate import Estimate
 from harness.verify.fidelity import Fidelity
+from harness.verify.tokenizer import CategoryCount
 
+DEVIATION = PromptDeviation(conversation="q1", what="a newline is missing", cause="the engine")
 ROOT = Path(__file__).resolve().parents[2]
 FIDELITY = Fidelity(
     first_kld_nats=0.0, short_kld_nats=0.2, long_kld_nats=float("nan"), continued_kld_nats=1e-14, sequence_tokens=1024,
-    base_kld_nats=None, base_from_source_nats=None, token_difference=None,
+    base_kld_nats=None, base_from_source_nats=None,
 )  # fmt: skip
 GRAPH = json.loads((Path(__file__).parent / "data/run-of-version-1/run.json").read_text())
 GRAPH = GRAPH["variants"]["int4"]["details"]["conversion"]["graph"]
@@ -29,6 +32,13 @@ EXAMPLES = {
         "graph": GRAPH, "digest": "ab", "conversion_s": 0.2, "was_reused": False,
     },
     "fidelity": {"variant": FIDELITY, "no_reference_export": "none was made"},
+    "tokenizer": {
+        "file_differences": [], "split_controls": ["'<s>' is not the single token 1"], "refused": 0,
+        "corpus": {"code": CategoryCount(differing=1, total=56)}, "causes": {"words": 1},
+        "examples": [{"cause": "words", "shown": "'a'"}], "conversations": 40, "deviations": [DEVIATION],
+    },
+    "prompt_deviations": [DEVIATION],
+    "prompting": {"faults": ["Foundry Local, q1: 3 prompt tokens in place of 4"], "remarks": []},
     "exact_match_by_kind": {"code": Estimate.exact(0.5, n=4), "none": Estimate.missing()},
     "exact_match_by_padding_tokens": {0: Estimate.exact(1.0), 500: Estimate.exact(0.5)},
     "load": [

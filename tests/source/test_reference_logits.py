@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from harness.errors import ChildError, SourceError
+from harness.prompts.corpus import corpus
 from harness.source import reference_logits as module
-from harness.source.reference_logits import CORPUS, ReferenceLogits
+from harness.source.reference_logits import ReferenceLogits
 from harness.source.source import resolve_source
 from harness.toolchain.toolchain import PINS, Toolchain
 from harness.toolchain.workspace import Workspace
@@ -166,7 +167,7 @@ def test_the_corpus_has_every_kind_of_text_and_the_sources_control_tokens(make, 
     tokens = {"model": {"vocab": {"a": 0}}, "added_tokens": [{"id": 1, "content": "<|end|>"}]}
     (toy_source / "tokenizer.json").write_text(json.dumps(tokens))
     texts = make().job(["tokens"], tmp_path / "job")[0]["texts"]
-    assert set(CORPUS) < set(texts)
+    assert {text.text for text in corpus()} < set(texts)
     assert "<|end|>" in texts
     everything = "".join(texts)
     assert any(ord(character) > 0xFFFF for character in everything)

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from harness.errors import InvalidPromptError
 from harness.verify import fidelity as module
 from harness.verify.fidelity import compare_with_reference_logits
 
@@ -25,7 +24,6 @@ def reference(source, base=None, texts=(), ids=()):
         answer_start=2,
         answer_tokens=12,
         logits=lambda name=None: rows[name],
-        tokens=lambda: (list(texts), list(ids)),
     )
 
 
@@ -71,27 +69,3 @@ def test_the_second_half_of_an_answer_is_compared_with_one_prefill_of_its_tokens
     assert module._continued_kld(session, (7, 8), 12) == pytest.approx(0.1438, abs=1e-4)
     rows[:6] = 99  # before the change
     assert module._continued_kld(session, (7, 8), 12) == pytest.approx(0.1438, abs=1e-4)
-
-
-def refuse(text):
-    raise InvalidPromptError(f"the tokenizer refused {text!r}")
-
-
-@pytest.mark.parametrize(
-    ("encode", "told"),
-    [
-        (lambda text: [ord(one) for one in text], None),
-        (
-            lambda text: [ord(one) for one in text] if text != "bc" else [98, 7],
-            "for 'bc' the source has [99] at token 1",
-        ),
-        (lambda text: [ord(one) for one in text][:1], "for 'bc' the source has [99] at token 1, the artifact []"),
-        (lambda text: [*map(ord, text), 5], "for 'a' the source has [] at token 1, the artifact [5]"),
-        (refuse, "the tokenizer refused 'a'"),
-    ],
-)
-def test_token_ids_are_compared_text_by_text(encode, told):
-    logits = np.zeros((3, 2), np.float32)
-    compared = reference(logits, texts=["a", "bc"], ids=[[97], [98, 99]])
-    found = compare_with_reference_logits(session_of(even, encode), compared).token_difference
-    assert found is None if told is None else found.startswith(told)

@@ -15,7 +15,6 @@ EXACT = Fidelity(
     sequence_tokens=511,
     base_kld_nats=None,
     base_from_source_nats=None,
-    token_difference=None,
 )
 INT4 = replace(EXACT, first_kld_nats=0.1, short_kld_nats=0.1, long_kld_nats=0.1)
 ALIKE = WeightComparison(rotary_difference=0.0, is_named_alike=True, differences=())
