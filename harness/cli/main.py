@@ -31,7 +31,7 @@ COMMANDS: Final[Mapping[str, str]] = {
 """Name -> what help says. `harness/cli/NAME.py` holds the click command, as `command`; it is imported when called."""
 
 EXAMPLES: Final = (
-    Example(purpose="gate your own model on your own questions", arguments="run --model ./my-model --domain ./my-pack"),
+    Example(purpose="gate your own model on your own test split", arguments="run --model ./my-model --data test.jsonl"),
     Example(purpose="what a command does, with examples", arguments="convert --help"),
 )
 _UNUSABLE_INPUT: Final = 2

@@ -19,7 +19,8 @@ from harness.system.paths import REPOSITORY
 
 EXAMPLES: Final = (
     Example(purpose="gate what gate.toml names (the demo model, until you change it)", arguments="run"),
-    Example(purpose="gate your own model on your own questions", arguments="run --model ./my-model --domain ./my-pack"),
+    Example(purpose="gate your own model on your own test split", arguments="run --model ./my-model --data test.jsonl"),
+    Example(purpose="the same on a domain pack", arguments="run --model ./my-model --domain ./my-pack"),
     Example(purpose="one variant, by one suite", arguments="run --variants int4 suites/performance/test_latency.py"),
     Example(
         purpose="in CI: a report for the build server, records kept as build artifacts",

@@ -14,7 +14,7 @@ from harness.grading.json_values import kind_of, normal, parse_json
 from harness.grading.settings import THINK, AnswerSettings, FieldRule, LineRule, finite
 from harness.grading.take import take_answer
 from harness.pack.formats.question import Question
-from harness.pack.schema_draft import MOST_VALUES, SEEN_EACH, draft_schema, is_closed, odd_answer
+from harness.pack.schema_draft import MOST_VALUES, SEEN_EACH, draft_schema, is_closed, odd_answers
 
 MOST = 0.9
 """Share of answers that must have a form before the others are taken for slips."""
@@ -134,12 +134,10 @@ def _as_json(questions: Sequence[Question], base: Mapping[str, Any]) -> Drafted 
     if not _is_form(kept, others):
         return None
     slips = [(question, "the answer is not JSON, as nearly all others are") for question in others]
-    values = [value for question in kept for value in question.answers]
-    for question in list(kept):
-        odd = next(filter(None, (odd_answer(values, value) for value in question.answers)), "")
-        if odd:
-            kept.remove(question)
-            slips.append((question, odd))
+    odd = iter(odd_answers([value for question in kept for value in question.answers]))
+    told = [(question, next(filter(None, [next(odd) for _ in question.answers]), "")) for question in kept]
+    slips += [(question, why) for question, why in told if why]
+    kept = [question for question, why in told if not why]
     values = [value for question in kept for value in question.answers]
     is_allowed = len(fenced) > (1 - MOST) * len(values)
     settings = AnswerSettings.model_validate({**base, **({"code_fence": True} if is_allowed else {})})

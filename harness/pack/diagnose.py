@@ -34,6 +34,9 @@ USUAL_CHARACTERS_PER_TOKEN = 3.0
 ENOUGH_CASES = 30
 """Fewer leave an interval of more than 11 points below a perfect score."""
 
+MANY_CASES = 2000
+"""More take hours, and say little that the first thousand do not."""
+
 _SHOWN = 4
 _MOJIBAKE = re.compile(r"\ufffd|Ã[\u0080-\u00bf]|â€|Â[\u00a0-\u00bf]")
 _TEMPLATE_MARKERS = (
@@ -408,7 +411,7 @@ def _kinds(pack: DomainPack, places: Places) -> Iterator[Remark]:
         )
 
 
-def _few_cases(pack: DomainPack, places: Places) -> Iterator[Remark]:
+def _number_of_cases(pack: DomainPack, places: Places) -> Iterator[Remark]:
     count = len(pack.cases)
     if count < ENOUGH_CASES:
         lowest = 100 * count / (count + 3.84)  # Wilson's lower end at a perfect score
@@ -416,6 +419,12 @@ def _few_cases(pack: DomainPack, places: Places) -> Iterator[Remark]:
             what=f"{count} cases: even if all are right, the rate may be as low as {lowest:.0f} % (95 %)",
             where=places.file("cases.jsonl"),
             next_step=f"give at least {ENOUGH_CASES}, better a few hundred",
+        )
+    if count > MANY_CASES:
+        yield Remark(
+            what=f"{count} cases: every variant is asked all of them",
+            where=places.file("cases.jsonl"),
+            next_step="take fewer, spread over the file: slm-gate pack FILE --cases 500 --out DIR",
         )
 
 
@@ -505,7 +514,7 @@ _REMARKS: tuple[Diagnosis, ...] = (
     _one_answer,
     _met_by_the_question,
     _kinds,
-    _few_cases,
+    _number_of_cases,
     _texts_that_look_wrong,
     _json_as_text,
     _length_sweep,

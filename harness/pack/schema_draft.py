@@ -21,34 +21,44 @@ ODD = 0.02
 _LEADING = ("status", "type", "kind", "intent", "action", "category", "label")
 
 
-def odd_answer(values: Sequence[Any], value: Any) -> str:
-    """Say in what an answer differs from nearly all others; empty when it does not.
+def odd_answers(values: Sequence[Any]) -> list[str]:
+    """Say of each answer in what it differs from nearly all others; empty where it does not.
 
     One such answer would take a required field, a type or the closing of an object from the whole schema.
     """
-    if not isinstance(value, dict):
-        share = sum(isinstance(one, dict) for one in values) / len(values)
-        return "is no object, as the others are" if share >= 1 - ODD else ""
-    objects = [one for one in values if isinstance(one, dict)]
-    counts = Counter(name for one in objects for name in one)
-    found = (_odd_field(objects, counts, name, inner, value) for name, inner in value.items())
-    missing = [name for name, count in counts.items() if name not in value and count >= (1 - ODD) * len(objects)]
-    return next(filter(None, found), f"lacks {missing[0]}, which the others have" if missing else "")
+    objects = [value for value in values if isinstance(value, dict)]
+    if not objects:
+        return [""] * len(values)
+    kinds: dict[str, Counter[str]] = {}
+    for value in objects:
+        for name, inner in value.items():
+            kinds.setdefault(name, Counter())[kind_of(inner)] += 1
+    are_objects = len(objects) >= (1 - ODD) * len(values)
+    return [
+        _odd_object(value, kinds, len(objects))
+        if isinstance(value, dict)
+        else "is no object, as the others are" * are_objects
+        for value in values
+    ]
 
 
-def _odd_field(
-    objects: Sequence[Mapping[str, Any]], counts: Counter[str], name: str, inner: Any, value: Mapping[str, Any]
-) -> str:
-    kinds = Counter(kind_of(one[name]) for one in objects if name in one)
-    usual, most = kinds.most_common(1)[0]
-    kind = kind_of(inner)
-    if kind not in (usual, "null") and kinds[kind] <= ODD * counts[name] and most > SEEN_EACH:
+def _odd_object(value: Mapping[str, Any], kinds: Mapping[str, Counter[str]], total: int) -> str:
+    found = (_odd_field(value, name, kinds, total) for name in value)
+    odd = next(filter(None, found), "")
+    missing = [name for name, counted in kinds.items() if name not in value and counted.total() >= (1 - ODD) * total]
+    return odd or (f"lacks {missing[0]}, which the others have" if missing else "")
+
+
+def _odd_field(value: Mapping[str, Any], name: str, kinds: Mapping[str, Counter[str]], total: int) -> str:
+    counted, kind = kinds[name], kind_of(value[name])
+    usual, most = counted.most_common(1)[0]
+    if kind not in (usual, "null") and counted[kind] <= ODD * counted.total() and most > SEEN_EACH:
         return f"{name} is a {kind}, where the others have a {usual}"
-    is_alone = counts[name] == 1 and len(objects) * ODD >= 1
-    if is_alone or counts[name] <= ODD * len(objects):
-        hint = did_you_mean(name, [other for other in counts if other not in value])
-        return f"{name} is a field that {'no' if is_alone else 'nearly no'} other has{hint}" if is_alone or hint else ""
-    return ""
+    is_alone = counted.total() == 1 and total * ODD >= 1
+    if not is_alone and counted.total() > ODD * total:
+        return ""
+    hint = did_you_mean(name, [other for other in kinds if other not in value])
+    return f"{name} is a field that {'no' if is_alone else 'nearly no'} other has{hint}" if is_alone or hint else ""
 
 
 def draft_schema(values: Sequence[Any]) -> dict[str, Any]:

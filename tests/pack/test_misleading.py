@@ -130,6 +130,7 @@ TOLD = {
     "a question twice": ({"cases_jsonl": lines(*NINE, case(id="x", messages=asked("part 3?"), expected={"status": "ok", "part": "3"}))}, "cases.jsonl, lines 4, 10", "stand more than once", "keep one"),
     "one answer to all": ({"cases_jsonl": lines(*(case(id=f"c{n}", messages=asked(f"part {n}?")) for n in range(9)))}, "cases.jsonl", "9 of 9 cases expect", "other answers"),
     "few cases": ({}, "cases.jsonl", "9 cases: even if all are right, the rate may be as low as 70 %", "at least 30"),
+    "many cases": ({"cases_jsonl": lines(*(case(id=f"c{n}", messages=asked(f"part {n}?"), expected={"status": "ok", "part": str(n)}) for n in range(2001)))}, "cases.jsonl", "2001 cases: every variant is asked", "--cases 500"),
     "an echo passes": ({"cases_jsonl": lines(*NINE, case(id="x", keywords=["part"], messages=asked("Which part?")))}, "cases.jsonl, line 10", "repeats the question meets them", "what only the answer holds"),
     "out of scope by another name": ({"cases_jsonl": lines(*NINE, case(id="x", kind="Out-of-Scope"))}, "cases.jsonl, line 10", "did you mean 'out_of_scope'", "call it out_of_scope"),
     "nothing in scope": ({"cases_jsonl": case(kind="out_of_scope", expected={"status": "out_of_scope"})}, "cases.jsonl", "exact_match_rate has no data", "the model is for"),

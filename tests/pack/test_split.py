@@ -228,6 +228,12 @@ def test_a_file_that_cannot_be_asked_is_refused_with_a_way_out(tmp_path, content
     assert str(file) in str(caught.value)
 
 
+def test_half_a_character_is_refused(tmp_path):
+    rows = [*pairs(["a", "b", "c"]), {"question": "\ud800?", "answer": "d"}, {"question": "e?", "answer": "\udc00"}]
+    _, report = read_test_split(rows_file(tmp_path, rows))
+    assert [(one.line, one.field) for one in report.refused] == [(4, "question"), (5, "answer")]
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(PackError, match="cannot be read"):
         read_test_split(tmp_path / "nowhere.jsonl")

@@ -105,6 +105,7 @@ def question_text(value: Any, name: str) -> str:
         raise RowError(name, f"{_shown(value)} is no text")
     if not value.strip():
         raise RowError(name, "is empty")
+    _refuse_halves(value, name)
     marker = next((marker for marker in _MARKERS if marker in value), None)
     if marker:
         raise RowError(
@@ -121,6 +122,7 @@ def answer_value(value: Any, name: str) -> Expected:
     """
     if value is None:
         raise RowError(name, "is empty")
+    _refuse_halves(value, name)
     if isinstance(value, dict | list):
         if not value:
             raise RowError(name, "is empty")
@@ -130,6 +132,13 @@ def answer_value(value: Any, name: str) -> Expected:
     if not text or text.lower() in ("nan", "<na>", "tbd", "todo"):
         raise RowError(name, f"{value!r} is no answer" if text else "is empty")
     return text
+
+
+def _refuse_halves(value: Any, name: str) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise RowError(name, "holds half of a character (a lone surrogate), which no tokenizer takes") from None
 
 
 def without_end(text: str) -> str:
