@@ -24,18 +24,18 @@ from harness.verify.rotary import ROTARY_TABLES, rotary_tables, table_difference
 from harness.verify.stored_graph import StoredGraph
 
 _MOST_STEPS = 0.75
-"""Root mean square error of a block in steps of its own scale: measured of rounding are 0.29 as a rule and 0.48 at most
-(with every algorithm, those that clip too), of a zero point that is off by one 1.04."""
+"""Most root mean square error of a block, in steps of its scale. Rounding costs 0.29 as a rule and 0.48 at most
+(measured with every algorithm, those that clip too), a zero point that is off by one 1.04."""
 
 _SHRINKAGE = 0.03
-"""How far the weights may be longer or shorter than the source's as a whole: rounding does not know up from down."""
+"""Most relative difference in length between all weights and the source's: rounding errors cancel out."""
 
 _FLOAT_TOLERANCE = {"float16": 2e-3, "bfloat16": 1.6e-2, "float32": 1e-5}
 _PIECE = 1 << 22
-"""Weights that are unpacked in one go, so that little memory is taken."""
+"""Weights that are unpacked at a time, to bound memory."""
 
 _SMALLEST = 1e-6
-"""Half precision flushes what is smaller."""
+"""Half precision flushes smaller numbers to 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +112,7 @@ def _matrix_problem(ours: StoredGraph, node: Node, theirs: StoredGraph, other: N
     if is_lookup:
         return _rounding_problem(_packed_embedding(ours, node, *source.shape), source)
     if node.op_type != "MatMulNBits" or any(node.input[4:5]):
-        return "they are stored in another order (g_idx) or form, in which they cannot be compared"
+        return "they are stored in another order (g_idx) or form, which cannot be compared"
     return _rounding_problem(_packed_product(ours, node), source.T)
 
 
@@ -127,7 +127,7 @@ def _rounding_problem(weights: PackedMatrix, source: Array) -> str | None:
         found, unit = weights.values(piece)
         wanted = in_blocks(source[piece], blocks, block_size)
         error = found - wanted
-        error.reshape(len(error), -1)[:, width:] = 0  # what fills up the last block
+        error.reshape(len(error), -1)[:, width:] = 0  # padding of the last block
         steps = error / unit if (unit > 0).all() else np.divide(error, unit, out=_beyond(error), where=unit > 0)
         worst = float(np.maximum(worst, np.einsum("rbs,rbs->rb", steps, steps).max()))  # NaN stays NaN
         product += float(np.vdot(found, wanted))
@@ -140,7 +140,7 @@ def _rounding_problem(weights: PackedMatrix, source: Array) -> str | None:
 
 
 def _beyond(error: Array) -> Array:
-    """What an error counts where the scale is 0: nothing where there is none."""
+    """The error in steps where the scale is 0: 0 without an error, else infinite."""
     return np.where(error == 0, 0, np.inf).astype(np.float32)
 
 
@@ -205,7 +205,7 @@ def _pieces(shape: tuple[int, ...]) -> Iterator[slice]:
 
 
 def _is_rounded(found: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> bool:
-    """Whether one is the other in its own type, and no number became infinite on the way."""
+    """Whether `found` is `wanted`, cast to its type without overflow."""
     with np.errstate(over="ignore"):
         is_same = np.array_equal(found, wanted.astype(found.dtype))
         return bool(is_same and (found.dtype.kind not in "fV" or np.isfinite(found).all()))

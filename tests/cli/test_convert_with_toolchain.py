@@ -101,7 +101,6 @@ def test_an_adapter_that_changes_nothing_is_refused_and_nothing_delivered(run, m
 def test_an_adopted_folder_is_compared_with_its_source(run, converted, tiny_source, tmp_path):
     status, shown, told = run(converted["int4"].path, "--source", tiny_source.path, "--out", tmp_path)
     assert (status, told) == (0, "")
-    assert "model: measuring its divergence from the source" in shown
     assert shown.count("model: smoke test") == 1
     manifest = read_verified(tmp_path / "model")
     assert manifest["fidelity"]["reference_export"]["long_kld_nats"] < 1e-6
