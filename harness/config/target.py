@@ -123,7 +123,8 @@ class Target:
         needed = tuple(dict.fromkeys((entry.package, entry.onnxruntime_package)))
         missing = [name for name in needed if not _is_installed(name)]
         if missing:
-            raise self._unavailable(variant, f"{' and '.join(missing)} is not installed here", needed)
+            verb = "are" if len(missing) > 1 else "is"
+            raise self._unavailable(variant, f"{' and '.join(missing)} {verb} not installed here", needed)
         if self.provider not in _onnxruntime_providers():
             raise self._unavailable(variant, "onnxruntime does not find it on this machine", needed)
 

@@ -49,9 +49,10 @@ def _parse(part: str) -> tuple[str, VariantSettings]:
         settings = VariantSettings.model_validate({"recipe": recipe, **options})
     except ValidationError as error:
         first = error.errors()[0]
-        key = str(first["loc"][0]) if first["loc"] else "recipe"
+        reason = first["msg"].removeprefix("Value error, ")
+        key = str(first["loc"][0]) if first["loc"] else None
         raise ConfigError(
-            f"{key}={options.get(key, recipe)}: {first['msg'].lower()}",
+            f"{key}={options.get(key, recipe)}: {reason[0].lower()}{reason[1:]}" if key else reason,
             where=f"--variants {part}",
             next_step="docs/conversion.md lists the options and their values",
         ) from error

@@ -64,8 +64,15 @@ def test_the_command_line_names_it_too():
     assert settings.target == CUDA
 
 
+def test_a_provider_that_does_not_exist_is_told_on_the_command_line_too():
+    with pytest.raises(ConfigError, match="'Cuda' is no execution provider; use one of CPUExecutionProvider, CUDA"):
+        parse_variants("int4:provider=Cuda")
+
+
 def test_a_package_that_is_missing_is_named():
-    with pytest.raises(ConfigError, match="onnxruntime-genai-cuda and onnxruntime-gpu is not installed here") as caught:
+    with pytest.raises(
+        ConfigError, match="onnxruntime-genai-cuda and onnxruntime-gpu are not installed here"
+    ) as caught:
         CUDA.require_available("int4")
     assert "verified on CPUExecutionProvider only" in caught.value.what
     assert "install onnxruntime-genai-cuda and onnxruntime-gpu" in caught.value.next_step

@@ -150,7 +150,7 @@ def test_a_variant_of_gate_toml_becomes_a_request(tmp_path):
 
 def test_a_target_that_cannot_be_used_is_told_before_anything_is_converted(pipeline, seen):
     request = to_convert(target=Target.of("CUDAExecutionProvider"))
-    with pytest.raises(ConfigError, match=r"int4: CUDAExecutionProvider cannot be used: .* is not installed here"):
+    with pytest.raises(ConfigError, match=r"int4: CUDAExecutionProvider cannot be used: .* are not installed here"):
         pipeline({"int4": request})
     assert seen.recipes == []
 
