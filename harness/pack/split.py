@@ -115,7 +115,8 @@ def open_domain(place: Path) -> DomainPack:
     Raises:
         PackError: it is missing or wrong.
     """
-    return load_data(place) if place.is_file() else load_pack(place)
+    is_file = place.is_file() or (place.suffix and not place.exists())
+    return load_data(place) if is_file else load_pack(place)
 
 
 def load_data(file: Path, options: ReadOptions | None = None) -> DomainPack:

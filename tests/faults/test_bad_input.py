@@ -88,6 +88,25 @@ def test_no_such_pack(refused):
     assert "no such domain pack" in refused("--domain", "nowhere")
 
 
+def test_a_pack_that_misleads(refused, tmp_path):
+    folder = Path(shutil.copytree(ROOT / "fixtures/data/demo/pack", tmp_path / "pack"))
+    (folder / "response.schema.json").write_text("{}")
+    assert "accepts every JSON value" in refused("--domain", folder)
+
+
+def test_a_test_split_that_cannot_be_asked(refused, tmp_path):
+    (tmp_path / "split.jsonl").write_text('{"prompt": "p", "chosen": "a", "rejected": "b"}')
+    assert "holds preferences" in refused("--data", "split.jsonl")
+
+
+def test_a_test_split_that_is_not_there(refused):
+    assert "nowhere.jsonl" in refused("--data", "nowhere.jsonl")
+
+
+def test_two_domains(refused):
+    assert "name two domains" in refused("--data", "a.jsonl", "--domain", "b")
+
+
 def test_an_unknown_variant(refused):
     output = refused("--variants", "in4")
     assert "did you mean 'int4'" in output
