@@ -14,7 +14,7 @@ from harness.system.store import build_once
 from harness.toolchain.toolchain import quiet_environment
 from harness.toolchain.workspace import Workspace
 
-pytestmark = pytest.mark.toolchain
+pytestmark = [pytest.mark.toolchain, pytest.mark.slow]
 
 SCRIPT = Path(__file__).with_name("live_peft.py")
 TINY_MODEL = Path(__file__).parents[1] / "tiny_model.py"
