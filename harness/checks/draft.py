@@ -41,7 +41,7 @@ _QUALITY: Final = {
     "json_valid_rate": (0.98, "say what the calling program does with an answer that it cannot read"),
     "truncated_answer_rate": (0.02, "an answer that does not end keeps its user waiting; say how often it may be"),
     "edge_case_rate": (0.9, "of a dozen unfriendly prompts one may go astray; say which must not"),
-    "length_drop_points": (10.0, "of twenty questions two may flip behind a long text; say how long yours are"),
+    "length_drop_points": (10.0, "of forty questions four may flip behind a long text; say how long yours are"),
     "leak_bytes_per_request": (16.0, "at one request a second it stays under 10 MiB a week; say how long yours runs"),
     "foundry_leak_bytes_per_request": (16.0, "the same through the runtime that serves it"),
 }
@@ -97,9 +97,11 @@ def _drafted(metric: str, value: float, reason: str, precision: str | None = Non
 def _of_quality(metric: str, measured: Mapping[str, Estimate]) -> DraftedLimit:
     value, reason = _QUALITY[metric]
     found = measured.get(metric)
-    is_share = METRICS[metric].unit is Unit.SHARE
-    if found is None or found.value is None or found.low is None or found.high is None or not is_share:
+    if found is None or found.value is None or found.low is None or found.high is None:
         return _drafted(metric, value, reason)
+    if METRICS[metric].unit is Unit.POINTS:
+        reached = f"the source model loses {found.value:.1f} points of {found.n} questions itself"
+        return _drafted(metric, math.ceil(found.value + value), f"{reached}; say how long your prompts are")
     is_min = METRICS[metric].better is Better.HIGHER
     end = math.floor(100 * found.low) / 100 if is_min else math.ceil(100 * found.high) / 100
     reached = f"{100 * found.value:.1f} % of {found.n}, 95 % interval {100 * found.low:.1f} to {100 * found.high:.1f} %"

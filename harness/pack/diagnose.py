@@ -473,7 +473,7 @@ def _is_json_text(answer: Expected) -> bool:
 def _length_sweep(pack: DomainPack, places: Places) -> Iterator[Remark]:
     usable = sum(case.kind != OUT_OF_SCOPE and case.is_single_turn for case in pack.cases)
     sweep, file = pack.domain.length, places.file("domain.toml")
-    if 0 < usable < sweep.cases:
+    if 0 < usable < sweep.cases and "cases" in sweep.model_fields_set:
         yield Remark(
             what=f"length.cases = {sweep.cases}, and {usable} in-scope cases of a single turn are there",
             where=file,

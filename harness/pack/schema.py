@@ -111,8 +111,8 @@ class PromptLengthSweep(Settings):
     padding_tokens: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=2)] = (0, 100, 300, 600)
     """Tokens of padding per step, ascending; the first step is the reference."""
 
-    cases: Annotated[int, Field(ge=1)] = 20
-    """How many in-scope cases are asked at every step."""
+    cases: Annotated[int, Field(ge=1)] = 40
+    """How many in-scope cases are asked at every step: of 40, one that flips by chance is 2.5 points."""
 
     template: str = "{padding}\n\n{question}"
     """How padding and question make one user message."""

@@ -287,7 +287,7 @@ def _pack(
     file: Path, drafted: Drafted, cases: Sequence[Case], system: str | None, questions: Sequence[Question]
 ) -> DomainPack:
     usable = sum(case.kind != OUT_OF_SCOPE and case.is_single_turn for case in cases)
-    sweep = PromptLengthSweep(cases=max(1, min(20, usable)))
+    sweep = PromptLengthSweep(cases=max(1, min(40, usable)))
     domain = DomainSettings(
         schema_version=1,
         name=re.sub(r"[^a-z0-9]+", "-", file.name.lower().split(".")[0]).strip("-") or "domain",

@@ -6,6 +6,7 @@ from harness.checks.draft import draft_limits, gate_text
 from harness.config.limits import Limit, limit_problem
 from harness.config.profiles import PROFILES
 from harness.metrics.catalogue import METRICS
+from harness.stats.estimate import Estimate
 from harness.stats.proportions import proportion
 
 LAPTOP = PROFILES["laptop"]
@@ -27,11 +28,14 @@ def test_limits_follow_from_what_the_source_model_reaches():
     source = {
         "exact_match_rate": proportion([True] * 95 + [False] * 5),
         "truncated_answer_rate": proportion([True] + [False] * 99),
+        "length_drop_points": Estimate(value=7.5, low=0.0, high=20.0, confidence=0.95, n=40),
     }
     found = by_metric(source=source)
     assert found["exact_match_rate"].value == pytest.approx(0.88)
     assert "the source model has 95.0 % of 100" in found["exact_match_rate"].reason
     assert found["truncated_answer_rate"].value == pytest.approx(0.06)
+    assert found["length_drop_points"].value == 18
+    assert "loses 7.5 points of 40 questions itself" in found["length_drop_points"].reason
     assert found["out_of_scope_rate"].value == by_metric()["out_of_scope_rate"].value
 
 
