@@ -19,7 +19,7 @@ from harness.config.profiles import HERE, PROFILES, DeviceProfile, profile_of_th
 from harness.config.settings import ModelSettings
 from harness.errors import ConfigError
 from harness.measure.applicable import not_asked
-from harness.pack.diagnose import INFERRED
+from harness.pack.remarks import INFERRED
 from harness.pack.schema import DomainPack
 from harness.pack.split import ReadReport, read_test_split
 from harness.pack.starter import starter_pack

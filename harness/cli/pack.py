@@ -9,8 +9,8 @@ import click
 
 from harness.checks.verdict import ExitStatus
 from harness.cli.command import PATH, TEXT, Example, GateCommand
-from harness.pack.diagnose import INFERRED
 from harness.pack.formats.question import ReadOptions
+from harness.pack.remarks import INFERRED
 from harness.pack.schema import DomainPack
 from harness.pack.split import ReadReport, read_test_split
 from harness.pack.write import domain_text, write_pack

@@ -19,7 +19,9 @@ from harness.errors import PackError
 from harness.grading.json_schema import schema_problems, unchecked
 from harness.grading.json_values import parse_json
 from harness.pack import defaults, prose
-from harness.pack.diagnose import Places, faults, remarks
+from harness.pack.faults import faults
+from harness.pack.places import Places
+from harness.pack.remarks import remarks
 from harness.pack.schema import Case, DomainPack, DomainSettings, EdgeCase, Remark, Text
 from harness.system.text_files import read_text
 

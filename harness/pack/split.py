@@ -15,10 +15,10 @@ from harness.grading.json_values import is_same_json
 from harness.pack import defaults, prose
 from harness.pack.answer_draft import Drafted, draft_answers
 from harness.pack.choose import spread
-from harness.pack.diagnose import Places, question_key, rounded_up, token_width
 from harness.pack.formats.detect import read_questions
 from harness.pack.formats.question import Question, ReadOptions, Refusal, field_value
 from harness.pack.load import OPTIONAL, REQUIRED, assembled, checked, load_pack
+from harness.pack.places import Places, question_key, rounded_up, token_width
 from harness.pack.schema import (
     OUT_OF_SCOPE,
     Case,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.pack import defaults, prose
-from harness.pack.diagnose import PLACEHOLDER
+from harness.pack.faults import PLACEHOLDER
 from harness.pack.load import assembled
 from harness.pack.schema import OUT_OF_SCOPE, Case, DomainPack, DomainSettings
 

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from harness.errors import PackError
-from harness.pack.diagnose import diagnose_tokens
 from harness.pack.load import load_pack
+from harness.pack.tokens import diagnose_tokens
 from tests.conftest import SCHEMA, write_pack
 
 QUESTION = [{"role": "user", "content": "Which part is it?"}]
