@@ -43,11 +43,6 @@ def criterion(name: str, *, is_met: bool, details: str = "") -> Measurement:
     return Measurement(estimates={name: Estimate.exact(float(is_met))}, details={name: details} if details else {})
 
 
-def exact_measurement(values: Mapping[str, float | None], details: Mapping[str, str] | None = None) -> Measurement:
-    """The measurement of counts, facts and single readings, none of which has an interval."""
-    return Measurement(estimates={name: Estimate.exact(value) for name, value in values.items()}, details=details or {})
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
     """A measurement with all that the record keeps of it."""
