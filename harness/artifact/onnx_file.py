@@ -104,8 +104,8 @@ def _branch_constants(graph: Graph) -> Iterator[Tensor]:
 
 
 def branches_of(node: Node) -> Iterator[tuple[str, Graph]]:
-    """The graphs between which an operator chooses, or which it repeats, with the names of their attributes."""
-    for entry in node.attribute:
+    """The graphs between which an operator chooses, or which it repeats, by the names of their attributes."""
+    for entry in sorted(node.attribute, key=lambda entry: entry.name):  # builders write them in any order
         if entry.HasField("g"):
             yield entry.name, entry.g
         for graph in entry.graphs:

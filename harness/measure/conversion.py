@@ -31,9 +31,13 @@ def measure_conversion(artifact: Artifact) -> Measured:
 
 
 def measure_graph_match(found: GraphFidelity) -> Measured:
-    """Whether the variant's graph is the source, rounded, and nothing more; the details have what speaks against it."""
+    """Whether the variant's graph is the source, rounded, and nothing more.
+
+    The details have what speaks against it, or else how far was looked.
+    """
     findings = findings_of(found)
-    details = "\n".join(str(finding.as_error()) for finding in findings)
+    told = "\n".join(str(finding.as_error()) for finding in findings)
+    details = told or (found.probe_comparison.summary if found.probe_comparison else "")
     return Measured(
         measurement=criterion("graph_matches_source", is_met=not findings, details=details),
         details={"fidelity": found.as_dict()},

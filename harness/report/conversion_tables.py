@@ -104,6 +104,7 @@ def remarks(outcomes: Mapping[str, Outcome], source: Source | None = None) -> li
     measured = {name: one.fidelity for name, one in outcomes.items() if one.fidelity is not None}
     told = [_of_reference_export(found) for found in measured.values()]
     told += [sentence for found in measured.values() for sentence in _uncompared(found)]
+    told += [sentence for found in measured.values() for sentence in _of_probes(found)]
     told += [f"{name}: {_of_base(found)}" for name, found in measured.items() if found.found.base_kld_nats is not None]
     of_tokenizers = [line for one in outcomes.values() if one.tokenizer for line in one.tokenizer.remarks()]
     return list(dict.fromkeys([*of_source, *told, *of_tokenizers]))
@@ -148,6 +149,13 @@ def _uncompared(found: GraphFidelity) -> Iterator[str]:
             )
     if found.is_transformed:
         yield f"{name}: its weights were not compared with the source's one by one (--transformed), only its divergence"
+
+
+def _of_probes(found: GraphFidelity) -> Iterator[str]:
+    """How far each variant was looked at, and what is not known beyond."""
+    comparison = found.probe_comparison
+    if comparison is not None:
+        yield f"{found.artifact.variant}: {comparison.summary}"
 
 
 def _of_base(found: GraphFidelity) -> str:

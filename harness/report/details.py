@@ -13,6 +13,7 @@ from harness.foundry.cache_route import CacheRouteAnswer
 from harness.prompts.rendering import PromptDeviation
 from harness.stats.estimate import Estimate
 from harness.verify.fidelity import Fidelity
+from harness.verify.probes import ProbeComparison
 from harness.verify.tokenizer import CategoryCount
 
 
@@ -72,6 +73,9 @@ class FidelityDetails(_Details):
     reference_export: Fidelity | None = None
     no_reference_export: str | None = None
     """Why there is none to compare with; None where there is one."""
+
+    probe_comparison: ProbeComparison | None = None
+    """What the variant says beside its reference export in many scripts and far into its context."""
 
     rotary_difference: float | None = None
     """Largest difference between the rotary tables of the two; None where they store none."""

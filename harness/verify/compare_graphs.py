@@ -7,13 +7,14 @@ small it would be on the tokens that anybody tries.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 
-from harness.artifact.onnx_file import Node, attributes_of, stored_bytes, type_of
+from harness.artifact.onnx_file import Node, Tensor, attributes_of, stored_bytes, type_of
 from harness.metrics.units import format_bytes
 from harness.verify.rotary import ROTARY_TABLES
 from harness.verify.stored_graph import LAYERS, StoredGraph, untyped
@@ -58,27 +59,40 @@ def _kinds(ours: StoredGraph, theirs: StoredGraph) -> Iterator[str]:
 
 
 def _additions(ours: StoredGraph, theirs: StoredGraph) -> Iterator[str]:
-    for part, node in ours.operators.items():
-        if part not in theirs.operators:
-            yield f"{part} ({_named(node)}) is in this graph only"
+    own = {part: node for part, node in ours.operators.items() if part not in theirs.operators}
+    if own:
+        counts = Counter(_named(node) for node in own.values())
+        kinds = ", ".join(kind if count == 1 else f"{count} {kind}" for kind, count in sorted(counts.items()))
+        names = ", ".join(list(own)[:3]) + (", ..." if len(own) > 3 else "")
+        yield f"{_counted(len(own), 'operator')} the source's graph does not have: {kinds} ({names})"
     for name in ours.functions:
         if name not in theirs.functions:
             yield f"{name} is an operator that the model defines itself"
 
 
 def added_tensors(ours: StoredGraph, theirs: StoredGraph) -> Iterator[str]:
-    """A sentence for each stored tensor that is neither the other graph's nor the weights of a part that both have."""
+    """One sentence for the stored tensors that are neither the other graph's nor weights of a part that both have."""
     shared = [node for part, node in ours.operators.items() if part in theirs.operators]
     shapes = [node.input[1] for node in ours.nodes.values() if node.op_type == "Reshape" and len(node.input) > 1]
     read = [*shapes, *(name for node in shared for name in node.input)]
-    explained = {ours.root(name) for name in read if name and ours.is_stored(name)}
-    for name, tensor in ours.tensors.items():
-        if name not in explained and name not in theirs.tensors:
-            size = " x ".join(str(size) for size in tensor.dims) or "one"
-            yield f"{name} ({size} {type_of(tensor)}, {format_bytes(stored_bytes(tensor))}) is in this graph only"
+    explained = {ours.root(name) for name in read if name and ours.is_stored(name)} | theirs.tensors.keys()
+    own = {name: (stored_bytes(one), _form(one)) for name, one in ours.tensors.items() if name not in explained}
     for name, node in ours.nodes.items():
         if node.op_type == "Constant" and name not in theirs.nodes and node.output[0] not in explained:
-            yield f"{name} ({format_bytes(ours.array(node.output[0]).nbytes)}) is in this graph only"
+            own[name] = (ours.array(node.output[0]).nbytes, "a constant")
+    if own:
+        largest = sorted(own, key=lambda name: own[name], reverse=True)[:3]
+        names = ", ".join(f"{name} ({own[name][1]}, {format_bytes(own[name][0])})" for name in largest)
+        total = format_bytes(sum(size for size, _ in own.values()))
+        yield f"{_counted(len(own), 'tensor')} the source's graph does not have, {total}: {names}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"there is 1 {noun} that" if count == 1 else f"there are {count} {noun}s that"
+
+
+def _form(tensor: Tensor) -> str:
+    return f"{' x '.join(str(size) for size in tensor.dims) or 'one'} {type_of(tensor)}"
 
 
 def _kind(graph: StoredGraph, node: Node) -> tuple[str, str]:

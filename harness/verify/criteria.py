@@ -7,13 +7,13 @@ ones (docs/conversion.md); the limits of a domain stand in gate.toml.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from harness.artifact.artifact import Artifact
 from harness.artifact.facts import precision_of
-from harness.errors import FidelityError
 from harness.verify.compare_weights import WeightComparison
 from harness.verify.fidelity import Fidelity, GraphFidelity
+from harness.verify.finding import FidelityFinding
+from harness.verify.noise_criteria import noise_findings, probe_findings
 
 EXACT_NATS = 1e-6
 """Most that an unquantised graph may diverge, on average; healthy ones stay below a millionth of it."""
@@ -26,24 +26,6 @@ CONTINUED_NATS = 4e-3
 
 _TABLE_TOLERANCE = 2e-3
 """Half precision keeps cosines to 5e-4; another theta differs by more than 1."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FidelityFinding:
-    """One reason why a graph is not its source."""
-
-    what: str
-    """The difference, in words."""
-
-    where: str
-    """The folder."""
-
-    next_step: str
-    """What to do about it."""
-
-    def as_error(self) -> FidelityError:
-        """The same as an error."""
-        return FidelityError(self.what, where=self.where, next_step=self.next_step)
 
 
 def findings_of(fidelity: GraphFidelity) -> list[FidelityFinding]:
@@ -60,6 +42,10 @@ def findings_of(fidelity: GraphFidelity) -> list[FidelityFinding]:
     if fidelity.reference_export is not None:
         findings += function_findings(fidelity.reference_export.found, str(fidelity.reference_export.path))
         findings += weight_findings(artifact, fidelity.reference_export.weight_comparison)
+    if fidelity.probe_comparison is not None:
+        findings += probe_findings(artifact, fidelity.probe_comparison, is_transformed=fidelity.is_transformed)
+    else:
+        findings += noise_findings(artifact, fidelity.found, is_transformed=fidelity.is_transformed)
     return findings + fine_tune_findings(fidelity.found, artifact)
 
 

@@ -20,7 +20,9 @@ from harness.errors import MeasureError
 from harness.runtime.genai import GenaiSession
 from harness.source.reference_logits import ReferenceLogits
 from harness.stats.divergence import diverge
+from harness.stats.logit_noise import logit_noise
 from harness.verify.compare_weights import WeightComparison
+from harness.verify.probes import ProbeComparison
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +52,12 @@ class Fidelity:
 
     base_from_source_nats: float | None
     """Mean D_KL(source || base): how much fine-tuning changed; None without a base model."""
+
+    short_noise: float | None = None
+    """Median over the first positions of the error of the logits, as a share of their spread."""
+
+    long_noise: float | None = None
+    """The same over the last positions; None in records from before it was measured, as above."""
 
     @property
     def kld_nats(self) -> float:
@@ -87,6 +95,9 @@ class GraphFidelity:
     no_reference_export: str | None = None
     """Why there is no reference export."""
 
+    probe_comparison: ProbeComparison | None = None
+    """What the variant says beside its reference export in many scripts and far into its context; None without one."""
+
     is_transformed: bool = False
     """Whether its weights were changed beyond rounding, by the user's own word."""
 
@@ -97,6 +108,7 @@ class GraphFidelity:
             "variant": asdict(self.found),
             "reference_export": asdict(export.found) if export else None,
             "no_reference_export": self.no_reference_export,
+            "probe_comparison": asdict(self.probe_comparison) if self.probe_comparison else None,
             "rotary_difference": export.weight_comparison.rotary_difference if export else None,
         }
 
@@ -113,12 +125,14 @@ def compare_with_reference_logits(session: GenaiSession, reference_logits: Refer
     cut = reference_logits.short_count
     short, long = session.logits(reference_logits.sequence[:cut]), session.logits(reference_logits.sequence)
     ours = np.concatenate([short, long[list(reference_logits.positions[cut:])]])
-    kld = _kld(source, ours)
+    kld, noise = _kld(source, ours), logit_noise(source, ours)
     prompt = reference_logits.sequence[: reference_logits.answer_start]
     return Fidelity(
         first_kld_nats=float(kld[0]),
         short_kld_nats=float(kld[:cut].mean()),
         long_kld_nats=float(kld[cut:].mean()),
+        short_noise=float(np.median(noise[:cut])),
+        long_noise=float(np.median(noise[cut:])),
         continued_kld_nats=_continued_kld(session, prompt, reference_logits.answer_tokens),
         sequence_tokens=len(reference_logits.sequence),
         base_kld_nats=None if base is None else float(_kld(base, ours).mean()),

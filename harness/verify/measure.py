@@ -16,9 +16,10 @@ from harness.toolchain.workspace import Workspace
 from harness.verify.compare_weights import WeightComparison, compare_with_reference_export
 from harness.verify.criteria import function_findings, require_none, weight_findings
 from harness.verify.fidelity import Fidelity, GraphFidelity, ReferenceExport, compare_with_reference_logits
+from harness.verify.measure_probes import measure_probes
 
-_FORMAT = 6
-_COMPARISON_FORMAT = 7
+_FORMAT = 8
+_COMPARISON_FORMAT = 8
 """Both count up when cached values must be measured again."""
 
 
@@ -41,7 +42,7 @@ def measure_graph(
         FidelityError: the artifact does not load, and its weights are not those of its reference export.
     """
     reference_logits.ensure()
-    reference_export, reason = None, None
+    reference_export, reason, probe_comparison = None, None, None
     try:
         made, export_found = _measure_export(export, reference_logits, workspace)
         if artifact.is_adopted:
@@ -59,11 +60,14 @@ def measure_graph(
         if reference_export is not None:  # other weights may be why it does not load
             require_none(weight_findings(artifact, reference_export.weight_comparison))
         raise
+    if reference_export is not None and not function_findings(reference_export.found, str(reference_export.path)):
+        probe_comparison = measure_probes(artifact, made, workspace)
     return GraphFidelity(
         artifact=artifact,
         found=found,
         reference_export=reference_export,
         no_reference_export=reason,
+        probe_comparison=probe_comparison,
         is_transformed=is_transformed,
     )
 

@@ -14,6 +14,7 @@ from harness.recipes.recipe import load_recipe
 from harness.report.conversion_tables import outcome_table, remarks, settings_table
 from harness.verify.compare_weights import WeightComparison
 from harness.verify.fidelity import Fidelity, GraphFidelity, ReferenceExport
+from harness.verify.probes import ProbeComparison, ProbeNoise
 from tests.toys import write_artifact
 
 FOUND = Fidelity(
@@ -134,3 +135,15 @@ def test_positions_that_cannot_be_compared_are_told_of_adopted_folders_only(int4
     assert "no rotary tables that could be compared" in positions
     assert "its weights were not compared with the source's one by one" in layers
     assert len(remarks({"int4": Outcome(result=int4, fidelity=measured(int4))})) == 1
+
+
+def test_how_far_a_variant_was_looked_at_is_told(int4):
+    probe = ProbeNoise(
+        name="Thai", noise=0.2, worst_noise=0.5, worst_token=3, not_finite_token=None, is_reference_finite=True
+    )
+    comparison = ProbeComparison(probes=(probe,), tokens=4096, context_length=32_768)
+    *_, told = remarks({"int4": Outcome(result=int4, fidelity=measured(int4, probe_comparison=comparison))})
+    assert told == (
+        "int4: compared with its fp32 reference export on 1 texts and as far as 4,096 tokens of its context of "
+        "32,768; its logits are off by 0.2 of their spread at most"
+    )

@@ -86,39 +86,41 @@ def an_operator_of_its_own_making(model):
 
 
 def a_choice_by_the_token(model):
-    branches = {}
-    for key, constant in (("then_branch", 0.0), ("else_branch", 1.0)):
-        node = helper.make_node("Constant", [], [f"{key}.scale"], f"/{key}", value_float=constant)
-        out = helper.make_tensor_value_info(f"{key}.scale", TensorProto.FLOAT, None)
-        branches[key] = helper.make_graph([node], key, [], [out])
-    node = helper.make_node("If", ["input_ids"], ["scale"], "/model/If", **branches)
-    model.nodes[node.name] = node
-    inserted(model, "Mul", "scale")
+    with_branches_in(("then_branch", "else_branch"))(model)
 
 
 FAULTS = {
-    "the sign changes behind a token": (sign_flip_behind_a_token, "/model/seen (Equal) is in this graph only"),
-    "a matrix of its own": (own_matrix, f"extra.weight ({ROWS} x {ROWS} float32, 4.0 KiB) is in this graph only"),
+    "the sign changes behind a token": (
+        sign_flip_behind_a_token,
+        "3 operators that the source's graph does not have: Equal, Mul, Where (/model/seen, /model/sign, /model/own)",
+    ),
+    "a matrix of its own": (
+        own_matrix,
+        f"1 tensor that the source's graph does not have, 4.0 KiB: extra.weight ({ROWS} x {ROWS} float32, 4.0 KiB)",
+    ),
     "a tensor that nothing reads": (
         lambda model: model.tensors.update(lost=np.zeros((9, 1024, 256), np.float32)),
-        "lost (9 x 1024 x 256 float32, 9.0 MiB) is in this graph only",
+        "lost (9 x 1024 x 256 float32, 9.0 MiB)",
     ),
-    "a matrix of its own as a constant": (own_matrix_as_a_constant, "/model/hidden (16.0 KiB) is in this graph only"),
+    "a matrix of its own as a constant": (own_matrix_as_a_constant, "/model/hidden (a constant, 16.0 KiB)"),
     "a bias inside a quantised product": (
         own_bias_in_the_product,
         "qkv_proj reads extra.bias, the source gives nothing",
     ),
     "another operator by the same name": (another_operator_by_the_same_name, "is Sub, the source gives Add"),
-    "an operator without a name": (an_operator_without_a_name, "logits (Neg) is in this graph only"),
-    "a second operator of one name": (a_second_operator_of_one_name, "Add#2 (Neg) is in this graph only"),
-    "rounding in the middle": (rounded_to_whole_numbers, "/model/Cast (Cast) is in this graph only"),
+    "an operator without a name": (an_operator_without_a_name, "does not have: Neg (logits)"),
+    "a second operator of one name": (a_second_operator_of_one_name, f"does not have: Neg ({ADD}#2)"),
+    "rounding in the middle": (rounded_to_whole_numbers, "does not have: Cast (/model/Cast)"),
     "logits from elsewhere": (logits_from_elsewhere, "the output logits comes from"),
     "an operator that the model defines": (
         an_operator_of_its_own_making,
         "com.microsoft.Attention is an operator that",
     ),
-    "a choice between branches": (a_choice_by_the_token, "/model/If (If) is in this graph only"),
-    "a soft cap": (lambda model: inserted(model, "SoftCap", domain="other"), "/model/own (other.SoftCap) is in this"),
+    "a choice between branches": (a_choice_by_the_token, "does not have: If, Mul (/model/If, /model/own)"),
+    "a soft cap": (
+        lambda model: inserted(model, "SoftCap", domain="other"),
+        "does not have: other.SoftCap (/model/own)",
+    ),
     "an attribute that the source leaves out": (
         lambda model: model.nodes[ATTENTION].attribute.append(helper.make_attribute("softcap", 30.0)),
         "has softcap 30, the source gives 0",
@@ -161,6 +163,23 @@ def with_an_attribute_at_its_default(model):
     model.nodes[ATTENTION].attribute.append(helper.make_attribute("local_window_size", -1))
 
 
+def with_branches_in(order):
+    """Whether a long or a short sequence has come, as graphs with two rotary tables ask."""
+
+    def change(model):
+        branches = {}
+        for key, value in (("then_branch", 2.0), ("else_branch", 1.0)):
+            node = helper.make_node("Constant", [], [f"{key}.scale"], f"/{key}", value_float=value)
+            out = helper.make_tensor_value_info(f"{key}.scale", TensorProto.FLOAT, None)
+            branches[key] = helper.make_graph([node], key, [], [out])
+        node = helper.make_node("If", ["input_ids"], ["scale"], "/model/If")
+        node.attribute.extend(helper.make_attribute(key, branches[key]) for key in order)
+        model.nodes[node.name] = node
+        inserted(model, "Mul", "scale")
+
+    return change
+
+
 HEALTHY = {"nothing": lambda _: None, "casts": with_casts, "one matrix": with_a_table_that_is_another_form_of_the_head,
            "a default": with_an_attribute_at_its_default}  # fmt: skip
 
@@ -171,6 +190,24 @@ def test_storage_is_no_difference(tmp_path, reference_export, change, bits):
     model = Model(bits)
     HEALTHY[change](model)
     assert differences(model, reference_export, tmp_path) == ""
+
+
+def test_branches_stand_in_any_order_and_their_constants_are_compared(tmp_path):
+    def saved(name, *order, change=lambda _: None):
+        model = Model(32)
+        with_branches_in(order)(model)
+        change(model)
+        return model.save(tmp_path / name)
+
+    def change(model):
+        model.nodes["/model/If"].attribute[0].g.node[0].attribute[0].f = 3.0
+
+    export = saved("export", "then_branch", "else_branch")
+    turned = saved("turned", "else_branch", "then_branch")
+    other = saved("other", "then_branch", "else_branch", change=change)
+    assert compare_with_reference_export(turned, export).differences == ()
+    told = compare_with_reference_export(other, export).differences
+    assert told == ("/model/If/then_branch/then_branch has value 3, the source gives 2",)
 
 
 def test_a_table_that_is_read_across_is_compared_too(tmp_path, reference_export):

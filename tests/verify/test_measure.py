@@ -21,6 +21,7 @@ def measure(monkeypatch, bare_workspace):
             return raised(found[one.variant])
 
         monkeypatch.setattr(module, "measure_fidelity", fidelity_of)
+        monkeypatch.setattr(module, "measure_probes", lambda *_: None)
         monkeypatch.setattr(module, "compare_weights", lambda *_, **__: raised(comparison))
         reference_logits = SimpleNamespace(source=SimpleNamespace(path="source"), ensure=lambda: None)
         return measure_graph(made, reference_export, reference_logits, bare_workspace)

@@ -11,12 +11,14 @@ EXACT = Fidelity(
     first_kld_nats=1e-12,
     short_kld_nats=1e-12,
     long_kld_nats=2e-12,
+    short_noise=1e-6,
+    long_noise=1e-6,
     continued_kld_nats=1e-12,
     sequence_tokens=511,
     base_kld_nats=None,
     base_from_source_nats=None,
 )
-INT4 = replace(EXACT, first_kld_nats=0.1, short_kld_nats=0.1, long_kld_nats=0.1)
+INT4 = replace(EXACT, first_kld_nats=0.1, short_kld_nats=0.1, long_kld_nats=0.1, short_noise=0.1, long_noise=0.1)
 ALIKE = WeightComparison(rotary_difference=0.0, is_named_alike=True, differences=())
 EXPORT = ReferenceExport(path=Path("reference export"), found=EXACT, weight_comparison=ALIKE)
 
