@@ -226,6 +226,7 @@ os.kill(os.getpid(), signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SI
 """
 
 
+@pytest.mark.process
 def test_what_a_killed_process_has_recorded_is_there(tmp_path):
     command = [sys.executable, "-c", KILLED, tmp_path / "a run"]
     done = subprocess.run(list(map(str, command)), env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False, timeout=60)
