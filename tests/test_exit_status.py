@@ -111,7 +111,7 @@ def gate(pytester):
     return run
 
 
-@pytest.fixture(params=[(), ("-n2",)], ids=["alone", "two workers"])
+@pytest.fixture(params=[(), pytest.param(("-n2",), marks=pytest.mark.slow)], ids=["alone", "two workers"])
 def workers(request):
     """Options for no workers, and for as many as there are variants."""
     return request.param
@@ -372,8 +372,20 @@ def test_a_run_stopped_by_hand_is_undecided_and_says_so(gate):
     assert run.record.variants["int4"].verdict is Verdict.PASS
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such limits")
+def test_a_record_that_cannot_be_written_decides_nothing(gate):
+    full = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))"
+    run = gate(ending(full))
+    assert run.status == ExitStatus.UNDECIDED, run.output
+    assert "the record could not be kept: the disk is full, or a limit is reached" in run.output
+    assert "int4: PASS" in run.output
+    assert "INTERNALERROR" not in run.output
+    assert "Traceback" not in run.output
+
+
+@pytest.mark.slow
 def test_a_worker_that_dies_is_red_and_its_variant_is_named(gate):
-    run = gate(ending("os._exit(9)"), "-n2")
+    run = gate(ending("os._exit(9)"), "-n2", "--max-worker-restart=0")
     assert run.status == ExitStatus.FAIL, run.output
     assert run.verdicts["int8"] == "fail"
     assert "crashed while running" in run.record.variants["int8"].problems[0].message

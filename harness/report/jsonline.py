@@ -52,8 +52,8 @@ def _scalar(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def told(error: Exception) -> str:
-    """What stands in the way of reading a value, in one line: field and finding, or the first line of what is said."""
+def reading_error(error: Exception) -> str:
+    """One line about a value that cannot be read: its field and what is wrong, or the first line of the message."""
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         return f"{'.'.join(map(str, first['loc'])) or 'value'}: {first['msg']}"

@@ -18,7 +18,7 @@ from harness.metrics.catalogue import METRICS
 from harness.report.details import TargetDetails, VariantDetails, details_of
 from harness.report.environment import Environment
 from harness.report.events import Config, DomainFacts, FileFacts, ModelFacts
-from harness.report.jsonline import to_json, told
+from harness.report.jsonline import reading_error, to_json
 from harness.report.migrations import SCHEMA_VERSION, migrate
 from harness.stats.estimate import Estimate
 from harness.system.store import write_atomically
@@ -177,7 +177,7 @@ def load_record(run_folder: Path) -> RunRecord:
     try:
         return RunRecord.model_validate(migrate(_object(text), str(file)))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise GateError(f"not a run record: {told(error)}", where=str(file), next_step=_GIVE) from error
+        raise GateError(f"not a run record: {reading_error(error)}", where=str(file), next_step=_GIVE) from error
 
 
 _GIVE = "give the folder of a run, under results/"
@@ -190,9 +190,9 @@ def _object(text: str) -> dict[str, Any]:
 
 def point_latest(results: Path, run_id: str) -> None:
     """Let `results/latest` lead to the newest run: a symbolic link, or a file with its name where links are refused."""
-    latest, aside = results / "latest", results / f".latest-{run_id}"
+    latest, staging = results / "latest", results / f".latest-{run_id}"
     try:
-        aside.symlink_to(run_id, target_is_directory=True)
+        staging.symlink_to(run_id, target_is_directory=True)
     except OSError:  # Windows without developer mode
-        aside.write_text(run_id, encoding="utf-8")
-    aside.replace(latest)
+        staging.write_text(run_id, encoding="utf-8")
+    staging.replace(latest)

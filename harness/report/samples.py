@@ -18,7 +18,7 @@ from harness.measure.edge_cases import EdgeResult
 from harness.measure.growth import LeakResult
 from harness.measure.memory import ResourceResult
 from harness.measure.tokenization import TokenizationCost
-from harness.report.jsonline import to_json, told
+from harness.report.jsonline import reading_error, to_json
 from harness.runtime.session import TokenTimeline
 from harness.serving.endurance import Soak, Unloading
 from harness.serving.load import LoadRequest
@@ -156,7 +156,9 @@ def read_samples(run_folder: Path, variant: str, kind: SampleKind[T]) -> list[T]
             if line:
                 rows.append(adapter.validate_python(kind.upgrade(json.loads(line))))
         except (ValueError, KeyError, TypeError) as error:
-            raise GateError(f"not a sample of {kind.name}: {told(error)}", where=f"{file}, line {number}") from error
+            raise GateError(
+                f"not a sample of {kind.name}: {reading_error(error)}", where=f"{file}, line {number}"
+            ) from error
     return rows
 
 

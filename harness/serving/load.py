@@ -6,11 +6,10 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from harness.config.settings import FoundrySettings
 from harness.errors import MeasureError, SessionError
-from harness.foundry.http_session import FoundryHttpSession
 from harness.measure.criteria import without_differences
 from harness.measure.failures import cut
 from harness.metrics.measurement import Measured, Measurement
@@ -21,6 +20,9 @@ from harness.stats.estimate import Estimate
 from harness.stats.proportions import proportion
 from harness.stats.quantiles import percentile, quantile
 from harness.system.progress import SILENT, Progress, Step, silent_step
+
+if TYPE_CHECKING:  # it brings openai, and the record reads what is measured here
+    from harness.foundry.http_session import FoundryHttpSession
 
 QUESTIONS: Final = 16
 """Questions of the pack, spread over its cases, that are asked again and again."""
