@@ -81,10 +81,15 @@ def status_of(record: RunRecord) -> ExitStatus:
     if record.unusable is not None:
         return ExitStatus.UNUSABLE_INPUT
     policy = record.config.gate.inconclusive if isinstance(record.config, GateConfig) else "red"
-    verdicts = [variant.verdict for variant in record.variants.values()]
+    verdicts = [variant.verdict for variant in record.variants.values() if _was_asked_for(variant, record)]
     if record.interrupted or record.skipped:
         verdicts.append(Verdict.INCOMPLETE)
     return exit_status(verdicts, [problem.message for problem in record.problems], policy)
+
+
+def _was_asked_for(variant: VariantRecord, record: RunRecord) -> bool:
+    """Whether a variant counts: in a part of the gate only those of which something was to run."""
+    return record.part is None or bool(variant.checks or variant.problems or variant.skipped)
 
 
 def _facts(events: Iterable[RunEvent]) -> dict[str, Any]:

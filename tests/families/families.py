@@ -62,3 +62,5 @@ TRAINED_WITH_5 = {
     name: Family(**{**asdict(FAMILIES[name]), "trained_with": "5.23.0"}) for name in ("llama2", "tinyllama")
 }
 """The same files, fine-tuned with transformers 5, which rebuilds such tokenizers."""
+
+ALL = {**FAMILIES, **{f"{name}_trained_with_5": family for name, family in TRAINED_WITH_5.items()}}

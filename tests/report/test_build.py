@@ -244,3 +244,12 @@ def test_a_writer_that_comes_back_adds_to_its_file(tmp_path):
     assert [line["event"] for line in lines] == ["header", "run", "run"]
     assert lines[0]["run_id"] == "run"
     assert len(read_events(tmp_path / "run")) == 2
+
+
+def test_in_a_part_of_the_gate_only_variants_of_which_something_was_to_run_count(tmp_path):
+    for part, status in (("-k int8", ExitStatus.PASS), (None, ExitStatus.UNDECIDED)):
+        folder = tmp_path / str(part)
+        start(folder, part=part)
+        tell(folder, "int8", 0.95, 2000)
+        end(folder)
+        assert status_of(build_record(folder)) is status
