@@ -130,6 +130,20 @@ class DomainSettings(Settings):
     """Folder of the domain pack."""
 
 
+OptionName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+OptionText = Annotated[str, Field(pattern=r"^[ -!#-\[\]-~]*$")]
+TemplateOptions = dict[OptionName, bool | int | float | OptionText]
+"""What a chat template asks for beside the conversation; texts are printable ASCII without quotes and backslashes."""
+
+
+class PromptSettings(Settings):
+    """`[prompt]`: how the model is prompted."""
+
+    template_options: TemplateOptions = Field(default_factory=dict)
+    """Options of the chat template, in every way that it is rendered: `{enable_thinking = false}`. They go before those
+    of the domain pack."""
+
+
 class FoundrySettings(Settings):
     """`[foundry]`: how the variants are registered."""
 
@@ -185,6 +199,7 @@ class GateConfig(Settings):
     model: ModelSettings
     variants: Annotated[dict[str, VariantSettings], Field(min_length=1)]
     domain: DomainSettings
+    prompt: PromptSettings = PromptSettings()
     foundry: FoundrySettings = FoundrySettings()
     benchmark: BenchmarkSettings = BenchmarkSettings()
     gate: GateSettings = GateSettings()

@@ -68,10 +68,11 @@ def measure_source_answers(
     *,
     source_digest: str,
     precision: str,
+    template_options: Mapping[str, Any] | None = None,
 ) -> SourceAnswers:
     """Read the source model's answers to this pack from the cache, or ask the session that `open_session` gives."""
     versions = dict(workspace.toolchain.versions)
-    key = digest_of([_FORMAT, source_digest, precision, pack.digest, versions])
+    key = digest_of([_FORMAT, source_digest, precision, pack.digest, versions, dict(template_options or {})])
     folder = workspace.cache / "source-answers" / key
 
     def build(staging: Path) -> dict[str, Any]:

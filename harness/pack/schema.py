@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from harness.config.diagnosis import Settings
+from harness.config.settings import TemplateOptions
 from harness.grading.criterion import Criterion
 from harness.grading.settings import AnswerSettings
 
@@ -144,6 +145,9 @@ class DomainSettings(Settings):
 
     system_prompt: str | None = None
     """Put before every conversation that has no system turn of its own."""
+
+    template_options: TemplateOptions = Field(default_factory=dict)
+    """Options of the chat template that the questions are meant for: `{enable_thinking = false}`."""
 
     answer: AnswerSettings = AnswerSettings()
     length: PromptLengthSweep = PromptLengthSweep()

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -64,8 +64,15 @@ class ReferenceSession:
     """
 
     def __init__(
-        self, source: Source, toolchain: Toolchain, *, log: Path | None = None, timeout_s: float = 3600
+        self,
+        source: Source,
+        toolchain: Toolchain,
+        *,
+        template_options: Mapping[str, Any] | None = None,
+        log: Path | None = None,
+        timeout_s: float = 3600,
     ) -> None:
+        """`template_options` are handed to the chat template with every conversation."""
         precision = precision_in_memory(source)
         self.name = f"{source.path.name} in transformers ({precision})"
         self._timeout_s = timeout_s
@@ -74,7 +81,9 @@ class ReferenceSession:
         self._folder = tempfile.TemporaryDirectory(prefix="slm-gate-reference-")
         self._log = log or Path(self._folder.name, "reference.log")
         self._log.parent.mkdir(parents=True, exist_ok=True)
-        self._worker: subprocess.Popen[str] | None = self._start(source, toolchain, precision)
+        self._worker: subprocess.Popen[str] | None = self._start(
+            source, toolchain, precision, dict(template_options or {})
+        )
         try:
             facts = self._reply(silent_step)
         except BaseException:
@@ -152,10 +161,12 @@ class ReferenceSession:
             worker.wait()
         self._folder.cleanup()
 
-    def _start(self, source: Source, toolchain: Toolchain, precision: str) -> subprocess.Popen[str]:
+    def _start(
+        self, source: Source, toolchain: Toolchain, precision: str, template_options: dict[str, Any]
+    ) -> subprocess.Popen[str]:
         settings = Path(self._folder.name, "settings.json")
         asked = {"path": str(source.path), "trust_remote_code": source.trust_remote_code, "precision": precision}
-        settings.write_text(json.dumps(asked))
+        settings.write_text(json.dumps({**asked, "template_options": template_options}))
         with self._log.open("a", encoding="utf-8") as sink:
             try:
                 return subprocess.Popen(

@@ -25,7 +25,13 @@ class Refused(Exception):
 class Reference:
     """Model and tokenizer, loaded once."""
 
-    def __init__(self, path: str, trust_remote_code: bool, precision: str = "float32") -> None:
+    def __init__(
+        self,
+        path: str,
+        trust_remote_code: bool,
+        precision: str = "float32",
+        template_options: dict[str, Any] | None = None,
+    ) -> None:
         import torch  # only in the toolchain
         import transformers
 
@@ -33,6 +39,7 @@ class Reference:
         torch.set_grad_enabled(False)
         trust = {"trust_remote_code": trust_remote_code}
         self.torch = torch
+        self.template_options = template_options or {}
         load_tokenizer = runpy.run_path(str(Path(__file__).with_name("model_tokenizer.py")))["load_tokenizer"]
         self.tokenizer, _ = load_tokenizer(path, trust_remote_code)
         loader = transformers.AutoModelForCausalLM
@@ -63,7 +70,9 @@ class Reference:
         import jinja2
 
         try:
-            text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            text = self.tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=True, **self.template_options
+            )
         except (jinja2.TemplateError, TypeError, KeyError, ValueError, IndexError) as error:
             raise Refused(f"the chat template refused the conversation: {error}") from error
         return str(text)

@@ -168,6 +168,17 @@ def test_a_whole_gate_is_green(
     assert "int4: PASS" in output
 
 
+DOMAIN = """
+schema_version = 1
+name = "parts"
+description = "d"
+max_new_tokens = 48
+[length]
+padding_tokens = [0, 40]
+cases = 4
+"""
+
+
 def cases(question: str) -> str:
     rows = [{"id": f"q{n}", "kind": "part", "split": "dev", "messages": [{"role": "user", "content": question}],
              "expected": {"status": "ok", "part": str(n)}} for n in range(2)]  # fmt: skip
@@ -202,6 +213,27 @@ def test_a_domain_that_is_rendered_otherwise_is_red_and_never_advised_to_convert
     assert "prompt_matches_source" in output
     assert CONTAINMENT in output
     assert "convert the model again" not in output
+
+
+def test_a_thinking_model_is_gated_without_thinking(
+    family_model: Callable[[str], Path], families_cache: Path, tmp_path: Path
+) -> None:
+    suites = ("test_conversion.py", "test_deployment.py")
+    options = {"domain_toml": DOMAIN + "[template_options]\nenable_thinking = false\n"}
+    status, output, _ = run_gate(tmp_path, family_model("qwen3"), families_cache, *suites, **options)
+    assert status == 0, output[-6000:]
+    prompts = [json.loads(file.read_text())["prompts"] for file in families_cache.glob("source-answers/*/answers.json")]
+    endings = {prompt[-20:] for one in prompts for prompt in one.values()}
+    assert "<think>\n\n</think>\n\n" in endings
+
+
+def test_an_option_that_the_template_does_not_know_stops_the_gate(
+    family_model: Callable[[str], Path], families_cache: Path, tmp_path: Path
+) -> None:
+    options = {"domain_toml": DOMAIN + "[template_options]\nenable_thinkin = false\n"}
+    status, output, _ = run_gate(tmp_path, family_model("llama3_1"), families_cache, "test_conversion.py", **options)
+    assert status == 2
+    assert "the chat template knows no option 'enable_thinkin'" in output
 
 
 def test_a_package_is_fetched_whole_or_not_at_all(tmp_path: Path) -> None:
