@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -185,3 +186,12 @@ def test_an_adopted_folder_that_is_not_the_sources(gate, copy, fault, told):
     folder = copy()
     fault(folder)
     assert_red(gate(adopted(folder), "test_conversion.py"), told)
+
+
+def test_an_inference_model_of_another_family_beside_an_adopted_folder_is_named(gate, copy):
+    folder = copy()
+    turns = {role: f"<|{role}|>\n{{Content}}<|end|>\n" for role in ("system", "user", "assistant")}
+    template = {**turns, "prompt": turns["user"] + "<|assistant|>\n"}
+    (folder / "inference_model.json").write_text(json.dumps({"Name": "tiny-phi", "PromptTemplate": template}))
+    result = gate(adopted(folder), "test_deployment.py")
+    assert_red(result, "inference_model_matches", "'<|user|>' in place of '<|im_start|>user")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from harness.cli.main import main
-from harness.foundry.registration import diagnose_folder
-from harness.prompts.prompt_template import write_inference_model
+from harness.foundry.registration import diagnose_folder, reads_prompt_template, shipped_template_problem
+from harness.prompts.prompt_template import derive_prompt_template, write_inference_model
 
 pytestmark = pytest.mark.toolchain
 OLD, NEW = "2.0.1", "2.2.1"
@@ -142,3 +142,57 @@ def test_the_command_line_says_it(make_model: MakeModel, cache: Path, capsys: py
     said = capsys.readouterr().out
     assert "FIX healthy: download.tmp" in said
     assert "next: finish the copy" in said
+
+
+PHI = {
+    "system": "<|system|>\n{Content}<|end|>\n",
+    "user": "<|user|>\n{Content}<|end|>\n",
+    "assistant": "<|assistant|>\n{Content}<|end|>\n",
+    "prompt": "<|user|>\n{Content}<|end|>\n<|assistant|>\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (json.dumps({"Name": "x", "PromptTemplate": PHI}), "at the beginning, '<|user|>' in place of '<|im_start|>user"),
+        (json.dumps({"Name": "x", "PromptTemplate": TUTORIAL}), "the assistant turn opens without its newline"),
+        (json.dumps({"Name": "x", "PromptTemplate": {**PHI, "prompt": "no place"}}), "must contain {Content}"),
+        (json.dumps({"Name": "x", "PromptTemplate": ["a"]}), "it is not an object"),
+        ('{"Name": ', "it is not valid JSON"),
+        ("[]", "it is not a JSON object"),
+    ],
+    ids=["another family's", "the tutorial's", "no place for words", "a list", "half a file", "no object"],
+)
+def test_a_shipped_file_that_says_something_else_is_told(make_model: MakeModel, content: str, told: str) -> None:
+    folder = make_model()
+    describe(folder, content)
+    problem = shipped_template_problem(folder)
+    assert problem is not None
+    assert told in problem
+
+
+def test_a_shipped_file_that_is_right_or_is_not_there_has_no_problem(make_model: MakeModel) -> None:
+    folder = make_model()
+    template = derive_prompt_template(folder)
+    for content in ({"Name": "x"}, {"Name": "x", "PromptTemplate": template}, {"PromptTemplate": template}):
+        describe(folder, json.dumps(content))
+        assert shipped_template_problem(folder) is None
+    (folder / "inference_model.json").unlink()
+    assert shipped_template_problem(folder) is None
+
+
+def test_what_four_strings_cannot_say_is_not_held_against_them(make_model: MakeModel) -> None:
+    folder = make_model()
+    dated = "{{ strftime_now('%Y') }}" + (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    (folder / "chat_template.jinja").write_text(dated, encoding="utf-8")
+    describe(folder, json.dumps({"Name": "x", "PromptTemplate": PHI}))
+    assert shipped_template_problem(folder) is None
+
+
+@pytest.mark.parametrize(
+    ("route", "reads"),
+    [(None, False), ("command", True), ("0.5.1", True), ("1.2.0", True), ("2.0.1", False), ("10.0", False)],
+)
+def test_releases_before_2_read_the_prompt_template(route: str | None, reads: bool) -> None:
+    assert reads_prompt_template(route) is reads
