@@ -155,7 +155,10 @@ PHI = {
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (json.dumps({"Name": "x", "PromptTemplate": PHI}), "at the beginning, '<|user|>' in place of '<|im_start|>user"),
+        (
+            json.dumps({"Name": "x", "PromptTemplate": PHI}),
+            "at the beginning, '<|user|>' in place of '<|im_start|>user",
+        ),
         (json.dumps({"Name": "x", "PromptTemplate": TUTORIAL}), "the assistant turn opens without its newline"),
         (json.dumps({"Name": "x", "PromptTemplate": {**PHI, "prompt": "no place"}}), "must contain {Content}"),
         (json.dumps({"Name": "x", "PromptTemplate": ["a"]}), "it is not an object"),
