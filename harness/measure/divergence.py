@@ -28,6 +28,10 @@ from harness.system.progress import SILENT, Progress, Step, silent_step
 _FORMAT = 1
 _ANSWERS = 60
 _SHOWN = 3
+_OF_ANSWERS = ("answer_kld_mean_nats", "answer_top1_agreement", "perplexity", "perplexity_ratio")
+"""What is measured where the source model gives a right answer: what quantisation costs the domain."""
+
+_NO_ANSWER = Estimate.missing("the source model gives no right answer to score")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,30 +156,47 @@ def measure_divergence(
     details = {
         **dict.fromkeys(("kld_mean_nats", "kld_p99_nats"), f"{of_all}; most in {_worst(found, reference)}"),
         "top1_agreement": of_all,
-        **dict.fromkeys(("perplexity", "perplexity_ratio"), of_answers),
+        **dict.fromkeys(_OF_ANSWERS, of_answers),
     }
     return Measured(
         measurement=Measurement(estimates=estimates, details=details),
         samples={"kld_nats": [round(float(value), 9) for value in found.kld_nats]},
-        of_source={"perplexity": _perplexity(found, found.reference_nll_nats)},
+        of_source={"perplexity": _source_perplexity(found)},
     )
 
 
 def divergence_estimates(found: Divergence) -> dict[str, Estimate]:
-    """`kld_mean_nats`, `kld_p99_nats`, `top1_agreement` over all positions; `perplexity*` over answer tokens.
+    """`kld_mean_nats`, `kld_p99_nats`, `top1_agreement` over all positions; those in `_OF_ANSWERS` over answer tokens.
 
     Perplexity is exp(mean negative log-likelihood); its ratio to the source model's is exp(mean difference of the
     two on the same tokens). Intervals are over sequences, whose positions resemble each other. A metric without a
     position is missing.
     """
-    agreement = clustered_mean(found.is_same_top.astype(np.float64), found.cluster)
     return {
-        "kld_mean_nats": clustered_mean(found.kld_nats, found.cluster).map(lambda nats: max(nats, 0.0)),
+        "kld_mean_nats": _mean_kld(found),
         "kld_p99_nats": clustered_quantile(found.kld_nats, found.cluster, 99),
-        "top1_agreement": agreement.map(lambda share: min(max(share, 0.0), 1.0)),
-        "perplexity": _perplexity(found, found.nll_nats),
-        "perplexity_ratio": _perplexity(found, found.nll_nats - found.reference_nll_nats),
+        "top1_agreement": _agreement(found),
+        **(_answer_estimates(found) if found.is_answer.any() else dict.fromkeys(_OF_ANSWERS, _NO_ANSWER)),
     }
+
+
+def _answer_estimates(found: Divergence) -> dict[str, Estimate]:
+    answers = found.where(found.is_answer)
+    return {
+        "answer_kld_mean_nats": _mean_kld(answers),
+        "answer_top1_agreement": _agreement(answers),
+        "perplexity": _perplexity(answers, answers.nll_nats),
+        "perplexity_ratio": _perplexity(answers, answers.nll_nats - answers.reference_nll_nats),
+    }
+
+
+def _mean_kld(found: Divergence) -> Estimate:
+    return clustered_mean(found.kld_nats, found.cluster).map(lambda nats: max(nats, 0.0))
+
+
+def _agreement(found: Divergence) -> Estimate:
+    mean = clustered_mean(found.is_same_top.astype(np.float64), found.cluster)
+    return mean.map(lambda share: min(max(share, 0.0), 1.0))
 
 
 def _drawn(found: Divergence) -> str:
@@ -185,9 +206,12 @@ def _drawn(found: Divergence) -> str:
 
 
 def _perplexity(found: Divergence, nll_nats: npt.NDArray[np.float64]) -> Estimate:
-    if not found.is_answer.any():
-        return Estimate.missing("the source model gives no right answer to score")
-    return clustered_mean(nll_nats[found.is_answer], found.cluster[found.is_answer]).map(_exp)
+    return clustered_mean(nll_nats, found.cluster).map(_exp)
+
+
+def _source_perplexity(found: Divergence) -> Estimate:
+    answers = found.where(found.is_answer)
+    return _perplexity(answers, answers.reference_nll_nats) if found.is_answer.any() else _NO_ANSWER
 
 
 def _exp(nats: float) -> float:

@@ -36,6 +36,10 @@ class Divergence:
     cluster: npt.NDArray[np.int64]
     """Number of the sequence that the position is of: neighbours in a text resemble each other."""
 
+    def where(self, is_wanted: npt.NDArray[np.bool_]) -> Divergence:
+        """Some of the positions; `is_wanted` has one entry for each."""
+        return Divergence(**{name: getattr(self, name)[is_wanted] for name in Divergence.__slots__})
+
 
 def diverge(
     reference: npt.NDArray[np.float32],

@@ -105,6 +105,23 @@ def test_perplexity_counts_answer_tokens_only_and_the_ratio_is_paired():
     assert found["perplexity"].high > 10
 
 
+def test_answers_are_measured_apart_from_running_text():
+    # answers: mean of 0 and 2 is 1, one of two tokens agrees; all: mean of 0, 2 and 7 is 3, one of three agrees
+    found = divergence_estimates(
+        positions([0, 2, 7], clusters=[0, 1, 2], same=[True, False, False], answers=[True, True, False])
+    )
+    assert (found["answer_kld_mean_nats"].value, found["kld_mean_nats"].value) == (1.0, 3.0)
+    assert (found["answer_top1_agreement"].value, found["top1_agreement"].value) == (0.5, pytest.approx(1 / 3))
+    assert found["answer_kld_mean_nats"].n == 2
+
+
+def test_without_a_right_answer_there_is_nothing_to_say_of_answers():
+    found = divergence_estimates(positions([0, 2], clusters=[0, 1], answers=[False, False]))
+    for name in ("answer_kld_mean_nats", "answer_top1_agreement", "perplexity", "perplexity_ratio"):
+        assert found[name].is_missing
+        assert "no right answer" in found[name].method
+
+
 def test_a_hopeless_model_has_an_infinite_perplexity_and_no_traceback():
     found = divergence_estimates(positions([0, 0], clusters=[0, 1], nll=[2e4, 3e4], answers=[True, True]))
     assert found["perplexity"].value == math.inf
