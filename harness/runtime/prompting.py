@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.config.target import CPU, Target, target_of
 from harness.errors import ArtifactError, ChildError, InvalidPromptError, SessionError
 from harness.runtime.session import Message
 from harness.system.child import harness_module, run_job, serve_job
@@ -30,6 +31,7 @@ def ask_runtime(
     texts: Sequence[str],
     conversations: Mapping[str, Sequence[Message]],
     *,
+    target: Target = CPU,
     log: Path,
     timeout_s: float = 600.0,
 ) -> RuntimePrompts:
@@ -40,6 +42,7 @@ def ask_runtime(
     """
     job = {
         "path": str(folder),
+        "target": target.as_dict(),
         "texts": list(texts),
         "conversations": {name: [dict(turn) for turn in turns] for name, turns in conversations.items()},
     }
@@ -62,7 +65,7 @@ def _serve(job: dict[str, Any]) -> dict[str, Any]:
     from harness.runtime.genai import GenaiSession
 
     try:
-        session = GenaiSession(Path(job["path"]))
+        session = GenaiSession(Path(job["path"]), target=target_of(job))
     except SessionError as error:
         raise ArtifactError(error.what, where=error.where, next_step=error.next_step) from error
     return {

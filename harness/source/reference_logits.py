@@ -32,7 +32,7 @@ _POSITIONS_EACH = 48
 
 ANSWER_TOKENS = 12
 """Length of the answer that is generated token by token."""
-_FORMAT = 3
+_FORMAT = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,6 +37,9 @@ class SourceTokens:
     trained_with: str | None = None
     """Release of transformers that wrote config.json; None where that is not stated."""
 
+    is_saved_by_5: bool = False
+    """Whether transformers 5 wrote tokenizer.json, from what it had in memory."""
+
     parts: Mapping[str, Any] | None = None
     """The steps, model flags and added tokens of the model's tokenizer; None where it has no tokenizer.json form."""
 
@@ -60,6 +63,7 @@ class SourceTokens:
             pipeline=about.get("pipeline", "class"),
             is_rebuilt=bool(about.get("is_rebuilt")),
             trained_with=about.get("trained_with"),
+            is_saved_by_5=bool(about.get("is_saved_by_5")),
             parts=about.get("parts"),
             rebuilt_parts=about.get("rebuilt_parts"),
             vocabulary=about.get("vocabulary"),
@@ -75,14 +79,16 @@ class SourceTokens:
         """Which of two tokenizers the model was trained with; None where its folder describes one only."""
         if not self.is_rebuilt:
             return None
-        release = f"transformers {self.trained_with}" if self.trained_with else "no release of transformers"
         named = f"tokenizer: transformers 5 rebuilds this one as {self.class_name}, other than tokenizer.json states"
+        release = f"config.json names transformers {self.trained_with}" if self.trained_with else ""
         if self.pipeline == "file":
+            written = "transformers 5 wrote that file from what it had in memory" if self.is_saved_by_5 else ""
+            reason = written or release or "config.json names no release of transformers"
             return (
-                f"{named}. The model's is that of tokenizer.json ({release} is named in config.json, or transformers 5 "
-                "wrote the file after training); it is what the artifact has and what it is compared with."
+                f"{named}. The model's is that of tokenizer.json ({reason}): it is what the artifact has, and what it "
+                "is compared with."
             )
         return (
-            f"{named}. The model's is the rebuilt one ({release} wrote config.json and loaded these files). If it was "
+            f"{named}. The model's is the rebuilt one ({release}, which rebuilt it from these files). If it was "
             "trained with an earlier release, say so: transformers_version in config.json."
         )

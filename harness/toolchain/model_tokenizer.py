@@ -23,13 +23,18 @@ def load_tokenizer(path: str, trust: bool) -> tuple[Any, dict[str, Any]]:
     """The tokenizer in a model's folder, and what it says of itself.
 
     The facts: `class` (its name in transformers), `pipeline` (`file` or `class`: whose steps it has), `is_rebuilt`
-    (whether these differ), `trained_with` (release of transformers that wrote config.json, or None), `parts` (its own
+    (whether these differ), `trained_with` (release of transformers that wrote config.json, or None), `is_saved_by_5`
+    (whether transformers 5 wrote tokenizer.json), `parts` (its own
     steps as in tokenizer.json), `vocabulary` (SHA-256 of its vocabulary).
     """
     import transformers  # only in the toolchain
 
     tokenizer = transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=trust)
-    facts: dict[str, Any] = {"class": type(tokenizer).__name__, "trained_with": _trained_with(Path(path))}
+    facts: dict[str, Any] = {
+        "class": type(tokenizer).__name__,
+        "trained_with": _trained_with(Path(path)),
+        "is_saved_by_5": _is_saved_by_5(Path(path)),
+    }
     file, backend = Path(path, "tokenizer.json"), getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         return tokenizer, {**facts, "pipeline": "class", "is_rebuilt": False, "parts": None, "vocabulary": None}
@@ -49,10 +54,15 @@ def load_tokenizer(path: str, trust: bool) -> tuple[Any, dict[str, Any]]:
 
 
 def _was_built_by_class(folder: Path) -> bool:
-    if "backend" in _read(folder / "tokenizer_config.json"):
+    if _is_saved_by_5(folder):
         return False
     major = str(_trained_with(folder) or "0").split(".")[0]
     return major.isdigit() and int(major) >= 5
+
+
+def _is_saved_by_5(folder: Path) -> bool:
+    """Whether transformers 5 wrote tokenizer.json, from what it had in memory."""
+    return "backend" in _read(folder / "tokenizer_config.json")
 
 
 def _trained_with(folder: Path) -> Any:

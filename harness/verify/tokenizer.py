@@ -194,7 +194,8 @@ def _asked(artifact: Artifact, said: SourceTokens, workspace: Workspace) -> Runt
 
     def ask() -> dict[str, Any]:
         workspace.notify(f"{artifact.variant}: comparing its tokenizer and chat template with the source's")
-        found = ask_runtime(artifact.path, texts, conversations, log=workspace.log(f"{artifact.variant}.tokenizer"))
+        log = workspace.log(f"{artifact.variant}.tokenizer")
+        found = ask_runtime(artifact.path, texts, conversations, target=artifact.target, log=log)
         return asdict(found)
 
     cached = cached_json(workspace.cache / "runtime_tokens" / key, ask)

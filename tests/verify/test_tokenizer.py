@@ -207,9 +207,9 @@ def test_which_of_two_tokenizers_is_the_models_is_told(compare):
     two = {"is_rebuilt": True, "class_name": "LlamaTokenizer"}
     (told,) = compare(SAME, **two, pipeline="file", trained_with="4.31.0").remarks()
     assert "transformers 5 rebuilds this one as LlamaTokenizer" in told
-    assert "The model's is that of tokenizer.json (transformers 4.31.0" in told
+    assert "The model's is that of tokenizer.json (config.json names transformers 4.31.0)" in told
     (told,) = compare(SAME, **two, pipeline="class", trained_with="5.2.0").remarks()
-    assert "The model's is the rebuilt one (transformers 5.2.0" in told
+    assert "The model's is the rebuilt one (config.json names transformers 5.2.0" in told
 
 
 def test_a_conversation_that_is_rendered_otherwise_informs(compare):
