@@ -25,6 +25,7 @@ REFUSED: Final = "the runtime refuses the text"
 _FORMS: Final = {"NFC", "NFD", "NFKC", "NFKD"}
 _BYTE: Final = re.compile(r"<0x([0-9A-F]{2})>")
 _SHOWN: Final = 48
+_LONGEST_PIECE: Final = 12
 _AROUND: Final = 3
 """Tokens shown of each side of a difference."""
 
@@ -159,8 +160,18 @@ def _shown(text: str, expected: Ids, found: Ids | None, tokenizer: TokenizerFile
         return f"{quoted} is refused"
     at, _, _ = _first_difference(expected, found)
     start = max(0, at - 1)
-    sides = (tokenizer.texts(ids[start : at + _AROUND]) for ids in (expected, found))
+    sides = (_shown_pieces(ids[start : at + _AROUND], tokenizer) for ids in (expected, found))
     return f"{quoted}: transformers has {next(sides)} at token {start}, the runtime {next(sides)}"
+
+
+def _shown_pieces(ids: Ids, tokenizer: TokenizerFile) -> list[str]:
+    """Texts of tokens, long ones cut; the id of one that is only a part of a character."""
+    pieces = zip(ids, tokenizer.texts(ids), strict=True)
+    return [f"#{token}" if "\ufffd" in piece else _short(piece) for token, piece in pieces]
+
+
+def _short(piece: str) -> str:
+    return piece if len(piece) <= _LONGEST_PIECE else f"{piece[:4]}...({len(piece)})"
 
 
 def _steps(step: Any) -> Iterator[Mapping[str, Any]]:

@@ -118,21 +118,23 @@ class TokenizerComparison:
         if not differing:
             return None
         total, all_texts = (sum(getattr(c, key) for c in self.counts.values()) for key in ("differing", "total"))
-        told = ", ".join(f"{name} {count}" for name, count in differing.items())
-        examples = "\n".join(one.shown for one in self.differences[:3])
-        return (
+        return _indented(
             f"tokenizer: the runtime gives {total} of {all_texts} texts of the built-in corpus other token ids than "
-            f"transformers: {told}.\n{describe_causes(self.causes)}\n{examples}\n"
-            "Its tokenizer.json is the model's, so converting again changes nothing; the gate counts your domain's own "
-            "texts (tokenizer_difference_rate)."
+            "transformers",
+            ", ".join(f"{name} {count}" for name, count in differing.items()),
+            describe_causes(self.causes),
+            *(one.shown for one in self.differences[:3]),
+            "its tokenizer.json is the model's, so converting again changes nothing; the gate counts your domain's own "
+            "texts",
         )
 
     def _of_prompts(self) -> str | None:
         if not self.deviations:
             return None
-        return (
+        return _indented(
             f"chat template: the runtime renders {len(self.deviations)} of {self.conversations} built-in conversations "
-            f"otherwise than transformers.\n{describe_deviations(self.deviations)}"
+            "otherwise than transformers",
+            *describe_deviations(self.deviations).splitlines(),
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -148,6 +150,10 @@ class TokenizerComparison:
             "deviations": [asdict(one) for one in self.deviations],
             "pipeline": self.pipeline,
         }
+
+
+def _indented(first: str, *others: str) -> str:
+    return "\n  ".join([first, *others])
 
 
 def compare_tokenizer(

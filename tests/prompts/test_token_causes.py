@@ -93,6 +93,17 @@ def test_byte_level_pieces_are_shown_as_text(tmp_path):
     assert TokenizerFile.read(tmp_path / "tokenizer.json").texts([0, 1, 7]) == [" caf\u00e9", "\n", "?"]
 
 
+def test_parts_of_characters_are_shown_by_their_ids_and_long_pieces_cut(tmp_path):
+    content = {
+        "model": {"vocab": {"\u00c3": 0, "\u00a9": 1, "\u0120" * 40: 2, "a": 3}},
+        "pre_tokenizer": {"type": "ByteLevel"},
+    }
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    tokenizer = TokenizerFile.read(tmp_path / "tokenizer.json")
+    difference = compare_ids("x", [0, 1, 3], [2, 3], tokenizer)
+    assert difference.shown == "'x': transformers has ['#0', '#1', 'a'] at token 0, the runtime ['    ...(40)', 'a']"
+
+
 def test_unigram_vocabularies_are_lists(tmp_path):
     (tmp_path / "tokenizer.json").write_text(json.dumps({"model": {"vocab": [["<unk>", 0], ["\u2581a", -1.5]]}}))
     assert TokenizerFile.read(tmp_path / "tokenizer.json").texts([1]) == [" a"]

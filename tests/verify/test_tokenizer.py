@@ -175,7 +175,7 @@ def test_other_ids_inform_by_category_and_never_advise_to_convert_again(compare)
     found = compare(((2,), (0, 2), *SAME[2:]))
     found.require()
     (told,) = found.remarks()
-    assert "1 of 4 texts of the built-in corpus other token ids than transformers: prose 1 of 2 (50 %)" in told
+    assert "1 of 4 texts of the built-in corpus other token ids than transformers\n  prose 1 of 2 (50 %)" in told
     assert "'a  b': transformers has ['a', 'b']" in told
     assert "converting again changes nothing" in told
     assert found.as_dict()["causes"]
