@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from harness.config.profiles import DeviceProfile
+from harness.config.default_limits import default_limits
+from harness.config.profiles import HERE, DeviceProfile
 from harness.metrics.catalogue import METRICS, Better
 from harness.metrics.units import Unit
 from harness.stats.estimate import Estimate
@@ -55,12 +56,6 @@ _DEPLOYMENT: Final = {
         "what the runtime sets up once is a few MiB; say what your device spares",
     ),
 }
-_DIVERGENCE: Final = {
-    "int4": (0.3, "published int4 models of 0.5 to 3 B lie between 0.08 and 0.25 nats on general text"),
-    "int8": (0.02, "healthy int8 models lie far below"),
-    "fp16": (0.002, "fp16 only rounds"),
-}
-"""Mean divergence, in nats, by precision."""
 
 
 def draft_limits(
@@ -81,12 +76,12 @@ def draft_limits(
     measured = source or {}
     found = [_of_quality(metric, measured) for metric in _QUALITY if metric not in absent]
     found += [_drafted(metric, *what) for metric, what in _DEPLOYMENT.items()]
-    found += _of_device(profile)
+    if profile.name == HERE:  # another machine has other numbers: they are written down
+        found += [_drafted(metric, limit.edge, limit.reason) for metric, limit in profile.limits.items()]
     for precision in precisions:
-        if precision in _DIVERGENCE:
-            value, why = _DIVERGENCE[precision]
-            next_step = "say what your own healthy variants have"
-            found.append(_drafted("kld_mean_nats", value, f"{why}; {next_step}", precision))
+        for metric, limit in default_limits(precision).items():
+            why = f"{limit.reason.removeprefix('default: ')}; say what your own healthy variants have"
+            found.append(_drafted(metric, limit.edge, why, precision))
     return tuple(found)
 
 
@@ -108,23 +103,6 @@ def _of_quality(metric: str, measured: Mapping[str, Estimate]) -> DraftedLimit:
     return _drafted(metric, end, f"the source model has {reached}: beyond it something was lost; say what users need")
 
 
-def _of_device(profile: DeviceProfile) -> list[DraftedLimit]:
-    memory = int(profile.memory_bytes * profile.memory_share)
-    share = f"{profile.memory_share:.0%} of the memory of {profile.name}"
-    waits = f"who waits in front of {profile.name} gives up later than that"
-    return [
-        _drafted("peak_rss_bytes", memory, f"{share}; say what the other programs leave"),
-        _drafted("size_bytes", profile.storage_bytes, f"storage of {profile.name}; say what a download may take"),
-        _drafted("load_s", profile.load_s, f"{waits}; say what your users accept"),
-        _drafted("ttft_p95_s", profile.ttft_s, f"{waits}; say what your users accept"),
-        _drafted(
-            "decode_tokens_per_second",
-            profile.decode_tokens_per_second,
-            "people read four to five words a second; say who or what reads",
-        ),
-    ]
-
-
 def gate_text(
     *,
     model: str,
@@ -141,9 +119,9 @@ def gate_text(
 def _head(model: str, pack: str, name: str, precisions: Sequence[str], profile: DeviceProfile) -> Iterator[str]:
     yield "# What the gate decides about, and where it draws its lines. Paths start at this file's folder."
     yield "# Every limit is a draft: put your own number and your own reason in its place."
-    yield f"# Device: {profile.name}, {profile.description}."
     yield "\n[model]"
     yield f"source = {_text(model)}              # folder or hub id"
+    yield from _device(profile)
     yield "\n[domain]"
     yield f"pack = {_text(pack)}"
     for precision in precisions:
@@ -153,6 +131,18 @@ def _head(model: str, pack: str, name: str, precisions: Sequence[str], profile: 
     yield f"name = {_text(name)}"
     yield "\n[benchmark]"
     yield "prompt_tokens = [64, 256, 1024]   # limits on speed hold for the first one"
+
+
+def _device(profile: DeviceProfile) -> Iterator[str]:
+    if profile.name == HERE:
+        yield f"\n# Device: {profile.description}; its limits stand below."
+        return
+    yield f"\n# {profile.description}; numbers of your own in [limits] win over these:"
+    for metric, limit in profile.limits.items():
+        bound = "at least" if limit.max is None else "at most"
+        yield f"#   {metric} {bound} {METRICS[metric].format(limit.edge)}: {limit.reason}"
+    yield "[device]"
+    yield f"profile = {_text(profile.name)}"
 
 
 def _limits(limits: Sequence[DraftedLimit]) -> Iterator[str]:

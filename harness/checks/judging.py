@@ -13,9 +13,9 @@ from harness.pack.schema import DomainPack
 
 
 def applicable(limits: Mapping[str, Limit], pack: DomainPack) -> dict[str, Limit]:
-    """The limits that a variant must be judged by; without those on what the pack does not ask for."""
+    """The limits that a variant must be judged by; without defaults, and those on what the pack does not ask for."""
     absent = not_asked(pack)
-    return {metric: limit for metric, limit in limits.items() if metric not in absent}
+    return {metric: limit for metric, limit in limits.items() if metric not in absent and not limit.is_default}
 
 
 def checks_of(
@@ -23,7 +23,8 @@ def checks_of(
 ) -> list[Check]:
     """A check for each of the metrics that has a limit.
 
-    A metric that is missing because the pack does not ask for it has none; any other missing one has, and fails.
+    A metric that is missing because the pack does not ask for it, or that has a default limit only, has none; any other
+    missing one has, and fails.
 
     Raises:
         UnknownMetricError: the catalogue has no such metric.
@@ -39,5 +40,5 @@ def checks_of(
         )
         for metric in metrics
         if metric_named(metric).name in limits  # without one, the number only stands in the record
-        and (metric in required or not measurement.estimate(metric).is_missing)
+        and (metric in required or measurement.estimate(metric).value is not None)
     ]

@@ -39,9 +39,23 @@ class Limit(Settings):
         assert edge is not None
         return edge
 
+    @property
+    def is_default(self) -> bool:
+        """Whether nobody chose it."""
+        return False
+
     def admits(self, value: float) -> bool:
         """Whether a value keeps it; NaN does not."""
         return value >= self.edge if self.min is not None else value <= self.edge
+
+
+class DefaultLimit(Limit):
+    """A limit that nobody chose: it judges what was measured, and does not ask for it."""
+
+    @property
+    def is_default(self) -> bool:
+        """It is."""
+        return True
 
 
 def criterion_limit(metric: Metric) -> Limit:

@@ -28,6 +28,7 @@ class GateOption:
 GATE_OPTIONS: Final = (
     GateOption(flag="--config", metavar="FILE", help="the gate's configuration (default: gate.toml beside suites/)"),
     GateOption(flag="--model", metavar="DIR_OR_HUB_ID", help="the fine-tuned model, instead of the configured one"),
+    GateOption(flag="--device", metavar="PROFILE", help="limits on size, memory and speed: laptop, edge-4gb or here"),
     GateOption(flag="--domain", metavar="PACK_DIR", help="the domain pack, instead of the configured one"),
     GateOption(flag="--data", metavar="FILE", help="a test split (JSON Lines, CSV, ...), read as it is, as the domain"),
     GateOption(flag="--variants", metavar="NAMES", help="comma-separated subset of the configured variants"),

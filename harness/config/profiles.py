@@ -1,4 +1,7 @@
-"""Devices by name: what a model may take of one, and how fast it must be for who waits in front of it."""
+"""Devices by name: what a model may take of one, and how fast it must be for who waits in front of it.
+
+Size, memory and speed are limits of a device and its users, whatever model runs there.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from harness.config.diagnosis import did_you_mean
+from harness.config.limits import Limit
+from harness.errors import ConfigError
+from harness.metrics.catalogue import Group, Metric
+from harness.metrics.units import Unit
 
 _GIB: Final = 2**30
 HERE: Final = "here"
@@ -31,11 +40,30 @@ class DeviceProfile:
     ttft_s: float
     """Longest time to the first token that nineteen of twenty users wait."""
 
+    itl_s: float
+    """Longest gap between two tokens, nineteen of twenty times."""
+
     decode_tokens_per_second: float
     """Slowest generation that a user puts up with."""
 
     load_s: float
     """Longest time to load the model."""
+
+    @property
+    def limits(self) -> dict[str, Limit]:
+        """The limits that follow, by metric, each with its reason."""
+        waits = f"who waits in front of {self.name} gives up later than that"
+        share = f"{self.memory_share:.0%} of the memory of {self.name}"
+        return {
+            "peak_rss_bytes": Limit(max=int(self.memory_bytes * self.memory_share), reason=share),
+            "size_bytes": Limit(max=self.storage_bytes, reason=f"storage of {self.name}"),
+            "load_s": Limit(max=self.load_s, reason=waits),
+            "ttft_p95_s": Limit(max=self.ttft_s, reason=waits),
+            "itl_p95_s": Limit(max=self.itl_s, reason=waits),
+            "decode_tokens_per_second": Limit(
+                min=self.decode_tokens_per_second, reason="people read four to five words a second"
+            ),
+        }
 
 
 PROFILES: Final[Mapping[str, DeviceProfile]] = {
@@ -48,6 +76,7 @@ PROFILES: Final[Mapping[str, DeviceProfile]] = {
             memory_share=0.25,
             storage_bytes=4 * _GIB,
             ttft_s=1.5,
+            itl_s=0.25,
             decode_tokens_per_second=8.0,
             load_s=10.0,
         ),
@@ -58,11 +87,35 @@ PROFILES: Final[Mapping[str, DeviceProfile]] = {
             memory_share=0.5,
             storage_bytes=2 * _GIB,
             ttft_s=3.0,
+            itl_s=0.5,
             decode_tokens_per_second=4.0,
             load_s=30.0,
         ),
     )
 }
+
+
+def is_of_device(metric: Metric) -> bool:
+    """Whether a limit on it is a device's and its users': size, memory at the peak, times and rates."""
+    is_timed = metric.group is Group.SPEED and metric.unit in (Unit.SECONDS, Unit.PER_SECOND)
+    return is_timed or metric.name in ("size_bytes", "peak_rss_bytes")
+
+
+def profile_named(name: str) -> DeviceProfile:
+    """The profile of that name, or the one that is made of this machine.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name == HERE:
+        return profile_of_this_machine(Path.cwd())
+    if name not in PROFILES:
+        known = (*PROFILES, HERE)
+        raise ConfigError(
+            f"there is no device profile {name!r}{did_you_mean(name, known)}",
+            next_step=f"name one of {', '.join(known)}, or write limits of your own",
+        )
+    return PROFILES[name]
 
 
 def profile_of_this_machine(folder: Path) -> DeviceProfile:
@@ -78,6 +131,7 @@ def profile_of_this_machine(folder: Path) -> DeviceProfile:
         memory_share=0.25,
         storage_bytes=shutil.disk_usage(place).free // 10,
         ttft_s=laptop.ttft_s,
+        itl_s=laptop.itl_s,
         decode_tokens_per_second=laptop.decode_tokens_per_second,
         load_s=laptop.load_s,
     )

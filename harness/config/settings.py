@@ -6,10 +6,12 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from harness.config.default_limits import default_limits
 from harness.config.diagnosis import Settings, did_you_mean
 from harness.config.limits import Limit, criterion_limit
+from harness.config.profiles import is_of_device, profile_named
 from harness.config.target import CPU_PROVIDER, Device, Target
 from harness.errors import ConfigError
 from harness.metrics.catalogue import METRICS, Group
@@ -123,6 +125,24 @@ class GateSettings(Settings):
     """What a check that cannot decide does to the exit status: red ends the run with 3, green lets it pass."""
 
 
+class DeviceSettings(Settings):
+    """`[device]`: where the model is to run."""
+
+    profile: str | None = None
+    """`laptop`, `edge-4gb`, or `here` for this machine: limits on size, memory, loading and speed; numbers of your own
+    in `[limits]` win."""
+
+    @field_validator("profile")
+    @classmethod
+    def _is_known(cls, name: str | None) -> str | None:
+        if name is not None:
+            try:
+                profile_named(name)
+            except ConfigError as error:
+                raise ValueError(f"{error.what}: {error.next_step}") from error
+        return name
+
+
 class DomainSettings(Settings):
     """`[domain]`: the questions."""
 
@@ -203,10 +223,14 @@ class GateConfig(Settings):
     foundry: FoundrySettings = FoundrySettings()
     benchmark: BenchmarkSettings = BenchmarkSettings()
     gate: GateSettings = GateSettings()
+    device: DeviceSettings = DeviceSettings()
     limits: dict[str, Limit] = Field(default_factory=dict)
     precisions: dict[Precision, PrecisionSettings] = Field(default_factory=dict)
     with_load: bool = False
     """Whether the served model is put under load too: `--load`."""
+
+    configured_source: str | None = None
+    """The model that gate.toml names where `--model` put another in its place; None where it did not."""
 
     @model_validator(mode="after")
     def _has_usable_names(self) -> GateConfig:
@@ -216,17 +240,56 @@ class GateConfig(Settings):
         return self
 
     def limits_for(self, variant: str) -> dict[str, Limit]:
-        """All that a variant is judged by: criteria, common limits, those of its precision, its own; later ones win."""
-        settings = self.variants[variant]
+        """All that a variant is judged by; what comes later wins.
+
+        Criteria, defaults of its precision, the device profile's limits, common limits, those of its precision, its
+        own. Limits that were chosen for another model than this one are left out: see `unchosen`.
+        """
+        precision = self.variants[variant].known_precision
         criteria = {metric.name: criterion_limit(metric) for metric in METRICS.values() if metric.is_criterion}
-        of_precision = self.precisions.get(settings.known_precision)  # type: ignore[call-overload]
-        limits = {**criteria, **self.limits, **(of_precision.limits if of_precision else {}), **settings.limits}
+        profile = {} if self.device.profile is None else profile_named(self.device.profile).limits
+        own = {name: limit for name, limit in self._own_limits(variant).items() if not self._is_unchosen(name)}
+        limits = {**criteria, **default_limits(precision), **profile, **own}
         return {name: limit for name, limit in limits.items() if self._is_measured(METRICS[name].group)}
+
+    @property
+    def unchosen(self) -> tuple[str, ...]:
+        """Metrics whose limits were chosen for the model that gate.toml names, and do not judge the one in its place.
+
+        A device's limits where no profile was named, and divergence, which depends on the size of a model.
+        """
+        names = dict.fromkeys(name for variant in self.variants for name in self._own_limits(variant))
+        judged = {name for variant in self.variants for name in self.limits_for(variant)}
+        return tuple(name for name in names if self._is_unchosen(name) and name not in judged)
+
+    def _own_limits(self, variant: str) -> dict[str, Limit]:
+        settings = self.variants[variant]
+        of_precision = self.precisions.get(settings.known_precision)  # type: ignore[call-overload]
+        return {**self.limits, **(of_precision.limits if of_precision else {}), **settings.limits}
+
+    def _is_unchosen(self, name: str) -> bool:
+        metric = METRICS[name]
+        return self.configured_source is not None and (is_of_device(metric) or metric.group is Group.DIVERGENCE)
 
     def _is_measured(self, group: Group) -> bool:
         if group is Group.LOAD:
             return self.with_load
         return group is not Group.CACHE_ROUTE or self.foundry.cache_route is not None
+
+    def with_model(self, source: str) -> GateConfig:
+        """Another model in the place of the configured one; the limits that were chosen for that one judge no more."""
+        model = self.model.model_copy(update={"source": source, "adapter": None, "base": None})
+        is_same = (source, None) == (self.model.source, self.model.adapter)
+        return self.model_copy(update={"model": model, "configured_source": None if is_same else self.model.source})
+
+    def with_device(self, profile: str) -> GateConfig:
+        """The limits of a named device; numbers of one's own win.
+
+        Raises:
+            ConfigError: there is no such profile.
+        """
+        profile_named(profile)
+        return self.model_copy(update={"device": DeviceSettings(profile=profile)})
 
     def with_cache_route(self, route: str) -> GateConfig:
         """The same, with variants served from a cache folder too.

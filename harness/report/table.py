@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from tabulate import tabulate
 
 from harness.checks.check import Outcome
+from harness.config.settings import GateConfig
 from harness.metrics.catalogue import METRICS, Group, Metric
 from harness.metrics.units import Unit, format_value
 from harness.report.record import ProblemRecord, RunRecord, VariantRecord
@@ -168,8 +169,18 @@ def recommendation(record: RunRecord) -> str:
 
 
 def warnings(record: RunRecord) -> list[str]:
-    """One line per remark about the source model; they decide nothing."""
-    return [f"warning: {remark}" for remark in record.model.remarks]
+    """One line per remark about the source model and about limits that do not judge it; they decide nothing."""
+    lines = [f"warning: {remark}" for remark in record.model.remarks]
+    unchosen = record.config.unchosen if isinstance(record.config, GateConfig) else ()
+    return [*lines, *([f"warning: {unchosen_remark(unchosen)}"] if unchosen else [])]
+
+
+def unchosen_remark(metrics: Sequence[str]) -> str:
+    """Why some limits of gate.toml do not judge a model that was put in the place of its own."""
+    return (
+        f"measured and not judged, as never chosen for this model: {', '.join(metrics)}: name a device (--device "
+        "laptop), or write your own gate.toml (slm-gate init)"
+    )
 
 
 def findings(record: RunRecord) -> list[str]:

@@ -1,10 +1,11 @@
 import tomllib
+from dataclasses import replace
 
 import pytest
 
 from harness.checks.draft import draft_limits, gate_text
 from harness.config.limits import Limit, limit_problem
-from harness.config.profiles import PROFILES
+from harness.config.profiles import HERE, PROFILES
 from harness.metrics.catalogue import METRICS
 from harness.stats.estimate import Estimate
 from harness.stats.proportions import proportion
@@ -39,6 +40,14 @@ def test_limits_follow_from_what_the_source_model_reaches():
     assert found["out_of_scope_rate"].value == by_metric()["out_of_scope_rate"].value
 
 
+def test_a_devices_numbers_are_written_down_where_no_name_stands_for_them():
+    here = replace(LAPTOP, name=HERE)
+    found = {limit.metric: limit for limit in draft_limits(here, ())}
+    assert found["peak_rss_bytes"].value == 4 * 2**30
+    assert set(LAPTOP.limits) <= set(found)
+    assert not set(LAPTOP.limits) & set(by_metric())
+
+
 def test_what_a_pack_does_not_ask_for_is_left_out():
     assert "json_valid_rate" not in by_metric(absent={"json_valid_rate"})
 
@@ -54,5 +63,5 @@ def test_the_file_is_toml_whatever_stands_in_it():
     )
     read = tomllib.loads(text)
     assert read["model"]["source"] == 'C:\\models\\"mine"'
-    assert read["limits"]["peak_rss_bytes"]["max"] == 4 * 2**30
-    assert read["precisions"]["int4"]["limits"]["kld_mean_nats"]["max"] == pytest.approx(0.3)
+    assert read["device"] == {"profile": "laptop"}
+    assert read["precisions"]["int4"]["limits"]["answer_kld_mean_nats"]["max"] == pytest.approx(0.35)

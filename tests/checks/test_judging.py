@@ -4,6 +4,7 @@ import pytest
 
 from harness.checks.check import Outcome
 from harness.checks.judging import applicable, checks_of
+from harness.config.default_limits import default_limits
 from harness.config.limits import Limit
 from harness.metrics.catalogue import UnknownMetricError
 from harness.metrics.measurement import Measurement
@@ -50,6 +51,20 @@ def test_what_is_missing_because_it_was_not_asked_has_no_check(free_text, metric
 def test_what_was_measured_all_the_same_is_judged(free_text):
     (check,) = judged(free_text, "edge_case_rate", Estimate.exact(0.0))
     assert check.outcome is Outcome.FAIL
+
+
+def test_a_default_judges_what_was_measured_and_demands_nothing(pack):
+    limits = default_limits("int4")
+    assert applicable(limits, pack) == {}
+
+    def judged_by_default(estimate):
+        measurement = Measurement(estimates={"answer_top1_agreement": estimate})
+        return checks_of("int4", measurement, ["answer_top1_agreement"], limits, pack)
+
+    assert judged_by_default(Estimate.missing("no right answer")) == []
+    assert [one.outcome for one in judged_by_default(Estimate.exact(0.5))] == [Outcome.FAIL]
+    assert [one.outcome for one in judged_by_default(Estimate.exact(0.8))] == [Outcome.PASS]
+    assert [one.outcome for one in judged_by_default(Estimate.exact(float("nan")))] == [Outcome.NO_DATA]
 
 
 def test_what_is_missing_for_any_other_reason_fails(pack):

@@ -62,8 +62,10 @@ def test_without_data_the_pack_is_refused_until_its_cases_are_replaced(tmp_path,
 def test_a_device_is_named(sample, tmp_path, device, memory):
     folder = tmp_path / "gate"
     assert main(["init", str(folder), "--data", str(sample.file), "--device", device]) == 0
-    assert limits(folder)["peak_rss_bytes"]["max"] == memory
-    assert f"# Device: {device}, " in (folder / "gate.toml").read_text(encoding="utf-8")
+    config = load_config(folder / "gate.toml")
+    assert config.device.profile == device
+    assert config.limits_for("int4")["peak_rss_bytes"].max == memory
+    assert f"peak_rss_bytes at most {memory / 2**30:.1f} GiB" in (folder / "gate.toml").read_text(encoding="utf-8")
 
 
 def test_this_machine_is_a_device(sample, tmp_path):

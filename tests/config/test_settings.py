@@ -122,6 +122,67 @@ def test_limits_follow_the_precision_and_not_the_name(tmp_path):
     assert config.limits_for("int4")["ttft_p95_s"].max == 2.0
 
 
+DEVICE = '\n[device]\nprofile = "edge-4gb"\n'
+OF_THE_MODEL = """
+[limits.size_bytes]
+max = 67_108_864
+reason = "the update channel"
+[limits.kld_mean_nats]
+max = 0.04
+reason = "healthy ones lie below"
+[variants.int4.limits.peak_rss_bytes]
+max = 1_000_000
+reason = "the smallest box"
+"""
+
+
+def test_divergence_on_answers_has_a_default_by_precision(tmp_path):
+    config = load(tmp_path, GOOD)
+    int4, int8 = (config.limits_for(name)["answer_kld_mean_nats"] for name in ("int4", "mine"))
+    assert (int4.max, int8.max) == (0.35, 0.02)
+    assert int4.is_default
+    own = '[limits.answer_kld_mean_nats]\nmax = 0.001\nreason = "answers are trained"\n'
+    limit = load(tmp_path, GOOD + own).limits_for("int4")["answer_kld_mean_nats"]
+    assert (limit.max, limit.is_default) == (0.001, False)
+
+
+def test_a_device_profile_has_limits_and_numbers_of_ones_own_win(tmp_path):
+    config = load(tmp_path, GOOD + DEVICE)
+    limits = config.limits_for("int4")
+    assert limits["peak_rss_bytes"].max == 2 * 2**30
+    assert "edge-4gb" in limits["peak_rss_bytes"].reason
+    assert limits["ttft_p95_s"].max == 2.0  # the file's own
+    assert load(tmp_path, GOOD + DEVICE + OF_THE_MODEL).limits_for("int4")["peak_rss_bytes"].max == 1e6
+    assert config.with_device("laptop").limits_for("int4")["peak_rss_bytes"].max == 4 * 2**30
+    assert config.with_device("here").limits_for("int4")["peak_rss_bytes"].max > 2**27
+
+
+@pytest.mark.parametrize("profile", ["laptpo", "phone"])
+def test_an_unknown_device_is_refused(tmp_path, profile):
+    with pytest.raises(ConfigError, match="there is no device profile"):
+        load(tmp_path, GOOD + f'\n[device]\nprofile = "{profile}"\n')
+    with pytest.raises(ConfigError, match="there is no device profile") as caught:
+        load(tmp_path, GOOD).with_device(profile)
+    assert "laptop, edge-4gb, here" in str(caught.value)
+
+
+def test_limits_that_were_chosen_for_the_configured_model_do_not_judge_another(tmp_path):
+    config = load(tmp_path, GOOD + OF_THE_MODEL)
+    other = config.with_model("/elsewhere")
+    assert other.unchosen == ("ttft_p95_s", "size_bytes", "kld_mean_nats", "peak_rss_bytes")
+    assert not set(other.unchosen) & set(other.limits_for("int4"))
+    assert other.limits_for("int4")["answer_kld_mean_nats"].max == 0.35
+    assert {"graph_matches_source"} <= set(other.limits_for("int4"))
+    assert config.unchosen == ()
+    assert config.with_model(config.model.source).unchosen == ()
+
+
+def test_a_named_device_judges_the_other_model_by_its_own_limits(tmp_path):
+    other = load(tmp_path, GOOD + OF_THE_MODEL).with_model("/elsewhere").with_device("laptop")
+    assert other.limits_for("int4")["size_bytes"].max == 4 * 2**30
+    assert other.unchosen == ("kld_mean_nats",)
+
+
 MISLEADING = {
     "max of a rate": ("exact_match_rate", "max = 0.95", "did you mean min = 0.95"),
     "min of a loss": ("exact_match_loss_points", "min = 3.0", "did you mean max = 3"),

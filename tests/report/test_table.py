@@ -3,6 +3,7 @@
 import pytest
 
 from harness.config.limits import Limit
+from harness.config.settings import GateConfig
 from harness.report.build import build_record
 from harness.report.recorder import Recorder
 from harness.report.table import (
@@ -35,6 +36,24 @@ def test_what_the_source_warns_of_is_shown_and_decides_nothing(run_folder):
     assert warnings(record) == ["warning: answers may <b>never</b> end"]
     assert "warning: answers may &lt;b>never&lt;/b> end" in comparison_markdown(record)
     assert not any("never" in line for line in findings(record))
+
+
+def test_limits_that_were_chosen_for_another_model_are_told_to_judge_nothing(run_folder):
+    config = GateConfig.model_validate(
+        {
+            "model": {"source": "mine"},
+            "configured_source": "demo",
+            "variants": {"int8": {"recipe": "int8"}},
+            "domain": {"pack": "pack"},
+            "limits": {"size_bytes": {"max": 1e6, "reason": "the update channel"}},
+        }
+    )
+    Recorder(run_folder, "main").run(config=config)
+    (told,) = warnings(end(run_folder))
+    assert told.startswith(
+        "warning: measured and not judged, as never chosen for this model: size_bytes: name a device"
+    )
+    assert "slm-gate init" in told
 
 
 def test_prompt_lengths_stand_in_order_whoever_measured_first(run_folder):

@@ -1,0 +1,37 @@
+"""What a variant's divergence on right answers may be where nobody chose a limit, by precision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from harness.config.limits import DefaultLimit, Limit
+
+_PUBLISHED: Final = (
+    "published weight-only {} models of 0.5 to 3 B have {} nats and {} of their most likely tokens flipped on general "
+    "text (mlx-quant-fidelity, affine, groups of 64), and answers that were trained for diverge less"
+)
+_OF_INT4: Final = _PUBLISHED.format("4-bit", "0.085 to 0.224", "15 to 25 %")
+_OF_INT8: Final = _PUBLISHED.format("8-bit", "0.001 to 0.002", "2 to 3 %")
+_OF_FP16: Final = "half precision only rounds: healthy models have a thousandth of it"
+
+
+def _limits(kld_nats: float, agreement: float, why: str) -> dict[str, Limit]:
+    return {
+        "answer_kld_mean_nats": DefaultLimit(max=kld_nats, reason=f"default: {why}"),
+        "answer_top1_agreement": DefaultLimit(min=agreement, reason=f"default: {why}"),
+    }
+
+
+ANSWER_DIVERGENCE: Final[Mapping[str, Mapping[str, Limit]]] = {
+    "int4": _limits(0.35, 0.70, _OF_INT4),
+    "int8": _limits(0.02, 0.94, _OF_INT8),
+    "fp16": _limits(0.002, 0.98, _OF_FP16),
+    "fp32": _limits(0.002, 0.98, _OF_FP16),
+}
+"""Wide enough for a small model on free text; what int4 loses of a domain's answers is judged by its quality limits."""
+
+
+def default_limits(precision: str | None) -> Mapping[str, Limit]:
+    """Those of a precision; an Olive file of one's own that does not say which has int4's."""
+    return ANSWER_DIVERGENCE.get(precision or "int4", ANSWER_DIVERGENCE["int4"])
