@@ -46,6 +46,28 @@ def read_model(file: Path) -> Model:
     return model
 
 
+def write_model(model: Model, file: Path) -> None:
+    """Write a model whose external data stays in the files that it names."""
+    import onnx
+
+    onnx.save(model, str(file))
+
+
+def set_integer(model: Model, op_type: str, attribute: str, value: int) -> None:
+    """Set an attribute of every operator of a type, in branches too."""
+    for node in _nodes(model.graph):
+        if node.op_type == op_type:
+            entry = next((one for one in node.attribute if one.name == attribute), None) or node.attribute.add()
+            entry.name, entry.type, entry.i = attribute, entry.INT, value
+
+
+def _nodes(graph: Graph) -> Iterator[Node]:
+    for node in graph.node:
+        yield node
+        for _, branch in branches_of(node):
+            yield from _nodes(branch)
+
+
 def read_graph(file: Path) -> Graph:
     """The graph of a model, without its external data.
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from harness.errors import DeployError
+from harness.system.links import link_or_copy
 
 
 def stage(artifact: Path, target: Path, finish: Callable[[Path], object]) -> None:
@@ -25,7 +25,7 @@ def stage(artifact: Path, target: Path, finish: Callable[[Path], object]) -> Non
     try:
         staging.mkdir(parents=True)
         for source in _files(artifact):
-            _link_or_copy(source, staging / source.relative_to(artifact))
+            link_or_copy(source, staging / source.relative_to(artifact))
         finish(staging)
         staging.rename(target)
     except OSError as error:
@@ -79,11 +79,3 @@ def _graph_names(model: object) -> Iterator[str]:
 
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source.resolve(), target)
-    except OSError:  # another file system, or one without hard links
-        shutil.copyfile(source, target)

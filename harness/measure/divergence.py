@@ -77,6 +77,21 @@ class ReferenceScores:
     nll_nats: npt.NDArray[np.float64]
     """The source model's negative log-likelihood of the token that really follows, shape [positions]."""
 
+    def some(self, tokens: int) -> ReferenceScores:
+        """As many sequences as have so many tokens together, of right answers and of texts; at least one of each."""
+        starts = np.cumsum([0, *(sequence.count for sequence in self.sequences)])
+        kept: list[int] = []
+        for is_answer in (True, False):
+            kind = [number for number, sequence in enumerate(self.sequences) if sequence.is_answer is is_answer]
+            read = np.cumsum([len(self.sequences[number].token_ids) for number in kind])
+            kept += kind[: max(1, int(np.searchsorted(read, tokens, side="right")))]
+        places = [(int(starts[number]), self.sequences[number].count) for number in kept]
+        return ReferenceScores(
+            sequences=tuple(self.sequences[number] for number in kept),
+            rows=SparseRows.joined([self.rows.part(start, count) for start, count in places]),
+            nll_nats=np.concatenate([self.nll_nats[start : start + count] for start, count in places]),
+        )
+
     def save(self, folder: Path) -> None:
         """Write all into a folder."""
         self.rows.save(folder / "rows.npz")

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from harness.artifact.facts import ArtifactFacts
 from harness.config.diagnosis import did_you_mean
 from harness.foundry.cache_route import CacheRouteAnswer
+from harness.measure.activations import ActivationCost
 from harness.prompts.rendering import PromptDeviation
 from harness.stats.estimate import Estimate
 from harness.verify.fidelity import Fidelity
@@ -167,6 +168,9 @@ class VariantDetails(_Details):
     """Conversations, the domain's and the built-in ones, that the runtime renders otherwise than transformers."""
 
     prompting: PromptingDetails | None = None
+    activations: ActivationCost | None = None
+    """What of its divergence comes from its weights, and what from rounded activations."""
+
     exact_match_by_kind: dict[str, Estimate] | None = None
     """Share of right answers by the kind of case."""
 

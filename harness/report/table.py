@@ -8,6 +8,7 @@ from tabulate import tabulate
 
 from harness.checks.check import Outcome
 from harness.config.settings import GateConfig
+from harness.measure.activations import DivergenceParts
 from harness.metrics.catalogue import METRICS, Group, Metric
 from harness.metrics.units import Unit, format_value
 from harness.report.record import ProblemRecord, RunRecord, VariantRecord
@@ -142,12 +143,40 @@ def _step_word(variant: VariantRecord, metrics: Sequence[str]) -> str:
     return "?" if outcomes <= {Outcome.PASS, Outcome.INCONCLUSIVE} else "NO"
 
 
+def activation_table(record: RunRecord, style: str = "simple") -> str:
+    """Per quantised variant: mean divergence, and which part of it rounded weights and rounded activations have."""
+    rows = []
+    for name, variant in record.variants.items():
+        cost = variant.details.activations
+        if cost is None:
+            continue
+        level = ", ".join(map(str, cost.accuracy_levels))
+        parts = [cell for one in (cost.answers, cost.texts) for cell in _parts(one)]
+        rows.append([name, level, *parts] if not cost.problem else [name, level, _cell(cost.problem)])
+    return tabulate(rows, headers=_ACTIVATION_HEADERS, tablefmt=style, disable_numparse=True) if rows else ""
+
+
+_ACTIVATION_HEADERS = (
+    "", "accuracy level", "nats on answers", "of weights", "of activations", "nats on texts", "of weights",
+    "of activations",
+)  # fmt: skip
+
+
+def _parts(parts: DivergenceParts | None) -> list[str]:
+    if parts is None:
+        return ["-"] * 3
+    return [format_value(Unit.NATS, one.value) for one in (parts.as_shipped, parts.weights_alone, parts.activations)]
+
+
 def further_tables(record: RunRecord, style: str = "simple") -> Iterator[tuple[str, str]]:
     """The tables beside the comparison, each with its title, as far as the run measured them."""
     variants = record.variants.values()
     deployment = deployment_table(record, style)
     if deployment:
         yield "deployment on Foundry Local", deployment
+    activations = activation_table(record, style)
+    if activations:
+        yield "divergence of weights and of activations", activations
     if any(variant.latency_by_prompt_tokens for variant in variants):
         yield "latency by prompt length", latency_table(record, style)
     if any(variant.details.load for variant in variants):

@@ -174,6 +174,15 @@ def test_texts_and_answers_are_both_scored(reference):
     assert sum(sequence.count for sequence in reference.sequences) == len(reference.rows) == len(reference.nll_nats)
 
 
+@pytest.mark.parametrize(("tokens", "answers"), [(1, 1), (200, 3), (400, 6), (10_000, 8)])
+def test_a_part_of_the_sequences_has_some_of_each_kind(reference, tokens, answers):
+    some = reference.some(tokens)
+    assert sum(sequence.is_answer for sequence in some.sequences) == answers
+    assert sum(not sequence.is_answer for sequence in some.sequences) == 1
+    assert sum(sequence.count for sequence in some.sequences) == len(some.rows) == len(some.nll_nats)
+    assert compare_with_reference(fake(), some).kld_nats.max() < 1e-9  # rows stay with their sequences
+
+
 def test_a_reference_survives_the_disk(reference, tmp_path):
     reference.save(tmp_path)
     loaded = ReferenceScores.load(tmp_path)

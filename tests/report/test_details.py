@@ -39,6 +39,10 @@ EXAMPLES = {
     },
     "prompt_deviations": [DEVIATION],
     "prompting": {"faults": ["Foundry Local, q1: 3 prompt tokens in place of 4"], "remarks": []},
+    "activations": {
+        "accuracy_levels": [4], "texts": None,
+        "answers": {name: Estimate.exact(0.5) for name in ("as_shipped", "weights_alone", "activations")},
+    },
     "exact_match_by_kind": {"code": Estimate.exact(0.5, n=4), "none": Estimate.missing()},
     "exact_match_by_padding_tokens": {0: Estimate.exact(1.0), 500: Estimate.exact(0.5)},
     "load": [
