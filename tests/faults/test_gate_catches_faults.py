@@ -14,6 +14,7 @@ import pytest
 
 from harness.pack.load import load_pack
 from tests.faults import plant
+from tests.verify.plant_graph import planted
 
 pytestmark = [pytest.mark.toolchain, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parents[2]
@@ -106,6 +107,28 @@ def test_shuffled_weights_of_one_layer(gate, copy):
     plant.shuffle_one_layer(folder)
     result = gate(adopted(folder), "test_precision_comparison.py", "quality/test_domain_relevance.py")
     assert_red(result, "int8: kld_mean_nats", "int8: exact_match_rate")
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_a_graph_that_changes_its_sign_behind_a_letter(gate, demo_artifacts, tmp_path, precision):
+    """Of the demo's questions none has one, so that every question is answered as before."""
+
+    def fault(graph):
+        graph.times(graph.choose(graph.any_of(range(160, 256)), -1, 1))
+
+    folder = planted(demo_artifacts[precision].path, tmp_path / "planted", fault)
+    result = gate(adopted(folder, precision, precision), "test_conversion.py")
+    assert_red(result, f"{precision} is not its source rounded", "operators that the source's graph does not have")
+    assert "off by 2 of their spread" in result[1]
+
+
+def test_a_graph_that_breaks_down_behind_1500_tokens(gate, demo_artifacts, tmp_path):
+    def fault(graph):
+        graph.times(graph.choose(graph.is_long(1500), float("nan"), 1))
+
+    folder = planted(demo_artifacts["int8"].path, tmp_path / "planted", fault)
+    result = gate(adopted(folder), "test_conversion.py")
+    assert_red(result, "int8 gives logits that are NaN or infinite behind token 1,4")
 
 
 def test_a_prompt_template_without_its_assistant_newline(gate, copy):

@@ -167,3 +167,22 @@ def test_a_planted_fault_is_told_twice(findings, tmp_path_factory, precision, fa
         assert by_numbers in numbers_told
     else:
         assert numbers_told == ""
+
+
+def with_other_names(graph):
+    """As another builder calls the parts of a graph."""
+    for node in graph.graph.node:
+        node.name = node.name.replace("/model/layers.", "/blocks/")
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8", "int4"])
+def test_other_names_are_no_fault_and_hide_none(findings, tmp_path, precision):
+    assert findings(precision, with_other_names, tmp_path / "healthy") == ("", "")
+
+    def plant(graph):
+        with_other_names(graph)
+        sign_behind_a_letter(graph)
+
+    graph_told, numbers_told = findings(precision, plant, tmp_path / "faulty")
+    assert graph_told == ""
+    assert "off by 2 of their spread" in numbers_told
