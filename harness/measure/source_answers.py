@@ -26,7 +26,7 @@ from harness.system.rows import KeptRows
 from harness.system.store import build_once
 from harness.toolchain.workspace import Workspace
 
-_FORMAT = 15
+_FORMAT = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class SourceAnswers:
     """What the source model said to each prompt, cases and long ones, both in token ids."""
 
     texts: tuple[DomainText, ...]
-    """The domain's prompts, answers and texts with the source tokenizer's ids, none twice."""
+    """The domain's prompts, right answers and texts with the source tokenizer's ids, none twice."""
 
     was_reused: bool
 
@@ -109,7 +109,7 @@ def _measure(session: SteppingSession, rows: KeptRows, pack: DomainPack, folder:
     prompts = {case.id: session.render(pack.conversation(case.messages)) for case in pack.cases}
     kinds = {
         "prompt": prompts.values(),
-        "answer": [answer.text for answer in answers],
+        "answer": [answer.text for answer in answers if answer.is_exact],  # what a wrong one says, nobody asks
         "text": [text.text for text in pack.texts],
     }
     saved = {

@@ -152,7 +152,7 @@ METRICS: dict[str, Metric] = {
         ),
         Metric(
             name="tokenizer_difference_rate",
-            meaning="the domain's prompts, answers and texts that get other token ids in the runtime",
+            meaning="the domain's prompts, right answers and texts that get other token ids in the runtime",
             suite=_CONVERSION,
             group=Group.CONVERSION,
             unit=Unit.SHARE,
