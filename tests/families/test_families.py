@@ -180,7 +180,7 @@ cases = 4
 
 
 def cases(question: str) -> str:
-    rows = [{"id": f"q{n}", "kind": "part", "split": "dev", "messages": [{"role": "user", "content": question}],
+    rows = [{"id": f"q{n}", "kind": "part", "split": "dev", "messages": [{"role": "user", "content": f"{question} {n}"}],
              "expected": {"status": "ok", "part": str(n)}} for n in range(2)]  # fmt: skip
     return "\n".join(map(json.dumps, rows))
 
@@ -223,8 +223,7 @@ def test_a_thinking_model_is_gated_without_thinking(
     status, output, _ = run_gate(tmp_path, family_model("qwen3"), families_cache, *suites, **options)
     assert status == 0, output[-6000:]
     prompts = [json.loads(file.read_text())["prompts"] for file in families_cache.glob("source-answers/*/answers.json")]
-    endings = {prompt[-20:] for one in prompts for prompt in one.values()}
-    assert "<think>\n\n</think>\n\n" in endings
+    assert any(prompt.endswith("<think>\n\n</think>\n\n") for one in prompts for prompt in one.values())
 
 
 def test_an_option_that_the_template_does_not_know_stops_the_gate(
