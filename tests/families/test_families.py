@@ -147,6 +147,7 @@ def run_gate(folder: Path, model: Path, cache: Path, *suites: str, **pack: str) 
 
 @pytest.mark.foundry
 @pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.scale  # gate runs of minutes each
 def test_conversion_and_deployment_suites_are_green(
     family_model: Callable[[str], Path], families_cache: Path, tmp_path: Path, name: str
 ) -> None:
@@ -160,6 +161,7 @@ def test_conversion_and_deployment_suites_are_green(
 
 @pytest.mark.foundry
 @pytest.mark.parametrize("name", GATED)
+@pytest.mark.scale  # gate runs of minutes each
 def test_a_whole_gate_is_green(
     family_model: Callable[[str], Path], families_cache: Path, tmp_path: Path, name: str
 ) -> None:
@@ -185,6 +187,7 @@ def cases(question: str) -> str:
     return "\n".join(map(json.dumps, rows))
 
 
+@pytest.mark.scale  # gate runs of minutes each
 def test_a_domain_that_is_tokenised_otherwise_is_red_with_cause_and_cost(
     family_model: Callable[[str], Path], families_cache: Path, tmp_path: Path
 ) -> None:
@@ -197,6 +200,7 @@ def test_a_domain_that_is_tokenised_otherwise_is_red_with_cause_and_cost(
     assert "converting again changes nothing" in output
 
 
+@pytest.mark.scale  # gate runs of minutes each
 def test_a_domain_that_is_rendered_otherwise_is_red_and_never_advised_to_convert_again(
     family_model: Callable[[str], Path], families_cache: Path, tmp_path: Path
 ) -> None:
@@ -215,6 +219,7 @@ def test_a_domain_that_is_rendered_otherwise_is_red_and_never_advised_to_convert
     assert "convert the model again" not in output
 
 
+@pytest.mark.scale  # gate runs of minutes each
 def test_a_thinking_model_is_gated_without_thinking(
     family_model: Callable[[str], Path], families_cache: Path, tmp_path: Path
 ) -> None:
@@ -226,6 +231,7 @@ def test_a_thinking_model_is_gated_without_thinking(
     assert any(prompt.endswith("<think>\n\n</think>\n\n") for one in prompts for prompt in one.values())
 
 
+@pytest.mark.scale  # gate runs of minutes each
 def test_an_option_that_the_template_does_not_know_stops_the_gate(
     family_model: Callable[[str], Path], families_cache: Path, tmp_path: Path
 ) -> None:
