@@ -111,7 +111,7 @@ recipe = "int4"
 [foundry]
 cases = 6
 [benchmark]
-prompt_tokens = [32]
+prompt_tokens = [32, 64]
 new_tokens = 4
 rounds = 5
 longer_rounds = 3
