@@ -149,15 +149,6 @@ def attributes_of(node: Node) -> dict[str, Any]:
     return found
 
 
-def numbers_of(node: Node) -> dict[str, float]:
-    """The numeric attributes of an operator; for a constant its value, if it is one number."""
-    values = attributes_of(node)
-    array = values.get("value")
-    if isinstance(array, np.ndarray):
-        values["value"] = float(array.item()) if array.size == 1 else None
-    return {name: value for name, value in values.items() if isinstance(value, int | float)}
-
-
 def type_of(tensor: Tensor) -> str:
     """What a tensor stores: `float32`, `float16`, `uint8`."""
     return type_name(tensor.data_type)
