@@ -235,4 +235,4 @@ def test_another_models_tokenizer_is_told_even_without_fidelity(run, converted, 
     (folder / "tokenizer.json").write_text(json.dumps(settings))
     status, _, told = run(folder, "--source", tiny_source.path, "--no-fidelity")
     assert status == 1
-    assert "other ids than the source's" in told
+    assert "tokenizer.json is not the source's" in told
