@@ -5,6 +5,7 @@ GROUND = {
     "stats": "arrays in, estimates out",
     "metrics": "the catalogue of metrics, their units, and how numbers become text",
     "system": "child processes, the store, locks, progress",
+    "machine": "what a machine is and does, and whether two of them may be compared",
     "config": "gate.toml: schema, loading, diagnosis with line numbers",
     "grading": "is one answer right, and has it the right form",
     "pack": "the domain pack: reading users' data, and every way to choose cases from it",

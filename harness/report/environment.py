@@ -6,11 +6,12 @@ import os
 import platform
 import re
 from importlib import metadata
-from pathlib import Path
 
 import psutil
 from pydantic import BaseModel, ConfigDict
 
+from harness.machine.fingerprint import usable_cores
+from harness.system.cpu import processor_name
 from harness.system.hashing import digest_of
 
 PACKAGES = (
@@ -58,9 +59,9 @@ def describe_environment() -> Environment:
     return Environment(
         platform=platform.platform(),
         machine=platform.machine(),
-        cpu=_cpu_name(),
+        cpu=processor_name(),
         logical_cores=os.cpu_count(),
-        usable_cores=len(psutil.Process().cpu_affinity() or ()) if hasattr(psutil.Process, "cpu_affinity") else None,
+        usable_cores=usable_cores(),
         memory_bytes=psutil.virtual_memory().total,
         python=platform.python_version(),
         packages={name: _version(name) for name in PACKAGES},
@@ -75,7 +76,7 @@ def host_id() -> str:
     """
     name = platform.node()
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:24] or "host"
-    digest = digest_of([name, platform.machine(), _cpu_name(), os.cpu_count()])
+    digest = digest_of([name, platform.machine(), processor_name(), os.cpu_count()])
     return f"{slug}-{digest[:6]}"
 
 
@@ -84,12 +85,3 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _cpu_name() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -16,3 +18,21 @@ def instruction_set() -> str:
     lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines() if cpuinfo.exists() else []
     flags = next((line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features"))), [])
     return digest_of([platform.machine(), sorted(flags) or platform.processor()])[:16]
+
+
+@cache
+def processor_name() -> str:
+    """The processor's name as the system tells it; empty where it does not."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else _name_on_macos() or platform.processor()
+
+
+def _name_on_macos() -> str:
+    """`Apple M3`, where `platform.processor` says `arm`; empty elsewhere."""
+    if sys.platform != "darwin":
+        return ""
+    command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
+    asked = subprocess.run(command, capture_output=True, text=True, check=False)
+    return asked.stdout.strip() if asked.returncode == 0 else ""
