@@ -20,6 +20,11 @@ class GateOption:
     """What stands for its value in help texts; None for a switch, which takes no value."""
 
     @property
+    def name(self) -> str:
+        """Under which its value is asked for: `cache_dir` for `--cache-dir`."""
+        return self.flag.removeprefix("--").replace("-", "_")
+
+    @property
     def is_switch(self) -> bool:
         """Whether the option is on or off and takes no value."""
         return self.metavar is None

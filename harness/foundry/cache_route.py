@@ -26,6 +26,7 @@ from harness.system.progress import SILENT, Progress
 from harness.system.store import write_atomically
 from harness.toolchain.toolchain import is_ready, venv_python
 from harness.toolchain.venv import create_venv, install
+from harness.toolchain.workspace import Workspace
 
 RELEASE: Final = "2.0.1"
 """The last release that was seen to list, load and serve cache folders."""
@@ -70,7 +71,7 @@ class CacheRouteModel:
         return None if self.is_unloaded else f"{self.name} was not unloaded"
 
 
-def ensure_release(cache: Path, *, release: str = RELEASE, progress: Progress = SILENT) -> Path:
+def ensure_release(workspace: Workspace, release: str = RELEASE) -> Path:
     """The interpreter of an environment with that foundry-local-sdk; it is made where there is none yet.
 
     Raises:
@@ -78,7 +79,8 @@ def ensure_release(cache: Path, *, release: str = RELEASE, progress: Progress = 
     """
     pin = f"foundry-local-sdk=={release}"
     key = "\n".join([pin, platform.python_version(), platform.system(), platform.machine()])
-    folder = cache / "serving" / hashlib.sha256(key.encode()).hexdigest()[:16]
+    progress = workspace.progress
+    folder = workspace.cache / "serving" / hashlib.sha256(key.encode()).hexdigest()[:16]
     with lock_for(folder):
         if not is_ready(folder):
             shutil.rmtree(folder, ignore_errors=True)  # grown in its final place, it counts only with its mark

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from harness.checks.check import Check
+from harness.errors import ConfigError
 from harness.metrics.measurement import Measured, Measurement
 from harness.report.details import read_details
 from harness.report.events import (
@@ -24,6 +27,22 @@ from harness.report.events import (
 from harness.report.jsonline import plain
 from harness.report.samples import write_samples
 from harness.stats.estimate import Estimate
+
+
+def new_run_folder(results: Path) -> Path:
+    """Make a folder for a run among the others in `results`, named by when it began.
+
+    Raises:
+        ConfigError: nothing can be written there.
+    """
+    folder = results / f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}-{secrets.token_hex(4)}"
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write results: {error.strerror}", where=str(results), next_step="give --results-dir DIR"
+        ) from error
+    return folder
 
 
 class Recorder:

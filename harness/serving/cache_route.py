@@ -56,7 +56,7 @@ def measure_cache_route(
     found = serve_from_cache(
         {alias: artifact},
         questions,
-        python=ensure_release(workspace.cache, release=route, progress=workspace.progress),
+        python=ensure_release(workspace, route),
         home=home,
         log=workspace.log(f"cache-route-{alias}"),
         max_new_tokens=limit,

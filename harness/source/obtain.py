@@ -8,8 +8,19 @@ from pathlib import Path
 from harness.source.adapter import read_adapter
 from harness.source.hub import download
 from harness.source.merge import merged_folder
-from harness.source.source import Source, is_adapter, locate, resolve_source
+from harness.source.source import Source, is_adapter, locate, must_be_obtained, resolve_source
 from harness.toolchain.workspace import Workspace
+
+
+def local_source(spec: str, *, allow_pickle: bool = False, trust_remote_code: bool = False) -> Source | None:
+    """A model that is on this disk as a whole; None while it must be downloaded (a hub id) or merged (an adapter).
+
+    Raises:
+        SourceError: the model cannot be used.
+    """
+    if must_be_obtained(spec):
+        return None
+    return resolve_source(spec, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
 
 
 def obtain_source(

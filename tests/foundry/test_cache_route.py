@@ -26,6 +26,7 @@ from harness.foundry.registration import diagnose_folder
 from harness.runtime.genai import GenaiSession
 from harness.system.child import run_job
 from harness.system.paths import default_cache
+from harness.toolchain.workspace import Workspace
 from tests.prompts import templates
 
 CONVERSATIONS = [
@@ -39,7 +40,7 @@ CONVERSATIONS = [
 def old_release(progress) -> Path:
     """An environment with the older release: `$SLM_GATE_SERVING`, or one in the user's cache, made on first need."""
     given = os.environ.get("SLM_GATE_SERVING")
-    return Path(given) if given else ensure_release(default_cache(), progress=progress)
+    return Path(given) if given else ensure_release(Workspace.open(default_cache(), progress=progress))
 
 
 @pytest.mark.toolchain
