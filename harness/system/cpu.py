@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+
+import psutil
 
 from harness.system.hashing import digest_of
 
@@ -18,6 +21,13 @@ def instruction_set() -> str:
     lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines() if cpuinfo.exists() else []
     flags = next((line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features"))), [])
     return digest_of([platform.machine(), sorted(flags) or platform.processor()])[:16]
+
+
+def logical_cpus() -> int:
+    """Logical CPUs that this process may run on; all of them where there is no affinity."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return psutil.cpu_count() or 1
 
 
 @cache

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from harness.errors import ChildError, MeasureError
-from harness.measure.children.resource_child import logical_cpus, parse_vm_hwm, peak_rss_bytes
+from harness.measure.children.resource_child import parse_vm_hwm, peak_rss_bytes
 from harness.measure.memory import ResourceResult, measure_resources, read_resources
+from harness.system.cpu import logical_cpus
 
 STUB_SPEC = {"runtime": "stub", "path": "none"}
 CONVERSATIONS = [[{"role": "user", "content": f"What does E{i} mean?"}] for i in range(4)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from pathlib import Path
@@ -14,6 +13,7 @@ from harness.errors import MeasureError
 from harness.foundry.opening import import_runtime, open_session
 from harness.runtime.session import Answer, Session
 from harness.system.child import serve_job, tell_step
+from harness.system.cpu import logical_cpus
 
 
 def main(job: dict[str, Any]) -> dict[str, Any]:
@@ -70,13 +70,6 @@ def parse_vm_hwm(status: str) -> int:
         if name == "VmHWM":
             return int(value.split()[0]) * 1024
     raise MeasureError("/proc/self/status has no VmHWM", next_step="is /proc mounted?")
-
-
-def logical_cpus() -> int:
-    """Logical CPUs that this process may run on; all of them where there is no affinity."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return psutil.cpu_count() or 1
 
 
 def _answer_all(session: Session, job: dict[str, Any], process: psutil.Process) -> list[dict[str, Any]]:
