@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -10,6 +9,7 @@ from jsonschema import exceptions
 
 from harness.grading.json_schema import schema_validator
 from harness.grading.json_values import normal, parse_json
+from harness.grading.patterns import matched_whole
 from harness.grading.settings import AnswerSettings, LineRule
 
 
@@ -92,7 +92,7 @@ class PatternContract:
 
     def error(self, answer: str) -> str:
         """Say that an answer does not match; empty when it does."""
-        is_met = re.fullmatch(normal(self._pattern), normal(answer).strip())
+        is_met = matched_whole(self._pattern, normal(answer).strip())
         return "" if is_met else f"{_short(answer)} does not match {self._pattern!r}"
 
 
@@ -141,8 +141,7 @@ class LinesContract:
     def _fits(self, rule: LineRule, value: str) -> bool:
         if rule.values is not None:
             return _key(value, self._settings) in {_key(one, self._settings) for one in rule.values}
-        flags = re.IGNORECASE if self._settings.ignore_case else 0
-        return re.fullmatch(normal(rule.pattern or ""), value, flags) is not None
+        return matched_whole(rule.pattern or "", value, ignore_case=self._settings.ignore_case)
 
 
 def _key(text: str, settings: AnswerSettings) -> str:

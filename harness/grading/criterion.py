@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from harness.config.diagnosis import Settings
 from harness.grading.json_values import is_same_json, json_difference, kind_of, normal
+from harness.grading.patterns import searched
 from harness.grading.settings import AnswerSettings, FieldRule, finite, refuse_open_pattern
 from harness.grading.similarity import word_f1
 
@@ -94,7 +95,7 @@ class Credit:
 
 def pattern_credit(pattern: str, text: str) -> Credit:
     """Credit for a text in which a pattern must match."""
-    return Credit.of("" if re.search(normal(pattern), normal(text)) else f"does not match {pattern!r}")
+    return Credit.of("" if searched(pattern, text) else f"does not match {pattern!r}")
 
 
 def keyword_credit(keywords: tuple[str, ...], text: str) -> Credit:

@@ -17,6 +17,7 @@ from harness.grading.criterion import (
     value_credit,
 )
 from harness.grading.json_values import normal, parse_json
+from harness.grading.patterns import SlowPatternError
 from harness.grading.settings import AnswerSettings, FieldRule, finite
 from harness.grading.take import Taken, take_answer
 
@@ -162,9 +163,16 @@ class Grader:
         return {name: _typed(value, rules.get(name, FieldRule()), self._settings) for name, value in values.items()}
 
     def grade(self, case: Criterion, text: str, *, padding_tokens: int = 0) -> GradedAnswer:
-        """Judge one answer."""
-        taken = self.take(text)
-        credit, form = self._credit(case, taken), self._form_error(taken)
+        """Judge one answer.
+
+        Raises:
+            SlowPatternError: a pattern of the pack searches it without end; the message names pattern, case and answer.
+        """
+        try:
+            taken = self.take(text)
+            credit, form = self._credit(case, taken), self._form_error(taken)
+        except SlowPatternError as error:
+            raise SlowPatternError(error.what, where=f"case {case.id!r}", next_step=error.next_step) from None
         return GradedAnswer(
             case_id=case.id,
             kind=case.kind,

@@ -13,6 +13,8 @@ from jsonschema import exceptions, validators
 from jsonschema.protocols import Validator
 from jsonschema_specifications import REGISTRY
 
+from harness.grading.patterns import searched
+
 _DEFAULT = "https://json-schema.org/draft/2020-12/schema"
 _DRAFTS = {
     "http://json-schema.org/draft-03/schema": validators.Draft3Validator,
@@ -68,8 +70,44 @@ def schema_validator(schema: dict[str, Any]) -> Validator:
         ValueError: the dialect is none that is obeyed here.
     """
     draft = _draft(schema)
-    validator: Validator = draft(schema, registry=REGISTRY, format_checker=draft.FORMAT_CHECKER)
+    patient = validators.extend(draft, _patterned(draft))  # type: ignore[no-untyped-call]
+    plain = {name: value for name, value in schema.items() if name != "$schema"}  # or "$ref": "#" has the stock class
+    validator: Validator = patient(plain, registry=REGISTRY, format_checker=draft.FORMAT_CHECKER)
     return validator
+
+
+def _patterned(draft: Any) -> dict[str, Any]:
+    """The keywords of a dialect that search with patterns, by an engine that gives up instead of hanging."""
+    own = {"pattern": _pattern, "patternProperties": _pattern_properties, "additionalProperties": _additional}
+    return {name: check for name, check in own.items() if name in draft.VALIDATORS}
+
+
+def _pattern(_validator: Any, pattern: str, value: Any, _schema: Any) -> Iterator[exceptions.ValidationError]:
+    if isinstance(value, str) and not searched(pattern, value):
+        yield exceptions.ValidationError(f"{value!r} does not match {pattern!r}")
+
+
+def _pattern_properties(
+    validator: Any, rules: dict[str, Any], value: Any, _schema: Any
+) -> Iterator[exceptions.ValidationError]:
+    if not isinstance(value, dict):
+        return
+    for pattern, rule in rules.items():
+        for name, inner in value.items():
+            if searched(pattern, name):
+                yield from validator.descend(inner, rule, path=name, schema_path=pattern)
+
+
+def _additional(validator: Any, rule: Any, value: Any, schema: dict[str, Any]) -> Iterator[exceptions.ValidationError]:
+    if not isinstance(value, dict):
+        return
+    named, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
+    others = [name for name in value if name not in named and not any(searched(one, name) for one in patterns)]
+    if isinstance(rule, dict):
+        for name in others:
+            yield from validator.descend(value[name], rule, path=name)
+    elif rule is False and others:
+        yield exceptions.ValidationError(f"{', '.join(map(repr, others))}: not allowed beside the other properties")
 
 
 def _draft(schema: dict[str, Any]) -> Any:

@@ -6,9 +6,11 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
+import regex
 from pydantic import Field, field_validator, model_validator
 
 from harness.config.diagnosis import Settings
+from harness.grading import patterns
 from harness.grading.json_values import normal
 
 THINK = ("<think>", "</think>")
@@ -17,16 +19,16 @@ THINK = ("<think>", "</think>")
 _Name = Annotated[str, Field(min_length=1)]
 
 
-def compiled(pattern: str, name: str) -> re.Pattern[str]:
+def compiled(pattern: str, name: str) -> regex.Pattern[str]:
     """Compile a pattern of the user's.
 
     Raises:
         ValueError: it is not a regular expression, or an empty answer meets it.
     """
     try:
-        found = re.compile(normal(pattern))
-    except (re.error, OverflowError, RecursionError) as error:
-        raise ValueError(f"{name} {pattern!r} is not a regular expression: {error}") from None
+        found = patterns.compiled(pattern)
+    except ValueError as error:
+        raise ValueError(f"{name} {error}") from None
     if found.search("") is not None:
         raise ValueError(f"{name} {pattern!r} is met by an empty answer: ask for what must stand there")
     return found
@@ -43,8 +45,17 @@ def refuse_open_pattern(pattern: str, name: str, *, whole: bool = False) -> None
         ValueError: it does not compile, or every answer meets it.
     """
     found = compiled(pattern, name)
-    if all(found.fullmatch(text) if whole else found.search(text) for text in SAMPLES):
+    if all(_meets(found, text, whole=whole) for text in SAMPLES):
         raise ValueError(f"{name} {pattern!r} is met by every answer: a criterion that cannot fail says nothing")
+
+
+def _meets(pattern: regex.Pattern[str], text: str, *, whole: bool) -> bool:
+    """Whether a text meets a pattern; one that is still searching after a moment does not meet it at once."""
+    try:
+        found = pattern.fullmatch(text, timeout=0.5) if whole else pattern.search(text, timeout=0.5)
+    except TimeoutError:
+        return False
+    return found is not None
 
 
 class FieldRule(Settings):

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+import regex
+
 from harness.grading.json_values import normal
+from harness.grading.patterns import all_matches
 from harness.grading.settings import AnswerSettings
 
 _FENCE = re.compile(r"^ {0,3}(?P<fence>`{3,}|~{3,})(?P<info>[^`\n]*)$", re.MULTILINE)
@@ -102,12 +105,12 @@ def _in_fence(text: str) -> str:
 
 
 def _matched(text: str, pattern: str) -> str | None:
-    found = [_group(match) for match in re.finditer(normal(pattern), normal(text))]
+    found = [_group(match) for match in all_matches(pattern, text)]
     answers = {normal(answer).strip() for answer in found if answer is not None}
     return found[-1] if len(answers) == 1 else None
 
 
-def _group(match: re.Match[str]) -> str | None:
+def _group(match: regex.Match[str]) -> str | None:
     if "answer" in match.re.groupindex:
         return match["answer"]
-    return match[1] if match.re.groups == 1 else match[0]
+    return match[1 if match.re.groups == 1 else 0]

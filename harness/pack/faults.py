@@ -10,6 +10,7 @@ from harness.config.diagnosis import did_you_mean
 from harness.grading.contract import Contract, JsonContract, LinesContract, contract_of
 from harness.grading.criterion import Expected, rule_problem
 from harness.grading.json_values import is_same_json
+from harness.grading.patterns import SlowPatternError
 from harness.grading.settings import AnswerSettings, FieldRule, finite
 from harness.pack.places import Diagnosis, Places, same_questions, short, too_long
 from harness.pack.schema import Case, DomainPack, Remark
@@ -127,7 +128,11 @@ def _answers_of_another_form(pack: DomainPack, places: Places) -> Iterator[Remar
     contract = contract_of(pack.response_schema, pack.answer_settings)
     for case in pack.cases:
         for answer in case.right_answers:
-            error = next(filter(None, (_form_error(contract, one) for one in _alternatives(answer, pack))), "")
+            try:
+                error = next(filter(None, (_form_error(contract, one) for one in _alternatives(answer, pack))), "")
+            except SlowPatternError as slow:  # the first one tells it: each further answer would take as long
+                yield Remark(what=slow.what, where=places.case(case), next_step=slow.next_step or "")
+                return
             if error:
                 yield Remark(
                     what=f"expected: breaks {contract.name if contract else 'the form'}: {error}",
