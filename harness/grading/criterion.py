@@ -104,6 +104,9 @@ def keyword_credit(keywords: tuple[str, ...], text: str) -> Credit:
     return Credit.of(f"lacks {', '.join(missing)}" if missing else "", 1 - len(missing) / len(keywords))
 
 
+_SUFFIXED = r"[\uac00-\ud7af]"
+"""A syllable of Hangul, whose words take their particles without a blank."""
+
 _SPACED = r"[^\W\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uf900-\ufaff\u3040-\u30ff]"
 """A letter or digit of a script that puts blanks between words."""
 
@@ -111,11 +114,11 @@ _SPACED = r"[^\W\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uf900-\ufaf
 def _stands_in(keyword: str, text: str) -> bool:
     word = normal(keyword).strip().casefold()
     before = rf"(?<!{_SPACED})" if re.match(_SPACED, word) else ""
-    after = rf"(?!{_SPACED})" if re.match(_SPACED, word[-1]) else ""
-    if word[0].isdigit():
-        before += r"(?<![0-9][.,])"
+    after = rf"(?!{_SPACED})" if re.match(_SPACED, word[-1]) and not re.match(_SUFFIXED, word[-1]) else ""
+    if word[0].isdigit():  # neither the end of 1.5 nor -5
+        before += r"(?<![0-9][.,'\u2019])(?<![\s(\[][-\u2212])(?<!^[-\u2212])"
     if word[-1].isdigit():
-        after += r"(?![.,][0-9])"
+        after += r"(?![.,'\u2019][0-9])"
     return re.search(before + re.escape(word) + after, normal(text).casefold()) is not None
 
 

@@ -154,6 +154,8 @@ class Grader:
             return value_credit(expected, parse_json(answer), rules)
         except ValueError as error:
             return Credit.of(f"not JSON: {error}")
+        except RecursionError:
+            return Credit.of("nested too deeply")
 
     def _of_lines(self, values: Any) -> Any:
         """Values of lines as their rules compare them; all of them are texts where there is no rule."""

@@ -21,10 +21,9 @@ def parse_json(text: str) -> Any:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
+    if len({normal(name) for name, _ in pairs}) != len(pairs):
         raise ValueError("a key stands twice")
-    return value
+    return dict(pairs)
 
 
 def _no_constant(name: str) -> None:

@@ -58,3 +58,19 @@ def graded(grader: Grader, case: Case, answer: Answer | InvalidPromptError, *, p
         answer_tokens=len(answer.token_ids) if answer.token_ids is not None else None,
         answer_s=answer.timeline.e2e_s,
     )
+
+
+def graded_again(answers: Sequence[GradedAnswer], pack: DomainPack) -> tuple[GradedAnswer, ...]:
+    """Kept answers as today's grader judges them: it may know more than the one that saw them first."""
+    grader, cases = Grader.of(pack), {case.id: case for case in pack.cases}
+    return tuple(one if one.refusal else _graded_again(grader, cases[one.case_id], one) for one in answers)
+
+
+def _graded_again(grader: Grader, case: Case, kept: GradedAnswer) -> GradedAnswer:
+    return replace(
+        grader.grade(case, kept.text, padding_tokens=kept.padding_tokens),
+        finish_reason=kept.finish_reason,
+        prompt_tokens=kept.prompt_tokens,
+        answer_tokens=kept.answer_tokens,
+        answer_s=kept.answer_s,
+    )

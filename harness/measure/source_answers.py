@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.errors import InvalidPromptError
 from harness.grading.grade import GradedAnswer
-from harness.measure.asking import ask_cases
+from harness.measure.asking import ask_cases, graded_again
 from harness.measure.divergence import ReferenceScores, score_reference
 from harness.measure.drafts import source_drafts
 from harness.measure.lengths import ask_lengths
@@ -87,8 +87,8 @@ def measure_source_answers(
     _, was_reused = build_once(folder, build)
     saved = json.loads((folder / "answers.json").read_text(encoding="utf-8"))
     return SourceAnswers(
-        answers=tuple(GradedAnswer(**row) for row in saved["answers"]),
-        length_answers=tuple(GradedAnswer(**row) for row in saved["length_answers"]),
+        answers=graded_again([GradedAnswer(**row) for row in saved["answers"]], pack),
+        length_answers=graded_again([GradedAnswer(**row) for row in saved["length_answers"]], pack),
         scores=ReferenceScores.load(folder),
         drafts={tuple(prompt): tuple(draft) for prompt, draft in saved["drafts"]},
         prompts=saved["prompts"],

@@ -1,10 +1,14 @@
 """An adversary's answers against every criterion and contract: none scores that should not, none fails that should pass."""
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as settings_of_hypothesis
+from hypothesis import strategies as st
 
 from harness.grading.grade import Grader
 from harness.grading.settings import AnswerSettings
 from harness.pack.schema import Case
+from tests.grading.written import WRITTEN
 
 SCHEMA = {
     "type": "object",
@@ -169,6 +173,7 @@ TABLE = {
         None, {"pattern": "[A-Z]{2}[0-9]{3}"}, {"expected": "AB123"}, ["AB123", "AB123\n"], ["AB124", "ab123", "AB123.", "", "AB1234"],
     ),
 }  # fmt: skip
+TABLE |= WRITTEN
 PASSES = {f"{name} {n}": (name, text) for name, (*_, right, _) in TABLE.items() for n, text in enumerate(right)}
 FAILS = {f"{name} {n}": (name, text) for name, (*_, wrong) in TABLE.items() for n, text in enumerate(wrong)}
 
@@ -210,7 +215,7 @@ PARTS = {
     "one keyword of three": ("keywords", "a pump", 1 / 3),
     "not JSON": ("json", "on", 0.0),
     "lines": ("lines", "Status: fault\nCode: K5\nWeight: 9\nParts: pump, belt", 3 / 4),
-    "some words": ("similar text", "replace the pump", 4 / 9),
+    "some words": ("similar text", "replace the pump", 1 / 3),
 }  # fmt: skip
 
 
@@ -235,3 +240,36 @@ def test_large_numbers_are_compared_to_the_last_digit():
     rules = settings(fields={"a": {"compare": "number"}})
     assert not Grader(None, rules).grade(case(expected={"a": 10**15}), '{"a": 1000000000000001}').is_exact
     assert Grader(None, rules).grade(case(expected={"a": 10**15}), '{"a": 1e15}').is_exact
+
+
+FORMS = {
+    "free text": (None, {}, "A pump."),
+    "a schema in fences behind thinking": (SCHEMA, {"code_fence": True, "thinking": True}, OBJECT),
+    "fields": (None, {"fields": {"a": {"compare": "set"}}}, {"a": [1, 2]}),
+    "lines": (None, {"lines": {"A": "[a-z]+", "B": ["x", "y"]}, "ignore_case": True}, {"A": "pump", "B": "x"}),
+    "a number behind a mark": (None, {"take": "=(.*)", "whole": {"compare": "number"}}, "7"),
+    "similar words": (None, {"whole": {"compare": "similar", "at_least": 0.5}}, "clean the pump"),
+}
+PIECES = st.sampled_from(
+    ["<think>", "</think>", "```", "~~~", "json", "\n", "{", "}", "[", "]", '"a"', ":", ",", "A: ", "1e999", "\\", "=7", "\ud800", "\u0000"]
+)  # fmt: skip
+
+
+@given(st.sampled_from(sorted(FORMS)), st.lists(st.one_of(PIECES, st.text(max_size=8)), max_size=12).map("".join))
+@settings_of_hypothesis(max_examples=300, deadline=None)
+def test_whatever_a_model_writes_is_graded(name, text):
+    schema, answer, expected = FORMS[name]
+    graded = Grader(schema, settings(**answer)).grade(case(expected=expected), text)
+    assert 0 <= graded.score <= 1
+    assert graded.explanation or (graded.is_exact and graded.is_valid is not False)
+    assert graded.around_characters >= 0
+    assert graded.thinking_characters >= 0
+
+
+@pytest.mark.parametrize("depth", [*range(900, 1000, 9), 5000, 100_000])
+@pytest.mark.parametrize("shape", [("[", "]"), ('{"a":', "}")])
+def test_deep_nesting_is_wrong_and_no_accident(depth, shape):
+    opening, closing = shape
+    text = f"{opening * depth}1{closing * depth}"
+    for name in ("json", "fields", "json list", "nested values"):
+        assert not graded(name, text).is_exact

@@ -1,9 +1,11 @@
 """A refused prompt, an empty answer and a cut one are three different samples."""
 
+from dataclasses import replace
+
 import pytest
 
 from harness.errors import InvalidPromptError, SessionError
-from harness.measure.asking import ask_all, ask_cases
+from harness.measure.asking import ask_all, ask_cases, graded_again
 from harness.pack.load import load_pack
 from harness.runtime.fake import FakeSession
 from tests.measure.healthy import right
@@ -71,3 +73,13 @@ def test_every_question_is_a_step_and_a_broken_runtime_is_no_answer(pack):
 
     with pytest.raises(SessionError, match="it died"):
         ask_all(FakeSession(broken), asked, max_new_tokens=4)
+
+
+def test_kept_answers_are_graded_as_today(pack):
+    kept = [replace(answer, is_exact=False, score=0.2, explanation="an older grader's") for answer in ask_cases(FakeSession(right), pack)]  # fmt: skip
+    refused = ask_cases(FakeSession(right, context_length=5), pack)
+    assert graded_again([*kept, *refused], pack) == (*ask_cases_again(kept), *refused)
+
+
+def ask_cases_again(kept):
+    return tuple(replace(answer, is_exact=True, score=1.0, explanation="") for answer in kept)
