@@ -10,6 +10,7 @@ pytest_plugins = [
     "fixtures.sessions",
     "fixtures.measuring",  # before those that import from it
     "fixtures.deployment",
+    "fixtures.memory",
     "fixtures.prompting",
     "fixtures.load",
     "fixtures.recording",

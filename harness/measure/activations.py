@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from harness.artifact.artifact import Artifact
 from harness.artifact.exact_activations import has_rounded_activations, with_exact_activations
 from harness.errors import GateError
-from harness.measure.divergence import ReferenceScores, compare_with_reference
+from harness.measure.divergence import compare_with_reference
+from harness.measure.reference_scores import ReferenceScores
 from harness.measure.verified_session import verified_session
 from harness.metrics.measurement import Measured, Measurement
 from harness.runtime.genai import GenaiSession

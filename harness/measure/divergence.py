@@ -2,158 +2,31 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.measure.verified_session import VerifiedSession
+from harness.measure.reference_scores import ReferenceScores, ScoredSequence, longest
+from harness.measure.verified_session import Tokens, VerifiedSession
 from harness.metrics.measurement import Measured, Measurement
 from harness.metrics.units import Unit, format_value
-from harness.pack.choose import spread
-from harness.pack.schema import DomainPack
-from harness.runtime.verified import Cursor, SteppingSession, read_rows
+from harness.runtime.verified import Cursor, Rows, SteppingSession, read_rows
 from harness.stats.divergence import Divergence, joined, nll_of
 from harness.stats.estimate import Estimate
 from harness.stats.means import clustered_mean
 from harness.stats.quantiles import clustered_quantile
-from harness.stats.sparse import SparseRows, diverge_from, sparsify
+from harness.stats.sparse import SparseRows, diverge_from
 from harness.system.progress import SILENT, Progress, Step, silent_step
 
-_FORMAT = 1
-_ANSWERS = 60
+_FORMAT = 2
 _SHOWN = 3
 _OF_ANSWERS = ("answer_kld_mean_nats", "answer_top1_agreement", "perplexity", "perplexity_ratio")
 """What is measured where the source model gives a right answer: what quantisation costs the domain."""
 
 _NO_ANSWER = Estimate.missing("the source model gives no right answer to score")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScoredSequence:
-    """Tokens whose positions are scored."""
-
-    id: str
-    text: str
-    """What was tokenised."""
-
-    token_ids: tuple[int, ...]
-    """The source tokenizer's ids of `text`."""
-
-    first: int
-    """Place of the first token that is scored by what is predicted behind it; all further ones are, but the last."""
-
-    is_answer: bool
-    """Scored on a right answer after its prompt, rather than on running text."""
-
-    @property
-    def read(self) -> Sequence[int]:
-        """What a model reads: the last token predicts nothing that is known."""
-        return self.token_ids[:-1]
-
-    @property
-    def count(self) -> int:
-        """Positions that are scored."""
-        return len(self.token_ids) - 1 - self.first
-
-    def targets(self, start: int, count: int) -> npt.NDArray[np.int64]:
-        """The tokens that really follow those from `start` on, shape [count]."""
-        return np.asarray(self.token_ids[start + 1 : start + 1 + count], dtype=np.int64)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReferenceScores:
-    """The source model's predictions on the pack's texts and answers."""
-
-    sequences: tuple[ScoredSequence, ...]
-    rows: SparseRows
-    """Of all sequences, one after the other."""
-
-    nll_nats: npt.NDArray[np.float64]
-    """The source model's negative log-likelihood of the token that really follows, shape [positions]."""
-
-    def some(self, tokens: int) -> ReferenceScores:
-        """As many sequences as have so many tokens together, of right answers and of texts; at least one of each."""
-        starts = np.cumsum([0, *(sequence.count for sequence in self.sequences)])
-        kept: list[int] = []
-        for is_answer in (True, False):
-            kind = [number for number, sequence in enumerate(self.sequences) if sequence.is_answer is is_answer]
-            read = np.cumsum([len(self.sequences[number].token_ids) for number in kind])
-            kept += kind[: max(1, int(np.searchsorted(read, tokens, side="right")))]
-        places = [(int(starts[number]), self.sequences[number].count) for number in kept]
-        return ReferenceScores(
-            sequences=tuple(self.sequences[number] for number in kept),
-            rows=SparseRows.joined([self.rows.part(start, count) for start, count in places]),
-            nll_nats=np.concatenate([self.nll_nats[start : start + count] for start, count in places]),
-        )
-
-    def save(self, folder: Path) -> None:
-        """Write all into a folder."""
-        self.rows.save(folder / "rows.npz")
-        np.save(folder / "nll.npy", self.nll_nats)
-        rows = "\n".join(json.dumps(asdict(sequence)) for sequence in self.sequences)
-        (folder / "sequences.jsonl").write_text(rows, encoding="utf-8")
-
-    @classmethod
-    def load(cls, folder: Path) -> ReferenceScores:
-        """Read what `save` wrote."""
-        lines = (folder / "sequences.jsonl").read_text(encoding="utf-8").split("\n")
-        return cls(
-            sequences=tuple(_sequence(json.loads(line)) for line in lines),
-            rows=SparseRows.load(folder / "rows.npz"),
-            nll_nats=np.load(folder / "nll.npy"),
-        )
-
-
-def _sequence(row: dict[str, Any]) -> ScoredSequence:
-    return ScoredSequence(**{**row, "token_ids": tuple(row["token_ids"])})
-
-
-def score_reference(
-    session: SteppingSession, pack: DomainPack, answers: Mapping[str, str], step: Step = silent_step
-) -> ReferenceScores:
-    """Score the pack's texts and up to 60 right answers with the source model.
-
-    `answers` maps case ids to right answers as the model writes them: another way to write the same JSON would measure
-    surprise at spaces.
-    """
-    sequences = _sequences(session, pack, answers)
-    cursor = session.cursor(_longest(sequences))
-    parts: list[SparseRows] = []
-    nll: list[npt.NDArray[np.float64]] = []
-    for done, sequence in enumerate(sequences, 1):
-        for start, rows in read_rows(cursor, sequence.read, sequence.first):
-            parts.append(sparsify(rows, seed=len(parts)))
-            nll.append(nll_of(rows, sequence.targets(start, len(rows))))
-        step(done, len(sequences))
-    return ReferenceScores(
-        sequences=sequences,
-        rows=SparseRows.joined(parts),
-        nll_nats=np.concatenate(nll) if nll else np.zeros(0),
-    )
-
-
-def _sequences(session: SteppingSession, pack: DomainPack, answers: Mapping[str, str]) -> tuple[ScoredSequence, ...]:
-    found = []
-    for text in pack.texts:
-        ids = tuple(session.encode(text.text)[: session.context_length - 1])
-        found.append(ScoredSequence(id=text.id, text=text.text, token_ids=ids, first=0, is_answer=False))
-    answered = [case for case in pack.cases if answers.get(case.id)]
-    for case in spread(answered, _ANSWERS):
-        prompt = session.render(pack.conversation(case.messages))
-        full = prompt + answers[case.id]
-        first, ids = len(session.encode(prompt)) - 1, tuple(session.encode(full))
-        found.append(ScoredSequence(id=case.id, text=full, token_ids=ids, first=first, is_answer=True))
-    return tuple(sequence for sequence in found if sequence.count > 0)
-
-
-def _longest(sequences: Sequence[ScoredSequence]) -> int:
-    return max((len(sequence.token_ids) for sequence in sequences), default=1)
 
 
 def measure_divergence(
@@ -254,15 +127,38 @@ def compare_with_reference(
         MeasureError: the candidate's vocabulary or a number is not comparable.
     """
     keep = session.keep if isinstance(session, VerifiedSession) else _compute
-    cursor, parts, place = session.cursor(_longest(reference.sequences)), [], 0
-    for done, sequence in enumerate(reference.sequences, 1):
-        rows, nll_nats = reference.rows.part(place, sequence.count), reference.nll_nats[place : place + sequence.count]
-        compare = partial(_compare_sequence, cursor, sequence, rows)
-        kept = keep([_FORMAT, list(sequence.token_ids), sequence.first, rows.digest()], compare)
+    cursor, parts = session.cursor(longest(reference.sequences)), []
+    for done, (sequence, rows, nll_nats) in enumerate(reference.by_sequence(), 1):
+        kept = keep(_key(sequence, rows), partial(_compare_sequence, cursor, sequence, rows))
         parts.append(_as_divergence(kept, nll_nats, is_answer=sequence.is_answer, cluster=done - 1))
-        place += sequence.count
         step(done, len(reference.sequences))
     return joined(parts)
+
+
+def compare_on_the_way(session: VerifiedSession, reference: ReferenceScores) -> None:
+    """Have the session compare answers with the reference while it checks them: one pass for both.
+
+    `compare_with_reference` finds what was compared so and reads the rest: answers that were kept or that the
+    candidate was not asked, and running text.
+    """
+    scored = {
+        (sequence.token_ids[: sequence.first + 1], sequence.token_ids[sequence.first + 1 :]): (sequence, rows)
+        for sequence, rows, _ in reference.by_sequence()
+        if sequence.is_answer
+    }
+
+    def see(prompt: Tokens, draft: Tokens, rows: Rows) -> None:
+        for answer in (draft, draft[:-1]):  # with and without the token that ends it
+            if (prompt, answer) in scored:
+                sequence, expected = scored[prompt, answer]
+                found = partial(_compared, [(sequence.first, rows[: sequence.count])], sequence, expected)
+                session.keep(_key(sequence, expected), found)
+
+    session.on_draft = see
+
+
+def _key(sequence: ScoredSequence, reference: SparseRows) -> list[Any]:
+    return [_FORMAT, list(sequence.token_ids), sequence.first, reference.digest()]
 
 
 def _compute(_what: Any, compute: Callable[[], Any]) -> Any:
@@ -270,9 +166,15 @@ def _compute(_what: Any, compute: Callable[[], Any]) -> Any:
 
 
 def _compare_sequence(cursor: Cursor, sequence: ScoredSequence, reference: SparseRows) -> dict[str, list[float]]:
+    return _compared(read_rows(cursor, sequence.read, sequence.first), sequence, reference)
+
+
+def _compared(
+    chunks: Iterable[tuple[int, Rows]], sequence: ScoredSequence, reference: SparseRows
+) -> dict[str, list[float]]:
     """The candidate beside the reference at every scored position of a sequence, as plain values."""
     found: dict[str, list[float]] = {name: [] for name in ("kld_nats", "kld_error_nats", "is_same_top", "nll_nats")}
-    for start, rows in read_rows(cursor, sequence.read, sequence.first):
+    for start, rows in chunks:
         compared = diverge_from(reference.part(start - sequence.first, len(rows)), rows)
         for name in ("kld_nats", "kld_error_nats", "is_same_top"):
             found[name] += getattr(compared, name).tolist()

@@ -11,9 +11,9 @@ from typing import Any
 from harness.errors import InvalidPromptError
 from harness.grading.grade import GradedAnswer
 from harness.measure.asking import ask_cases, graded_again
-from harness.measure.divergence import ReferenceScores, score_reference
 from harness.measure.drafts import source_drafts
 from harness.measure.lengths import ask_lengths
+from harness.measure.reference_scores import ReferenceScores, ScoresOnTheWay, answers_to_score, score_reference
 from harness.measure.tokenization import DomainText
 from harness.measure.verified_session import Tokens, VerifiedSession
 from harness.pack.schema import DomainPack
@@ -26,7 +26,7 @@ from harness.system.rows import KeptRows
 from harness.system.store import build_once
 from harness.toolchain.workspace import Workspace
 
-_FORMAT = 16
+_FORMAT = 17
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,11 +102,19 @@ def measure_source_answers(
 
 
 def _measure(session: SteppingSession, rows: KeptRows, pack: DomainPack, folder: Path, progress: Progress) -> None:
-    asking = VerifiedSession(inner=session, rows=rows)
+    prompts = {case.id: session.render(pack.conversation(case.messages)) for case in pack.cases}
+    ids = {one["text"]: tuple(one["ids"]) for one in _encoded(session, {"prompt": prompts.values()})}
+    ids = {case_id: ids[text] for case_id, text in prompts.items() if text in ids}
+    on_the_way = ScoresOnTheWay(prompts=frozenset(ids[case.id] for case in answers_to_score(pack) if case.id in ids))
+    asking = VerifiedSession(inner=session, rows=rows, on_draft=on_the_way.see)
     asking.drafts = source_drafts(asking, pack)
     answers = ask_cases(asking, pack, progress.step("source model: questions"))
+    right = {
+        one.case_id: (ids[one.case_id], asking.said[ids[one.case_id]].token_ids) for one in answers if one.is_exact
+    }
+    step = progress.step("source model: logits")
+    score_reference(session, pack, right, on_the_way=on_the_way, step=step).save(folder)
     length_answers = ask_lengths(asking, pack, progress.step("source model: long questions"))
-    prompts = {case.id: session.render(pack.conversation(case.messages)) for case in pack.cases}
     kinds = {
         "prompt": prompts.values(),
         "answer": [answer.text for answer in answers if answer.is_exact],  # what a wrong one says, nobody asks
@@ -121,8 +129,6 @@ def _measure(session: SteppingSession, rows: KeptRows, pack: DomainPack, folder:
         "parity": {name: _prompt(session, messages) for name, messages in parity_conversations()},
     }
     (folder / "answers.json").write_text(json.dumps(saved), encoding="utf-8")
-    right = {answer.case_id: answer.text for answer in answers if answer.is_exact}
-    score_reference(session, pack, right, progress.step("source model: logits")).save(folder)
 
 
 def _encoded(session: SteppingSession, kinds: Mapping[str, Iterable[str]]) -> list[dict[str, Any]]:

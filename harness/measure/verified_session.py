@@ -17,7 +17,7 @@ import numpy.typing as npt
 from harness.errors import InvalidPromptError
 from harness.runtime.session import Answer, Message, TokenTimeline
 from harness.runtime.smoke_test import runtime_version
-from harness.runtime.verified import Cursor, SteppingSession, calibrate, verify
+from harness.runtime.verified import Cursor, Rows, SteppingSession, calibrate, verify
 from harness.system.cpu import instruction_set
 from harness.system.hashing import digest_of
 from harness.system.progress import Step, silent_step
@@ -86,6 +86,10 @@ class VerifiedSession:
 
     model: str = ""
     """What the kept answers depend on beside the prompt: artifact, runtime, instruction set."""
+
+    on_draft: Callable[[Tokens, Tokens, Rows], None] | None = None
+    """Hears of every draft that is checked: prompt, draft up to its end, and the logits that its tokens were compared
+    with, shape [draft tokens, vocabulary]."""
 
     name: str = field(init=False)
     context_length: int = field(init=False)
@@ -202,6 +206,8 @@ class VerifiedSession:
         drift = _SAFETY * self._drift
         found = verify(cursor, prompt, draft, max_new_tokens=room, end_ids=self.inner.end_ids, drift=drift)
         said = Said(token_ids=found.token_ids, finish_reason=found.finish_reason, end_id=found.end_id)
+        if self.on_draft is not None and len(found.draft_rows):
+            self.on_draft(prompt, tuple(draft[: len(found.draft_rows)]), found.draft_rows)
         if is_calibrating and len(said.draft) > 1:
             self._drift = max(self._drift, calibrate(cursor, prompt, said.draft))
             self._calibrated += 1

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from harness.measure.activations import ActivationCost, measure_activation_cost
-from harness.measure.divergence import score_reference
+from harness.measure.reference_scores import score_reference
 from harness.pack.load import load_pack
 from harness.report.details import read_details
 from harness.report.jsonline import to_json
@@ -36,7 +36,11 @@ def fp16(demo_artifacts):
 
 @pytest.fixture(scope="module")
 def reference(fp16, pack):
-    answers = {case.id: json.dumps(case.expected) for case in pack.cases}
+    prompts = {case.id: fp16.render(pack.conversation(case.messages)) for case in pack.cases}
+    answers = {
+        case.id: (tuple(fp16.encode(prompts[case.id])), tuple(fp16.encode(json.dumps(case.expected))))
+        for case in pack.cases
+    }
     return score_reference(fp16, pack, answers)
 
 

@@ -5,19 +5,19 @@ import pytest
 
 from harness.errors import MeasureError
 from harness.measure.divergence import (
-    ReferenceScores,
+    compare_on_the_way,
     compare_with_reference,
     divergence_estimates,
     measure_divergence,
-    score_reference,
 )
-from harness.measure.verified_session import VerifiedSession
+from harness.measure.reference_scores import ReferenceScores, ScoresOnTheWay, answers_to_score, score_reference
+from harness.measure.verified_session import CALIBRATED, VerifiedSession
 from harness.pack.load import load_pack
 from harness.runtime.fake import FakeSession
 from harness.stats.divergence import Divergence, diverge
 from harness.system.rows import KeptRows
 
-ANSWERS = {f"case-{n}": f"part {n}" for n in range(8)}
+LIMIT = 64
 LOGITS = np.log(np.array([[0.5, 0.25, 0.25]], dtype=np.float32))
 
 
@@ -137,9 +137,19 @@ def fake(noise=0.0, **options):
     return FakeSession(lambda _: "x", context_length=4096, score=scores(1, noise), **options)
 
 
+def right_answers(pack, count=8):
+    """Prompt and answer in tokens, by case id."""
+    prompts = {case.id: fake().render(pack.conversation(case.messages)) for case in pack.cases[:count]}
+    return {
+        case_id: (tuple(fake().encode(prompt)), tuple(fake().encode(f"part {case_id[-1]}")))
+        for case_id, prompt in prompts.items()
+    }
+
+
 @pytest.fixture
 def reference(pack_folder):
-    return score_reference(fake(), load_pack(pack_folder), ANSWERS)
+    pack = load_pack(pack_folder)
+    return score_reference(fake(), pack, right_answers(pack))
 
 
 def value(session, reference, metric):
@@ -230,3 +240,62 @@ def test_a_divergence_that_was_kept_is_not_measured_again(reference, tmp_path):
     again, none = measured("a")
     assert (first, none) == (again, 0)
     assert measured("b")[1] == measured("a", fresh=True)[1] == read > 0
+
+
+class Reading(FakeSession):
+    """Counts the sequences that are read."""
+
+    def __init__(self, noise=0.0):
+        super().__init__(lambda _: "x", context_length=4096, score=scores(1, noise))
+        self.read = 0
+
+    def logits(self, token_ids):
+        self.read += 1
+        return super().logits(token_ids)
+
+
+def test_what_was_read_for_an_answer_is_not_read_again_for_its_divergence(pack_folder):
+    pack = load_pack(pack_folder)
+    reference = score_reference(fake(), pack, right_answers(pack))
+    drafts = dict(right_answers(pack).values())
+    expected = compare_with_reference(fake(0.3), reference)
+    inner = Reading(0.3)
+    session = VerifiedSession(inner=inner, drafts=drafts, rows=KeptRows(pack_folder / "kept.db"))
+    compare_on_the_way(session, reference)
+    session.answer_many([[{"role": "user", "content": f"hi {n}"}] for n in range(CALIBRATED)], max_new_tokens=8)
+    session.answer_many([pack.conversation(case.messages) for case in pack.cases], max_new_tokens=LIMIT)
+    inner.read = 0
+    found = compare_with_reference(session, reference)
+    texts = sum(not sequence.is_answer for sequence in reference.sequences)
+    assert inner.read == texts
+    assert np.allclose(found.kld_nats, expected.kld_nats, atol=1e-12)
+    assert (found.is_same_top == expected.is_same_top).all()
+
+
+def test_the_source_is_scored_while_it_answers(pack_folder):
+    pack, inner = load_pack(pack_folder), Reading()
+    answers = right_answers(pack)
+    on_the_way = ScoresOnTheWay(prompts=frozenset(answers[case.id][0] for case in answers_to_score(pack)[:8]))
+    session = VerifiedSession(inner=inner, drafts=dict(answers.values()), on_draft=on_the_way.see)
+    session.answer_many([[{"role": "user", "content": f"hi {n}"}] for n in range(CALIBRATED)], max_new_tokens=8)
+    session.answer_many([pack.conversation(case.messages) for case in pack.cases], max_new_tokens=LIMIT)
+    inner.read = 0
+    found = score_reference(inner, pack, answers, on_the_way=on_the_way)
+    assert inner.read == len(pack.texts)
+    again = score_reference(fake(), pack, answers)
+    assert found.rows.digest() == again.rows.digest()
+    assert (found.nll_nats == again.nll_nats).all()
+
+
+def test_wrong_answers_make_room_for_other_right_ones(pack_folder):
+    pack = load_pack(pack_folder)
+    pack = pack.model_copy(update={"cases": pack.cases[:8] * 10})
+    cases = tuple(case.model_copy(update={"id": f"case-{n}"}) for n, case in enumerate(pack.cases))
+    pack = pack.model_copy(update={"cases": cases})
+    answers = right_answers(pack, 80)
+    wrong = [case.id for case in answers_to_score(pack)[:9]]
+    right = {case_id: answer for case_id, answer in answers.items() if case_id not in wrong}
+    scored = [one.id for one in score_reference(fake(), pack, right).sequences if one.is_answer]
+    assert len(scored) == 60
+    assert not set(scored) & set(wrong)
+    assert scored == sorted(scored, key=list(answers).index)
