@@ -59,6 +59,9 @@ class Metric:
     estimator: str = "one reading"
     """How value and interval are found."""
 
+    is_compared: bool = True
+    """Whether it is a row of the precision comparison; the others stand in tables of their own."""
+
     @property
     def is_criterion(self) -> bool:
         """Whether it is met or not, with a limit that is part of the gate."""
@@ -113,7 +116,13 @@ _RELEVANCE, _LATENCY, _LOAD = (
 
 
 def _latency(
-    name: str, meaning: str, estimator: str, *, parent: str | None = None, unit: Unit = Unit.SECONDS
+    name: str,
+    meaning: str,
+    estimator: str,
+    *,
+    parent: str | None = None,
+    unit: Unit = Unit.SECONDS,
+    is_compared: bool = True,
 ) -> Metric:
     better = Better.HIGHER if unit is Unit.PER_SECOND else Better.LOWER
     return Metric(
@@ -125,6 +134,36 @@ def _latency(
         better=better,
         parent=parent,
         estimator=estimator,
+        is_compared=is_compared,
+    )
+
+
+def _percentiles(name: str, meaning: str, estimator: str, *, parent: str | None = None) -> list[Metric]:
+    """`ttft_p50_s` and its further percentiles; the comparison shows the median and the 95th."""
+    median = f"{name}_p50_s"
+    over = estimator.format("requests")
+    first = _latency(median, meaning, over, parent=parent, is_compared=parent is None)
+    meanings = {percent: f"{percent}th percentile of the same" for percent in (90, 95, 99)}
+    further = [
+        _latency(
+            f"{name}_p{percent}_s", text, over, parent=parent or median, is_compared=parent is None and percent == 95
+        )
+        for percent, text in meanings.items()
+    ]
+    return [first, *further]
+
+
+def _limit_share(name: str, meaning: str, base: str) -> Metric:
+    return Metric(
+        name=name,
+        meaning=f"{meaning} in that time; above 1.5 it is an error",
+        suite=_LATENCY,
+        group=Group.SPEED,
+        unit=Unit.SHARE,
+        better=Better.HIGHER,
+        parent=base,
+        estimator=f"from {base}",
+        is_compared=False,
     )
 
 
@@ -296,20 +335,11 @@ METRICS: dict[str, Metric] = {
             estimator=f"Student's t of the mean difference, {_SEQUENCES}",
         ),
         # speed
-        _latency(
-            "ttft_p50_s", "median time from request to first token, tokenisation included", _ORDER.format("requests")
-        ),
-        _latency("ttft_p95_s", "95th percentile of the same", _ORDER.format("requests"), parent="ttft_p50_s"),
-        _latency(
-            "itl_p50_s",
-            "median gap between neighbouring tokens, pooled over requests",
-            "bootstrap over requests",
-        ),
-        _latency("itl_p95_s", "95th percentile of the same", "bootstrap over requests", parent="itl_p50_s"),
-        _latency("itl_p99_s", "99th percentile of the same", "bootstrap over requests", parent="itl_p50_s"),
+        *_percentiles("ttft", "median time from request to first token, tokenisation included", _ORDER),
+        *_percentiles("itl", "median gap between neighbouring tokens, pooled over requests", "bootstrap over {}"),
         _latency("tpot_mean_s", "mean over requests of (last - first token) / (n - 1)", "Student's t over requests"),
-        _latency("e2e_p50_s", "median time from request to last token", _ORDER.format("requests")),
-        _latency("e2e_p95_s", "95th percentile of the same", _ORDER.format("requests"), parent="e2e_p50_s"),
+        *_percentiles("tpot", "median over requests of the same", _ORDER, parent="tpot_mean_s"),
+        *_percentiles("e2e", "median time from request to last token", _ORDER),
         _latency(
             "prefill_tokens_per_second",
             "prompt tokens / median TTFT",
@@ -324,7 +354,11 @@ METRICS: dict[str, Metric] = {
             parent="tpot_mean_s",
             unit=Unit.PER_SECOND,
         ),
-        _yes_no("longer_prompts_timed", "every configured prompt length was timed", _LATENCY, Group.SPEED),
+        _limit_share("decode_bandwidth_share", "bytes read at least for a token / what the machine reads", "itl_p50_s"),
+        _limit_share(
+            "prefill_compute_share", "operations of the prompt at least / what the machine computes", "ttft_p50_s"
+        ),
+        _yes_no("longer_prompts_timed", "every configured point of the latency grid was timed", _LATENCY, Group.SPEED),
         Metric(
             name="load_s",
             meaning="time to load the model in a fresh process, imports excluded",

@@ -10,7 +10,7 @@ from harness.checks.check import Outcome
 from harness.checks.verdict import ExitStatus, Verdict, exit_status, recommend, verdict_of
 from harness.config.settings import GateConfig
 from harness.errors import GateError
-from harness.report.details import details_of
+from harness.report.details import TOLD_IN_PARTS, details_of
 from harness.report.events import (
     SOURCE,
     CheckEvent,
@@ -143,7 +143,9 @@ def _add(variant: VariantRecord, details: dict[str, object], event: OfVariant) -
     elif isinstance(event, LatencyEvent):
         variant.latency_by_prompt_tokens[event.prompt_tokens] = event.estimates
     elif isinstance(event, DetailsEvent):
-        details[event.name] = event.value
+        known = details.get(event.name)
+        is_part = event.name in TOLD_IN_PARTS and isinstance(known, dict)
+        details[event.name] = {**known, **event.value} if is_part else event.value  # type: ignore[dict-item]
     elif isinstance(event, CheckEvent):
         variant.checks.append(
             CheckRecord(

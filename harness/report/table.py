@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from tabulate import tabulate
 
@@ -11,13 +11,18 @@ from harness.config.settings import GateConfig
 from harness.measure.activations import DivergenceParts
 from harness.metrics.catalogue import METRICS, Group, Metric
 from harness.metrics.units import Unit, format_value
+from harness.report.performance_tables import speed_tables
 from harness.report.record import ProblemRecord, RunRecord, VariantRecord
 from harness.stats.estimate import Estimate
 
 
-def rows() -> list[Metric]:
-    """The catalogue's numbers in the order of their groups; yes/no criteria are counted in one row below them."""
-    numbers = [metric for metric in METRICS.values() if not metric.is_criterion]
+def rows(limited: Collection[str] = ()) -> list[Metric]:
+    """The comparison's numbers in the order of their groups; yes/no criteria are counted in one row below them.
+
+    Further percentiles and their like stand in tables of their own, unless they are `limited`.
+    """
+    shown = [metric for metric in METRICS.values() if metric.is_compared or metric.name in limited]
+    numbers = [metric for metric in shown if not metric.is_criterion]
     return sorted(numbers, key=lambda metric: list(Group).index(metric.group))
 
 
@@ -25,7 +30,7 @@ def comparison_table(record: RunRecord, style: str = "simple") -> str:
     """Metrics down, the source model and the variants across; `style` is one of tabulate's."""
     columns = _columns(record)
     table: list[Sequence[str]] = []
-    for metric in _metrics_of(columns.values()):
+    for metric in _metrics_of(record, columns):
         values = [_value(found, metric) for found in columns.values()]
         if any(value is not None for value in values):
             table.append([metric, *(_format(metric, value) for value in values)])
@@ -41,10 +46,11 @@ def _columns(record: RunRecord) -> dict[str, Mapping[str, Estimate]]:
     return {"source": record.source, **{name: variant.metrics for name, variant in record.variants.items()}}
 
 
-def _metrics_of(columns: Iterable[Mapping[str, Estimate]]) -> list[str]:
+def _metrics_of(record: RunRecord, columns: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
     """Numbers in the catalogue's order, and behind them those of another version, as they are called there."""
-    unknown = [name for found in columns for name in found if name not in METRICS]
-    return [metric.name for metric in rows()] + list(dict.fromkeys(unknown))
+    unknown = [name for found in columns.values() for name in found if name not in METRICS]
+    limited = {name for variant in record.variants.values() for name in variant.limits}
+    return [metric.name for metric in rows(limited)] + list(dict.fromkeys(unknown))
 
 
 def _format(metric: str, value: float | None) -> str:
@@ -72,23 +78,12 @@ def interval_table(record: RunRecord, style: str = "simple") -> str:
             "-" if estimate.n is None else f"{estimate.n:,}",
             estimate.method,
         ]
-        for metric in _metrics_of(columns.values())
+        for metric in _metrics_of(record, columns)
         for name, found in columns.items()
         if (estimate := found.get(metric)) is not None and estimate.has_interval
     ]
     align = ("left", "left", *("right",) * 5, "left")
     return tabulate(rows, headers=headers, tablefmt=style, colalign=align, disable_numparse=True) if rows else ""
-
-
-def latency_table(record: RunRecord, style: str = "simple") -> str:
-    """TTFT and rates by prompt length, one row per variant and length."""
-    columns = ("ttft_p50_s", "ttft_p95_s", "itl_p50_s", "prefill_tokens_per_second", "decode_tokens_per_second")
-    rows = [
-        [name, length, *(METRICS[column].format(_value(found, column)) for column in columns)]
-        for name, variant in record.variants.items()
-        for length, found in sorted(variant.latency_by_prompt_tokens.items())
-    ]
-    return tabulate(rows, headers=["variant", "prompt tokens", *columns], tablefmt=style, disable_numparse=True)
 
 
 def load_table(record: RunRecord, style: str = "simple") -> str:
@@ -177,8 +172,7 @@ def further_tables(record: RunRecord, style: str = "simple") -> Iterator[tuple[s
     activations = activation_table(record, style)
     if activations:
         yield "divergence of weights and of activations", activations
-    if any(variant.latency_by_prompt_tokens for variant in variants):
-        yield "latency by prompt length", latency_table(record, style)
+    yield from speed_tables(record, style)
     if any(variant.details.load for variant in variants):
         yield "load on the web service", load_table(record, style)
 

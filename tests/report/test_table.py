@@ -5,6 +5,7 @@ import pytest
 from harness.config.limits import Limit
 from harness.config.settings import GateConfig
 from harness.report.build import build_record
+from harness.report.performance_tables import latency_by_length
 from harness.report.recorder import Recorder
 from harness.report.table import (
     comparison_markdown,
@@ -12,7 +13,6 @@ from harness.report.table import (
     findings,
     further_tables,
     interval_table,
-    latency_table,
     recommendation,
     warnings,
 )
@@ -60,7 +60,7 @@ def test_prompt_lengths_stand_in_order_whoever_measured_first(run_folder):
     log = Recorder(run_folder, "gw1")
     for prompt_tokens in (1024, 256):
         log.latency("int8", prompt_tokens, {"ttft_p50_s": Estimate.exact(0.2)})
-    rows = [line.split() for line in latency_table(build_record(run_folder)).splitlines()]
+    rows = [line.split() for line in latency_by_length(build_record(run_folder)).splitlines()]
     lengths = [int(row[1]) for row in rows if row[0] == "int8"]
     assert lengths == sorted(lengths)
     assert {256, 1024} <= set(lengths)
