@@ -108,6 +108,7 @@ def _yes_no(name: str, meaning: str, suite: str, group: Group) -> Metric:
 
 
 _CONVERSION, _DEPLOYMENT, _PRECISION = "test_conversion.py", "test_deployment.py", "test_precision_comparison.py"
+_MEMORY = "performance/test_memory.py"
 _RELEVANCE, _LATENCY, _LOAD = (
     "quality/test_domain_relevance.py",
     "performance/test_latency.py",
@@ -163,6 +164,20 @@ def _limit_share(name: str, meaning: str, base: str) -> Metric:
         better=Better.HIGHER,
         parent=base,
         estimator=f"from {base}",
+        is_compared=False,
+    )
+
+
+def _reading(name: str, meaning: str, parent: str, unit: Unit = Unit.BYTES) -> Metric:
+    """One reading of the process that holds the model alone; in a table of its own."""
+    is_memory = unit is Unit.BYTES
+    return Metric(
+        name=name,
+        meaning=meaning,
+        suite=_MEMORY if is_memory else "performance/test_cpu.py",
+        group=Group.MEMORY if is_memory else Group.SPEED,
+        unit=unit,
+        parent=parent,
         is_compared=False,
     )
 
@@ -362,7 +377,7 @@ METRICS: dict[str, Metric] = {
         Metric(
             name="load_s",
             meaning="time to load the model in a fresh process, imports excluded",
-            suite="performance/test_memory.py",
+            suite=_MEMORY,
             group=Group.SPEED,
             unit=Unit.SECONDS,
         ),
@@ -381,14 +396,44 @@ METRICS: dict[str, Metric] = {
             unit=Unit.SECONDS,
             parent="cpu_utilization",
         ),
+        Metric(
+            name="cold_ttft_s",
+            meaning="time to first token of the first request after loading, in a fresh process",
+            suite=_MEMORY,
+            group=Group.SPEED,
+            unit=Unit.SECONDS,
+            parent="load_s",
+        ),
+        _yes_no(
+            "threads_as_asked",
+            "as many threads compute as gate.toml or the artifact's config asks for, if any does",
+            "performance/test_cpu.py",
+            Group.SPEED,
+        ),
+        _reading("compute_thread_count", "threads that compute, read back", "cpu_utilization", Unit.COUNT),
+        _reading("token_joules", "energy of the processor per generated token (RAPL)", "cpu_utilization", Unit.JOULES),
+        _reading("minor_fault_count", "pages mapped while answering, no disk read", "cpu_utilization", Unit.COUNT),
+        _reading("major_fault_count", "pages read from a disk while answering", "cpu_utilization", Unit.COUNT),
+        _reading("voluntary_switch_count", "times that a thread began to wait", "cpu_utilization", Unit.COUNT),
+        _reading("involuntary_switch_count", "times that a thread lost its CPU", "cpu_utilization", Unit.COUNT),
         # memory
         Metric(
             name="peak_rss_bytes",
             meaning="high-water mark of a fresh process that holds this model alone",
-            suite="performance/test_memory.py",
+            suite=_MEMORY,
             group=Group.MEMORY,
             unit=Unit.BYTES,
         ),
+        _reading("loaded_rss_bytes", "resident memory when the model is loaded", "peak_rss_bytes"),
+        _reading("loaded_anonymous_bytes", "of it what no file stands behind", "loaded_rss_bytes"),
+        _reading("loaded_mapped_bytes", "of it pages of mapped files, weights among them", "loaded_rss_bytes"),
+        _reading("loaded_pss_bytes", "the same, shared pages in part", "loaded_rss_bytes"),
+        _reading("loaded_swap_bytes", "what of the process is in swap then", "loaded_rss_bytes"),
+        _reading("longest_prompt_peak_bytes", "peak at the longest configured prompt", "peak_rss_bytes"),
+        _reading("cache_token_bytes", "growth of the heap per token of key-value cache", "peak_rss_bytes"),
+        _reading("cache_token_predicted_bytes", "the same by the graph's layers and heads", "cache_token_bytes"),
+        _reading("unload_retention_bytes", "memory held after the model was let go, against before", "peak_rss_bytes"),
+        _reading("unload_retention_trimmed_bytes", "the same after malloc_trim", "unload_retention_bytes"),
         Metric(
             name="leak_bytes_per_request",
             meaning="heap growth per request in onnxruntime-genai, lower quartile of segments",

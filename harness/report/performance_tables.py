@@ -25,6 +25,32 @@ def speed_tables(record: RunRecord, style: str = "simple") -> Iterator[tuple[str
         yield "latency: prompt + generated tokens, xBATCH, after CACHE", latency_table(record, style)
     elif any(variant.latency_by_prompt_tokens for variant in record.variants.values()):
         yield "latency by prompt length", latency_by_length(record, style)
+    if any("loaded_rss_bytes" in variant.metrics for variant in record.variants.values()):
+        yield "memory of a process with the model alone", process_table(record, _PROCESS, style)
+        yield "processor use of the same", process_table(record, _CPU, style)
+
+
+_PROCESS: Final[Mapping[str, str]] = {
+    "load_s": "load", "cold_ttft_s": "cold TTFT", "loaded_rss_bytes": "loaded", "loaded_anonymous_bytes": "anonymous",
+    "loaded_mapped_bytes": "mapped", "loaded_pss_bytes": "PSS", "loaded_swap_bytes": "swap",
+    "longest_prompt_peak_bytes": "longest prompt", "peak_rss_bytes": "peak", "cache_token_bytes": "cache/token",
+    "cache_token_predicted_bytes": "predicted", "unload_retention_bytes": "kept",
+    "unload_retention_trimmed_bytes": "kept, trimmed",
+}  # fmt: skip
+_CPU: Final[Mapping[str, str]] = {
+    "compute_thread_count": "threads", "cpu_utilization": "utilization", "cpu_seconds_per_token": "CPU s/token",
+    "token_joules": "energy/token", "minor_fault_count": "minor faults", "major_fault_count": "major faults",
+    "voluntary_switch_count": "voluntary switches", "involuntary_switch_count": "involuntary switches",
+}  # fmt: skip
+
+
+def process_table(record: RunRecord, heads: Mapping[str, str], style: str) -> str:
+    """Readings of the process that held a variant alone; empty where there are none, a column only where one told."""
+    variants = {name: one.metrics for name, one in record.variants.items() if any(m in one.metrics for m in heads)}
+    told = [metric for metric in heads if any(found.get(metric) is not None for found in variants.values())]
+    rows = [[name, *_cells(found, tuple(told))] for name, found in variants.items()]
+    headers = ["variant", *(heads[metric] for metric in told)]
+    return tabulate(rows, headers=headers, tablefmt=style, disable_numparse=True) if rows else ""
 
 
 def latency_table(record: RunRecord, style: str = "simple") -> str:
