@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -251,6 +252,14 @@ class GateConfig(Settings):
         names = dict.fromkeys(name for variant in self.variants for name in self._own_limits(variant))
         judged = {name for variant in self.variants for name in self.limits_for(variant)}
         return tuple(name for name in names if self._is_unchosen(name) and name not in judged)
+
+    def limit_tables(self) -> Iterator[tuple[tuple[str, ...], Mapping[str, Limit]]]:
+        """(keys of the table, limits in it) for every table of limits, the common one first."""
+        yield ("limits",), self.limits
+        for precision, settings in self.precisions.items():
+            yield ("precisions", precision, "limits"), settings.limits
+        for name, variant in self.variants.items():
+            yield ("variants", name, "limits"), variant.limits
 
     def _own_limits(self, variant: str) -> dict[str, Limit]:
         settings = self.variants[variant]

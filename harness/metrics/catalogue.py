@@ -62,6 +62,9 @@ class Metric:
     is_compared: bool = True
     """Whether it is a row of the precision comparison; the others stand in tables of their own."""
 
+    is_by_kind: bool = False
+    """Whether it is measured for the cases of each kind too, so that limits may be."""
+
     @property
     def is_criterion(self) -> bool:
         """Whether it is met or not, with a limit that is part of the gate."""
@@ -82,8 +85,18 @@ _ORDER = "order statistics over {}"
 _SEQUENCES = "clustered by text and answer"
 
 
-def _share(name: str, meaning: str, suite: str, group: Group, over: str, parent: str | None = None) -> Metric:
+def _share(
+    name: str,
+    meaning: str,
+    suite: str,
+    group: Group,
+    over: str,
+    parent: str | None = None,
+    *,
+    is_by_kind: bool = False,
+) -> Metric:
     return Metric(
+        is_by_kind=is_by_kind,
         name=name,
         meaning=meaning,
         suite=suite,
@@ -109,6 +122,7 @@ def _yes_no(name: str, meaning: str, suite: str, group: Group) -> Metric:
 
 _CONVERSION, _DEPLOYMENT, _PRECISION = "test_conversion.py", "test_deployment.py", "test_precision_comparison.py"
 _MEMORY = "performance/test_memory.py"
+_FORMAT = "quality/test_format.py"
 _RELEVANCE, _LATENCY, _LOAD = (
     "quality/test_domain_relevance.py",
     "performance/test_latency.py",
@@ -227,6 +241,7 @@ METRICS: dict[str, Metric] = {
             _RELEVANCE,
             Group.QUALITY,
             "in-scope cases",
+            is_by_kind=True,
         ),
         _share(
             "exact_match_dev_rate",
@@ -235,6 +250,7 @@ METRICS: dict[str, Metric] = {
             Group.QUALITY,
             "in-scope cases of the split",
             parent="exact_match_rate",
+            is_by_kind=True,
         ),
         _share(
             "exact_match_final_rate",
@@ -243,6 +259,16 @@ METRICS: dict[str, Metric] = {
             Group.QUALITY,
             "in-scope cases of the split",
             parent="exact_match_rate",
+            is_by_kind=True,
+        ),
+        _share(
+            "partial_credit_rate",
+            "mean score of in-scope answers: the share of fields, keywords or words that are right in each",
+            _RELEVANCE,
+            Group.QUALITY,
+            "in-scope cases, for scores of 0 to 1",
+            parent="exact_match_rate",
+            is_by_kind=True,
         ),
         Metric(
             name="exact_match_loss_points",
@@ -252,6 +278,7 @@ METRICS: dict[str, Metric] = {
             unit=Unit.POINTS,
             parent="exact_match_rate",
             estimator=_PAIRED,
+            is_by_kind=True,
         ),
         _share(
             "out_of_scope_rate",
@@ -261,15 +288,41 @@ METRICS: dict[str, Metric] = {
             "out-of-scope cases",
         ),
         _share(
-            "json_valid_rate", "answers that meet the response schema", "quality/test_format.py", Group.QUALITY, "cases"
+            "json_valid_rate",
+            "answers that keep the pack's form: a response schema, lines, labels or a pattern",
+            _FORMAT,
+            Group.QUALITY,
+            "cases",
+            is_by_kind=True,
+        ),
+        Metric(
+            name="text_around_rate",
+            meaning="answers with text around what was graded: code fences, introductions, closing words",
+            suite=_FORMAT,
+            group=Group.QUALITY,
+            unit=Unit.SHARE,
+            parent="json_valid_rate",
+            estimator=_WILSON.format("answered cases"),
+            is_by_kind=True,
+        ),
+        Metric(
+            name="thinking_rate",
+            meaning="answers that stand behind a thinking part",
+            suite=_FORMAT,
+            group=Group.QUALITY,
+            unit=Unit.SHARE,
+            parent="json_valid_rate",
+            estimator=_WILSON.format("answered cases"),
+            is_by_kind=True,
         ),
         Metric(
             name="truncated_answer_rate",
             meaning="answers that were cut at max_new_tokens or the context instead of ending",
-            suite="quality/test_format.py",
+            suite=_FORMAT,
             group=Group.QUALITY,
             unit=Unit.SHARE,
             estimator=_WILSON.format("answered cases"),
+            is_by_kind=True,
         ),
         _share(
             "edge_case_rate",

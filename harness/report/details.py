@@ -181,6 +181,9 @@ class VariantDetails(_Details):
     latency_grid: dict[str, LatencyRow] | None = None
     """Times at every point of the grid, by its name; told point by point."""
 
+    token_remarks: tuple[str, ...] | None = None
+    """What only the model's own tokenizer shows of the questions: answers that are cut, padding that comes again."""
+
     load: tuple[LoadRow, ...] | None = None
     """One row a number of clients."""
 

@@ -45,6 +45,7 @@ EXAMPLES = {
         "accuracy_levels": [4], "texts": None,
         "answers": {name: Estimate.exact(0.5) for name in ("as_shipped", "weights_alone", "activations")},
     },
+    "token_remarks": ["domain.toml: steps leave no room"],
     "exact_match_by_kind": {"code": Estimate.exact(0.5, n=4), "none": Estimate.missing()},
     "exact_match_by_padding_tokens": {0: Estimate.exact(1.0), 500: Estimate.exact(0.5)},
     "latency_grid": {
