@@ -1,4 +1,4 @@
-"""Takes a test split in each format to a verdict with `pytest suites/ --data FILE`: what is said, and how long it takes.
+"""Takes a test split in each format to a verdict with `pytest suites/ --data FILE`: what is said, how long it takes.
 
 Each file has 200 rows of the demo's domain, written in the manner of real fine-tuning sets with their dirt
 (tests/pack/samples.py). The demo model answers them; its artifacts are in the cache after the first run.

@@ -70,7 +70,9 @@ class ReadReport:
         head = f"{self.file.name}: {self.row_count} rows of {self.format}, {self.case_count} cases"
         refused = [f"  {one}" for one in self.refused[:most]]
         if len(self.refused) > most:
-            refused.append(f"  and {len(self.refused) - most} more")
+            refused.append(
+                f"  and {len(self.refused) - most} more: `slm-gate pack {self.file.name} --out DIR` lists all"
+            )
         counted = f"not taken: {len(self.refused)}" if self.refused else "every row was taken"
         return [head, f"answers: {self.form}", *self.notes, counted, *refused]
 
