@@ -16,14 +16,14 @@ import numpy.typing as npt
 from harness.config.target import CPU, Target
 from harness.errors import InvalidPromptError, SessionError, first_line
 from harness.runtime.session import Answer, Message, TokenTimeline
-from harness.runtime.timed import time_at_depth, time_batch
 from harness.runtime.verified import CHUNK_TOKENS
 
 
-def open_model(folder: Path, target: Target, *, threads: int | None = None) -> Any:
+def open_model(folder: Path, target: Target, overlay: str | None = None) -> Any:
     """An `onnxruntime_genai.Model` of a folder, on its target; every model is loaded here.
 
-    The providers in genai_config.json are ignored: they may name the accelerator that the graph was built for.
+    The providers in genai_config.json are ignored: they may name the accelerator that the graph was built for. The JSON
+    text `overlay` replaces what it names of that file.
 
     Raises:
         RuntimeError, ValueError, OSError: onnxruntime-genai cannot load the folder on the target.
@@ -31,12 +31,11 @@ def open_model(folder: Path, target: Target, *, threads: int | None = None) -> A
     import onnxruntime_genai as og
 
     config = og.Config(str(folder))
+    if overlay is not None:
+        config.overlay(overlay)
     config.clear_providers()
     for provider in target.session_providers:
         config.append_provider(provider)
-    if threads is not None:
-        options = {"session_options": {"intra_op_num_threads": threads}}
-        config.overlay(json.dumps({"model": {"decoder": options}}))
     return og.Model(config)
 
 
@@ -48,7 +47,7 @@ class GenaiSession:
     """
 
     def __init__(
-        self, path: Path, *, target: Target = CPU, name: str | None = None, threads: int | None = None
+        self, path: Path, *, target: Target = CPU, name: str | None = None, overlay: str | None = None
     ) -> None:
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime_genai as og
@@ -56,7 +55,7 @@ class GenaiSession:
         self.name = name or f"{path.name} in onnxruntime-genai"
         self._og: Any = og
         try:
-            self._model: Any = open_model(path, target, threads=threads)
+            self._model: Any = open_model(path, target, overlay)
             self._tokenizer: Any = og.Tokenizer(self._model)
             config_file = json.loads(Path(path, "genai_config.json").read_text(encoding="utf-8"))
             settings = config_file["model"]
@@ -103,28 +102,6 @@ class GenaiSession:
         prompt = self.encode(self.render(messages))
         return self._generate(prompt, start_s, max_new_tokens, min_new_tokens)
 
-    def timed(
-        self, messages: Sequence[Message], *, new_tokens: int, batch: int = 1, depth_tokens: int = 0
-    ) -> TokenTimeline:
-        """Times of equal work: exactly `new_tokens` tokens for each of `batch` equal prompts."""
-        if batch == 1 and depth_tokens == 0:
-            return self.answer(messages, max_new_tokens=new_tokens, min_new_tokens=new_tokens).timeline
-
-        def encode() -> list[int]:
-            return self.encode(self.render(messages))
-
-        def generator_for(prompt: int) -> Any:
-            total = depth_tokens + prompt + new_tokens
-            return self._generator(depth_tokens + prompt, total + 1, min_length=total, batch=batch)
-
-        streams = [self._tokenizer.create_stream() for _ in range(batch)]
-        with _told(self.name):
-            if batch > 1:
-                return time_batch(encode, generator_for, streams, new_tokens=new_tokens)
-            prompt = encode()
-            filler = (prompt * (depth_tokens // len(prompt) + 1))[:depth_tokens]
-            return time_at_depth(encode, generator_for(len(prompt)), filler, *streams, new_tokens=new_tokens)
-
     def logits(self, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """Logits of every position in one prefill, shape [len(token_ids), vocabulary], float32."""
         generator = self._generator(len(token_ids), len(token_ids) + 1)
@@ -168,14 +145,16 @@ class GenaiSession:
         tokens: list[int] = []
         token_s: list[float] = []
         pieces: list[str] = []
+        end_ids, clock = self.end_ids, time.perf_counter  # looked up once: a token of a small model takes 0.2 ms
         with _told(self.name):
             generator.append_tokens(np.asarray(prompt, dtype=np.int32))
             while not generator.is_done():
                 generator.generate_next_token()
-                tokens.append(int(generator.get_next_tokens()[0]))
-                if tokens[-1] not in self.end_ids:
-                    pieces.append(stream.decode(tokens[-1]))
-                token_s.append(time.perf_counter())
+                token = int(generator.get_next_tokens()[0])
+                tokens.append(token)
+                if token not in end_ids:
+                    pieces.append(stream.decode(token))
+                token_s.append(clock())
         ended = bool(tokens) and tokens[-1] in self.end_ids
         return Answer(
             text="".join(pieces),
@@ -184,9 +163,7 @@ class GenaiSession:
             timeline=TokenTimeline(start_s=start_s, token_s=tuple(token_s), prompt_tokens=len(prompt)),
         )
 
-    def _generator(
-        self, prompt_tokens: int, max_length: int, *, min_length: int = 0, batch: int = 1, **penalties: float
-    ) -> Any:
+    def _generator(self, prompt_tokens: int, max_length: int, *, min_length: int = 0, **penalties: float) -> Any:
         if prompt_tokens == 0:
             raise InvalidPromptError("the prompt has no tokens", where=self.name)
         if prompt_tokens >= self.context_length:
@@ -197,7 +174,7 @@ class GenaiSession:
             )
         params = self._og.GeneratorParams(self._model)
         params.set_search_options(
-            do_sample=False, num_beams=1, max_length=max_length, min_length=min_length, batch_size=batch, **penalties
+            do_sample=False, num_beams=1, max_length=max_length, min_length=min_length, batch_size=1, **penalties
         )
         return self._og.Generator(self._model, params)
 
