@@ -27,6 +27,7 @@ WAY = {
     "serving": "measurements of the served model: same answers, refusals, load, endurance",
     "checks": "limit and estimate in, verdict and exit status out",
     "report": "events, the record and its readers, tables",
+    "regression": "is one thing slower than another, and what did a change cost",
     "cli": "the command line, one module a command",
 }
 """The way of a model through the gate, in order."""

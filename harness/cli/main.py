@@ -26,6 +26,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "inspect": "show what a converted model's graph really is",
     "doctor": "is this environment, or a model folder, able to be deployed",
     "toolchain": "run a Python script in the conversion environment",
+    "compare": "is one model, runtime or setting slower than another",
     "report": "show the tables of a stored run",
 }
 """Name -> what help says. `harness/cli/NAME.py` holds the click command, as `command`; it is imported when called."""

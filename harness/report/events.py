@@ -168,8 +168,6 @@ class CheckEvent(Event):
     limit: Limit
     outcome: Outcome
     details: str = ""
-    kind: str | None = None
-    """The kind of cases that it is about; None for all of them."""
 
 
 class ProblemEvent(Event):

@@ -94,7 +94,6 @@ class Recorder:
                 limit=check.limit,
                 outcome=check.outcome,
                 details=check.details,
-                kind=check.kind,
             )
         )
 

@@ -1,0 +1,62 @@
+"""One side of a comparison: a model with its runtime and settings, that can be opened again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.runtime.session import Answer, Message, ScoringSession
+
+E2E: Final = "e2e_ratio"
+TTFT: Final = "ttft_ratio"
+ITL: Final = "itl_ratio"
+QUANTITIES: Final = (E2E, TTFT, ITL)
+"""Metrics of a comparison: ratios of times, candidate to baseline."""
+
+Times = npt.NDArray[np.float64]
+"""Times of one request in seconds, in the order of `QUANTITIES`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arm:
+    """A name, and a way to load the model afresh."""
+
+    name: str
+    """For people: `int4`, `./new-model`."""
+
+    open: Callable[[], ScoringSession]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What both sides are asked, in equal amounts."""
+
+    conversations: Sequence[Sequence[Message]]
+    new_tokens: int = 64
+    """Tokens generated per request; end-of-sequence is ignored, so that both sides do equal work."""
+
+
+Observation = Mapping[str, float]
+"""Log ratio, candidate to baseline, by quantity."""
+
+
+def request_times(session: ScoringSession, conversation: Sequence[Message], new_tokens: int) -> Times:
+    """Ask once: time of the whole request, time to the first token, the median gap between tokens."""
+    answer = session.answer(conversation, max_new_tokens=new_tokens, min_new_tokens=new_tokens)
+    return times_of(answer)
+
+
+def times_of(answer: Answer) -> Times:
+    """The times of an answer with at least two tokens.
+
+    Raises:
+        ValueError: it has fewer.
+    """
+    line = answer.timeline
+    if line.e2e_s is None or line.ttft_s is None or not line.itl_s:
+        raise ValueError("an answer of fewer than two tokens has no gaps to compare")
+    return np.asarray([line.e2e_s, line.ttft_s, float(np.median(line.itl_s))])

@@ -1,0 +1,110 @@
+"""Two models in one process, asked in turn: request by request, freshly loaded for every round.
+
+What is loaded second is often faster by a per cent or two (where its weights come to lie in memory), for as long as it
+is loaded. So one observation is two rounds that load in either order, and that advantage cancels. Within a round,
+blocks are A B B A or B A A B by lot: drift meets both alike.
+"""
+
+from __future__ import annotations
+
+import gc
+import random
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from harness.regression.arm import QUANTITIES, Arm, Observation, Times, Work, request_times
+from harness.runtime.session import Message, ScoringSession
+from harness.stats.ratios import median_log_ratio
+
+ROUND_S: Final = 0.6
+"""Least time that a round's blocks take."""
+
+WARMUP_REQUESTS: Final = 3
+"""For each side, after every load."""
+
+_LEAST_BLOCKS: Final = 3
+_LOADING_SHARE: Final = 0.5
+"""A round lasts so long that loading and warming up take at most this share of it."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Interleaved:
+    """Makes observations of two arms in this process."""
+
+    baseline: Arm
+    candidate: Arm
+    work: Work
+    seed: int = 0
+    requests: int = field(default=0, init=False)
+    """Timed so far."""
+
+    _lot: random.Random = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._lot = random.Random(self.seed)
+
+    def observe(self) -> Observation:
+        """Two rounds, the second with the other order of loading.
+
+        Raises:
+            SessionError: a side cannot be loaded or cannot answer.
+        """
+        first = self._lot.randrange(2)
+        rounds = [self._round(first), self._round(1 - first)]
+        return {name: sum(one[name] for one in rounds) / len(rounds) for name in QUANTITIES}
+
+    def _round(self, first: int) -> Observation:
+        started_s = time.perf_counter()
+        sessions: list[ScoringSession] = [*self._opened(first)]
+        try:
+            for session in sessions * WARMUP_REQUESTS:
+                self._ask(session, self._lot.choice(self.work.conversations))
+            least_s = max(ROUND_S, (time.perf_counter() - started_s) * (1 / _LOADING_SHARE - 1))
+            with _uncollected():
+                blocks = self._blocks(sessions, least_s)
+        finally:
+            for session in sessions:
+                session.close()
+        # [blocks, side, repeat, quantity]
+        return {
+            name: median_log_ratio(blocks[:, 0, :, index], blocks[:, 1, :, index])
+            for index, name in enumerate(QUANTITIES)
+        }
+
+    def _opened(self, first: int) -> tuple[ScoringSession, ScoringSession]:
+        arms = (self.baseline, self.candidate)
+        opened = {side: arms[side].open() for side in (first, 1 - first)}
+        return opened[0], opened[1]
+
+    def _blocks(self, sessions: list[ScoringSession], least_s: float) -> Times:
+        started_s = time.perf_counter()
+        blocks: list[list[list[Times]]] = []
+        while len(blocks) < _LEAST_BLOCKS or time.perf_counter() - started_s < least_s:
+            conversation, one = self._lot.choice(self.work.conversations), self._lot.randrange(2)
+            times: list[list[Times]] = [[], []]
+            for side in (one, 1 - one, 1 - one, one):
+                times[side].append(self._ask(sessions[side], conversation))
+            blocks.append(times)
+        self.requests += 4 * len(blocks)
+        return np.asarray(blocks)
+
+    def _ask(self, session: ScoringSession, conversation: Sequence[Message]) -> Times:
+        return request_times(session, conversation, self.work.new_tokens)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Keep Python's garbage collector from running in somebody's time."""
+    gc.collect()
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

@@ -1,0 +1,80 @@
+"""Two sides that cannot share a process: each is timed in fresh ones, in turn.
+
+Never both at once: the idle one's threads would spin on the other's cores. One observation is four processes, A B B A
+or B A A B by lot.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from harness.regression.arm import QUANTITIES, Observation, Times, Work
+from harness.regression.side import Side
+from harness.stats.ratios import median_log_ratio
+from harness.system.child import run_job
+
+LEAST_S: Final = 1.0
+"""Time that each process asks for, at least; every conversation is asked once in any case."""
+
+_TIMEOUT_S: Final = 600.0
+_WARMUP_REQUESTS: Final = 3
+_WORKER: Final = Path(__file__).with_name("timing_worker.py")
+
+
+@dataclass(slots=True, kw_only=True)
+class Separate:
+    """Makes observations of two sides in fresh processes."""
+
+    baseline: Side
+    candidate: Side
+    work: Work
+    log: Path
+    seed: int = 0
+    requests: int = field(default=0, init=False)
+    """Timed so far."""
+
+    _lot: random.Random = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._lot = random.Random(self.seed)
+
+    def observe(self) -> Observation:
+        """Four processes.
+
+        Raises:
+            ChildError: one died, hung, or its runtime cannot load the model.
+        """
+        one = self._lot.randrange(2)
+        medians: list[list[Times]] = [[], []]
+        for side in (one, 1 - one, 1 - one, one):
+            times = np.asarray(self._asked((self.baseline, self.candidate)[side])["times"])
+            self.requests += len(times)
+            medians[side].append(np.median(times, axis=0))
+        both = np.asarray([medians])  # [one block, side, repeat, quantity]
+        return {
+            name: median_log_ratio(both[:, 0, :, index], both[:, 1, :, index]) for index, name in enumerate(QUANTITIES)
+        }
+
+    def answers(self) -> tuple[list[Any], list[Any]]:
+        """What both sides answer greedily, as token ids by conversation."""
+        first, second = (self._asked(side, has_answers=True)["answers"] for side in (self.baseline, self.candidate))
+        return first, second
+
+    def _asked(self, side: Side, *, has_answers: bool = False) -> dict[str, Any]:
+        job = {
+            "folder": str(side.folder),
+            "overlay": side.overlay,
+            "conversations": [[dict(turn) for turn in turns] for turns in self.work.conversations],
+            "new_tokens": self.work.new_tokens,
+            "warmup": _WARMUP_REQUESTS,
+            "least_s": 0.0 if has_answers else LEAST_S,
+            "has_answers": has_answers,
+        }
+        command = [side.python or sys.executable, "-P", "-X", "utf8", _WORKER]
+        return run_job(command, job, log=self.log, timeout_s=_TIMEOUT_S, env=side.environment)
