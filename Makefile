@@ -12,7 +12,7 @@ endif
 FAST  := not (toolchain or foundry or process or slow or scale or alone)
 TESTS := "$(BIN)/python" -m pytest tests/ -n auto --dist worksteal
 
-.PHONY: help install lock gate test-fast test test-all lint types format demo-model clean
+.PHONY: help install lock gate test-fast test test-all lint types format bench demo-model clean
 .DEFAULT_GOAL := help
 
 help:         ## this list
@@ -58,6 +58,10 @@ types: install  ## mypy
 format: install  ## put the code into shape
 	"$(BIN)/ruff" format .
 	"$(BIN)/ruff" check --fix .
+
+bench: install  ## measure what the harness says of itself (hours, on a machine with nothing else to do)
+	"$(BIN)/python" benchmarks/overhead.py --write
+	"$(BIN)/python" benchmarks/regression.py --write
 
 demo-model: install  ## train the demo model again (about half an hour on two cores)
 	"$(BIN)/slm-gate" toolchain fixtures/data/demo/training/build.py --out fixtures/data/demo $(ARGS)
