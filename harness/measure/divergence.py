@@ -14,14 +14,14 @@ from harness.measure.verified_session import Tokens, VerifiedSession
 from harness.metrics.measurement import Measured, Measurement
 from harness.metrics.units import Unit, format_value
 from harness.runtime.verified import Cursor, Rows, SteppingSession, read_rows
-from harness.stats.divergence import Divergence, joined, nll_of
+from harness.stats.divergence import Divergence, joined, log_normaliser, nll_of
 from harness.stats.estimate import Estimate
 from harness.stats.means import clustered_mean
 from harness.stats.quantiles import clustered_quantile
 from harness.stats.sparse import SparseRows, diverge_from
 from harness.system.progress import SILENT, Progress, Step, silent_step
 
-_FORMAT = 2
+_FORMAT = 3
 _SHOWN = 3
 _OF_ANSWERS = ("answer_kld_mean_nats", "answer_top1_agreement", "perplexity", "perplexity_ratio")
 """What is measured where the source model gives a right answer: what quantisation costs the domain."""
@@ -175,10 +175,11 @@ def _compared(
     """The candidate beside the reference at every scored position of a sequence, as plain values."""
     found: dict[str, list[float]] = {name: [] for name in ("kld_nats", "kld_error_nats", "is_same_top", "nll_nats")}
     for start, rows in chunks:
-        compared = diverge_from(reference.part(start - sequence.first, len(rows)), rows)
+        normaliser = log_normaliser(rows)
+        compared = diverge_from(reference.part(start - sequence.first, len(rows)), rows, normaliser)
         for name in ("kld_nats", "kld_error_nats", "is_same_top"):
             found[name] += getattr(compared, name).tolist()
-        found["nll_nats"] += nll_of(rows, sequence.targets(start, len(rows))).tolist()
+        found["nll_nats"] += nll_of(rows, sequence.targets(start, len(rows)), normaliser).tolist()
     return found
 
 

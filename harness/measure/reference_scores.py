@@ -15,7 +15,7 @@ from harness.measure.verified_session import Tokens
 from harness.pack.choose import spread
 from harness.pack.schema import Case, DomainPack
 from harness.runtime.verified import Rows, SteppingSession, read_rows
-from harness.stats.divergence import nll_of
+from harness.stats.divergence import log_normaliser, nll_of
 from harness.stats.sparse import SparseRows, sparsify
 from harness.system.hashing import digest_of
 from harness.system.progress import Step, silent_step
@@ -180,7 +180,8 @@ def _scores(token_ids: Sequence[int], start: int, rows: Rows) -> _Scores:
     """Of rows behind `token_ids[start:]`; the drawn tokens follow from the tokens read, not from when they are read."""
     targets = np.asarray(token_ids[start + 1 : start + 1 + len(rows)], dtype=np.int64)
     seed = int(digest_of([list(token_ids), start])[:8], 16)
-    return _Scores(rows=sparsify(rows, seed=seed), nll_nats=nll_of(rows, targets))
+    normaliser = log_normaliser(rows)
+    return _Scores(rows=sparsify(rows, seed=seed, normaliser=normaliser), nll_nats=nll_of(rows, targets, normaliser))
 
 
 def _sequences(

@@ -26,7 +26,7 @@ from harness.system.rows import KeptRows
 from harness.system.store import build_once
 from harness.toolchain.workspace import Workspace
 
-_FORMAT = 17
+_FORMAT = 18
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

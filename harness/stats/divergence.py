@@ -80,9 +80,27 @@ def log_softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
 
 
-def nll_of(logits: npt.NDArray[np.float32], targets: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Negative log-likelihood of the tokens that really follow, shape [positions]."""
-    return np.asarray(-log_softmax(logits)[np.arange(len(targets)), targets])
+def log_normaliser(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """ln sum exp of logits, shape [positions]: a logit less it is a log-probability.
+
+    Terms are taken in float32 and added in float64: within 1e-7, and the same error for equal logits.
+    """
+    top = logits.max(axis=1, keepdims=True)
+    terms = np.exp(logits - top)
+    return np.asarray(np.log(terms.sum(axis=1, dtype=np.float64)) + top[:, 0])
+
+
+def nll_of(
+    logits: npt.NDArray[np.float32],
+    targets: npt.NDArray[np.int64],
+    normaliser: npt.NDArray[np.float64] | None = None,
+) -> npt.NDArray[np.float64]:
+    """Negative log-likelihood of the tokens that really follow, shape [positions].
+
+    `normaliser` is `log_normaliser(logits)` where the caller has it already.
+    """
+    known = log_normaliser(logits) if normaliser is None else normaliser
+    return np.asarray(known - logits[np.arange(len(targets)), targets])
 
 
 def joined(parts: Sequence[Divergence]) -> Divergence:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import MeasureError
-from harness.stats.divergence import log_softmax
+from harness.stats.divergence import log_normaliser
 
 TOP = 256
 """Tokens that are kept of each position."""
@@ -84,28 +84,42 @@ class SparseRows:
         return SparseRows(**{name: getattr(self, name)[start : start + count] for name in self.__slots__})
 
 
-def sparsify(logits: Floats, *, top: int = TOP, drawn: int = DRAWN, seed: int = 0) -> SparseRows:
-    """The sparse form of logits, shape [positions, vocabulary]; `seed` fixes the drawn tokens."""
-    logp = log_softmax(logits)
-    top = min(top, logp.shape[1])
-    ids = np.argpartition(-logp, top - 1, axis=1)[:, :top]
-    ids = np.take_along_axis(ids, np.argsort(-np.take_along_axis(logp, ids, axis=1), axis=1, kind="stable"), axis=1)
-    rest = np.exp(logp)
+def sparsify(
+    logits: Floats,
+    *,
+    top: int = TOP,
+    drawn: int = DRAWN,
+    seed: int = 0,
+    normaliser: npt.NDArray[np.float64] | None = None,
+) -> SparseRows:
+    """The sparse form of logits, shape [positions, vocabulary]; `seed` fixes the drawn tokens.
+
+    `normaliser` is `log_normaliser(logits)` where the caller has it already.
+    """
+    normaliser = log_normaliser(logits) if normaliser is None else normaliser
+    top = min(top, logits.shape[1])
+    ids = np.argpartition(-logits, top - 1, axis=1)[:, :top]
+    ids = np.take_along_axis(ids, np.argsort(-np.take_along_axis(logits, ids, axis=1), axis=1, kind="stable"), axis=1)
+    rest = np.exp(logits - normaliser[:, None].astype(np.float32))
     np.put_along_axis(rest, ids, 0.0, axis=1)
-    tail_mass = rest.sum(axis=1)
-    drawn_ids = _drawn(rest, drawn if logp.shape[1] > top else 0, seed)
+    drawn_ids = _drawn(rest, drawn if logits.shape[1] > top else 0, seed)
     return SparseRows(
         top_ids=ids.astype(np.int32),
-        top_logp=np.take_along_axis(logp, ids, axis=1).astype(np.float32),
-        tail_mass=tail_mass.astype(np.float32),
+        top_logp=_logp(logits, ids, normaliser),
+        tail_mass=rest.sum(axis=1, dtype=np.float64).astype(np.float32),
         drawn_ids=drawn_ids.astype(np.int32),
-        drawn_logp=np.take_along_axis(logp, drawn_ids, axis=1).astype(np.float32),
+        drawn_logp=_logp(logits, drawn_ids, normaliser),
     )
 
 
-def _drawn(weights: npt.NDArray[np.float64], count: int, seed: int) -> npt.NDArray[np.int64]:
+def _logp(logits: Floats, ids: npt.NDArray[np.int64], normaliser: npt.NDArray[np.float64]) -> Floats:
+    """Log-probabilities of some columns, rounded as they are kept, so that equal distributions differ by nothing."""
+    return (np.take_along_axis(logits, ids, axis=1) - normaliser[:, None]).astype(np.float32)
+
+
+def _drawn(weights: Floats, count: int, seed: int) -> npt.NDArray[np.int64]:
     """Columns drawn with replacement by their weights, shape [rows, count]; a row without weight gives its first."""
-    cumulative = weights.cumsum(axis=1)
+    cumulative = weights.cumsum(axis=1, dtype=np.float64)
     points = np.random.default_rng(seed).random((len(weights), count)) * cumulative[:, -1:]
     found = [np.searchsorted(row, point, side="right") for row, point in zip(cumulative, points, strict=True)]
     places = np.asarray(found, dtype=np.int64).reshape(len(weights), count)
@@ -129,8 +143,12 @@ class SparseDivergence:
     """Both give the same most likely token."""
 
 
-def diverge_from(reference: SparseRows, logits: Floats) -> SparseDivergence:
+def diverge_from(
+    reference: SparseRows, logits: Floats, normaliser: npt.NDArray[np.float64] | None = None
+) -> SparseDivergence:
     """Compare logits, shape [positions, vocabulary], with reference rows of the same positions.
+
+    `normaliser` is `log_normaliser(logits)` where the caller has it already.
 
     Raises:
         MeasureError: a logit is NaN or infinite, or the vocabulary lacks a token that the reference knows.
@@ -141,35 +159,33 @@ def diverge_from(reference: SparseRows, logits: Floats) -> SparseDivergence:
         raise MeasureError(
             f"the model's vocabulary of {logits.shape[1]} tokens lacks token {reference.top_ids.max()} of the source"
         )
-    logq = log_softmax(logits)
+    normaliser = log_normaliser(logits) if normaliser is None else normaliser
     p = np.exp(reference.top_logp.astype(np.float64))
-    top_logq = np.take_along_axis(logq, reference.top_ids.astype(np.int64), axis=1)
+    top_logq = _logp(logits, reference.top_ids.astype(np.int64), normaliser)
     top = (p * _gap(reference.top_logp, top_logq)).sum(axis=1)
-    tail, error = _tail(reference, logq)
+    tail, error = _tail(reference, _logp(logits, reference.drawn_ids.astype(np.int64), normaliser))
     mass = reference.tail_mass.astype(np.float64)
     least = np.finfo(np.float64).tiny
-    candidate_mass = np.maximum(1 - np.exp(top_logq).sum(axis=1), least)
+    candidate_mass = np.maximum(1 - np.exp(top_logq.astype(np.float64)).sum(axis=1), least)
     lumped = np.where(mass > 0, mass * (np.log(np.maximum(mass, least)) - np.log(candidate_mass)), 0)
     return SparseDivergence(
         kld_nats=top + tail,
         kld_error_nats=error,
         kld_floor_nats=np.maximum(top + lumped, 0.0),
-        is_same_top=logq.argmax(axis=1) == reference.top_ids[:, 0],
+        is_same_top=logits.argmax(axis=1) == reference.top_ids[:, 0],
     )
 
 
-def _gap(logp: Floats, logq: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """log p - log q, both rounded as the kept one was, so that equal distributions differ by nothing."""
-    return logp.astype(np.float64) - logq.astype(np.float32).astype(np.float64)
+def _gap(logp: Floats, logq: Floats) -> npt.NDArray[np.float64]:
+    """log p - log q."""
+    return logp.astype(np.float64) - logq.astype(np.float64)
 
 
-def _tail(
-    reference: SparseRows, logq: npt.NDArray[np.float64]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """The tail's part of the divergence and its standard error, both of shape [positions]."""
+def _tail(reference: SparseRows, logq: Floats) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """The tail's part of the divergence and its standard error, both of shape [positions]; `logq` of drawn tokens."""
     count = reference.drawn_ids.shape[1]
     if count == 0:
         return np.zeros(len(reference)), np.zeros(len(reference))
-    gaps = _gap(reference.drawn_logp, np.take_along_axis(logq, reference.drawn_ids.astype(np.int64), axis=1))
+    gaps = _gap(reference.drawn_logp, logq)
     mass = reference.tail_mass.astype(np.float64)
     return mass * gaps.mean(axis=1), mass * gaps.std(axis=1, ddof=1) / np.sqrt(count)

@@ -1,0 +1,136 @@
+"""(h) kill -9 at random moments: the run goes on, asks nothing twice, and ends with the same figures."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.scale_parts.common import ROOT, Table, say
+from harness.toolchain.workspace import Workspace
+
+ROUNDS, KILLS_A_ROUND = 5, 4
+SUITES = ("suites/quality/test_domain_relevance.py", "suites/quality/test_format.py",
+          "suites/quality/test_length_consistency.py", "suites/test_precision_comparison.py")  # fmt: skip
+SHARED = ("artifacts", "source-answers", "reference_logits", "fidelity", "exact_activations", "toolchains")
+"""What the runs may find in the cache: all but the answers and divergences of the variants."""
+
+Rows = dict[str, dict[str, tuple[int, str, str]]]
+"""By file and key: rowid, which changes when a row is replaced; when it was kept; its value."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A run's folders."""
+
+    cache: Path
+    results: Path
+
+    def command(self, python: Path) -> list[str]:
+        """The gate on the demo, quality suites only."""
+        own = ["--cache-dir", self.cache, "--results-dir", self.results, "--toolchain", python]
+        return [str(part) for part in (sys.executable, "-m", "pytest", *SUITES, "-q", "-p", "no:cacheprovider", *own)]
+
+
+def measure(place: Workspace, scratch: Path) -> Table:
+    """An uninterrupted run, and rounds of kills at random moments of it, each ended by a whole run."""
+    python = Path(place.toolchain().python)
+    whole = _place(scratch / "whole", place.cache)
+    say("an uninterrupted run")
+    started_s = time.perf_counter()
+    _run(whole, python)
+    took_s = time.perf_counter() - started_s
+    expected, rows_whole = _figures(whole), _rows(whole.cache)
+    table = Table(head=("round", "killed after", "rows kept by then", "asked twice", "lost", "other figures"))
+    rng = random.Random(0)
+    for number in range(1, ROUNDS + 1):
+        _round(number, _place(scratch / f"round-{number}", place.cache), python, took_s, rng, expected, table)
+    count = sum(len(rows) for rows in rows_whole.values())
+    table.notes.append(
+        f"Demo, three variants, {count} answers and divergences in all. Each round begins without any, is killed "
+        f"{KILLS_A_ROUND} times at moments drawn over the length of what it has left, and then runs to its end. Asked "
+        "twice: rows that a later process wrote again. Other figures: metrics of the record that are not exactly those "
+        "of the uninterrupted run."
+    )
+    return table
+
+
+def _round(number: int, own: Place, python: Path, took_s: float, rng: random.Random, expected: Any, table: Table) -> None:
+    moments, counts, twice, lost = [], [], 0, 0
+    before: Rows = {}
+    for _ in range(KILLS_A_ROUND):
+        after_s = rng.uniform(0.15, 0.9) * took_s
+        say(f"round {number}: a run that is killed after {after_s:.1f} s")
+        _run(own, python, kill_after_s=after_s)
+        rows = _rows(own.cache)
+        twice, lost = twice + _replaced(before, rows), lost + _missing(before, rows)
+        before = rows
+        moments.append(f"{after_s:.1f} s")
+        counts.append(sum(len(kept) for kept in rows.values()))
+    say(f"round {number}: a whole run")
+    _run(own, python)
+    rows = _rows(own.cache)
+    twice, lost = twice + _replaced(before, rows), lost + _missing(before, rows)
+    figures = _figures(own)
+    other = sorted(name for name in {*expected, *figures} if expected.get(name) != figures.get(name))
+    table.rows.append((number, ", ".join(moments), ", ".join(map(str, counts)), twice, lost, ", ".join(other) or 0))
+    shutil.rmtree(own.cache, ignore_errors=True)
+
+
+def _place(folder: Path, cache: Path) -> Place:
+    shutil.rmtree(folder, ignore_errors=True)
+    own = Place(cache=folder / "cache", results=folder / "results")
+    own.cache.mkdir(parents=True)
+    for name in SHARED:
+        if (cache / name).exists():
+            shutil.copytree(cache / name, own.cache / name, copy_function=os.link, symlinks=True)
+    return own
+
+
+def _run(own: Place, python: Path, kill_after_s: float | None = None) -> None:
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    log = own.cache.parent / "log.txt"
+    with log.open("ab") as sink:
+        process = subprocess.Popen(
+            own.command(python), cwd=ROOT, env=env, stdout=sink, stderr=sink, start_new_session=True
+        )
+        try:
+            status = process.wait(kill_after_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return
+    if kill_after_s is None and status != 0:
+        raise SystemExit(f"the run ended with {status}: see {log}")
+
+
+def _rows(cache: Path) -> Rows:
+    found: Rows = {}
+    for file in sorted((cache / "answers").glob("*.db")):
+        with sqlite3.connect(file) as connection:
+            rows = connection.execute("SELECT key, rowid, kept_at, value FROM rows").fetchall()
+        found[file.name] = {key: (rowid, kept_at, value) for key, rowid, kept_at, value in rows}
+    return found
+
+
+def _replaced(before: Rows, after: Rows) -> int:
+    return sum(after.get(name, {}).get(key, row) != row for name, rows in before.items() for key, row in rows.items())
+
+
+def _missing(before: Rows, after: Rows) -> int:
+    return sum(key not in after.get(name, {}) for name, rows in before.items() for key in rows)
+
+
+def _figures(own: Place) -> dict[str, Any]:
+    record = json.loads((own.results / "latest" / "run.json").read_text(encoding="utf-8"))
+    return {f"{variant}: {name}": estimate for variant, one in record["variants"].items()
+            for name, estimate in one["metrics"].items()}  # fmt: skip
