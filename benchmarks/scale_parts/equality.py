@@ -56,14 +56,12 @@ def measure(place: Workspace, scratch: Path) -> Table:
         _compare(f"random under {name}'s tokenizer", artifacts(model, place, "int4,int8,fp16"), few, TOKENS, table)
     total = sum(int(str(row[1])) for row in table.rows)
     equal = sum(int(str(row[4])) for row in table.rows)
-    table.notes.insert(0, f"{equal} of {total} answers are equal, token by token. A draft is the answer of another "
-                          "variant of the same model; the first six of each variant are generated, to calibrate.")  # fmt: skip
+    told = f"{equal} of {total} answers are equal, token by token. A draft is the answer of another variant of the "
+    table.notes.insert(0, f"{told}same model; the first six of each variant are generated, to calibrate.")
     return table
 
 
-def _compare(
-    model: str, made: Mapping[str, Artifact], conversations: Conversations, limit: int, table: Table
-) -> None:
+def _compare(model: str, made: Mapping[str, Artifact], conversations: Conversations, limit: int, table: Table) -> None:
     generated = {}
     for variant, artifact in made.items():
         say(f"{model}, {variant}: generating {len(conversations)} answers")

@@ -64,7 +64,9 @@ def measure(place: Workspace, scratch: Path) -> Table:
     return table
 
 
-def _round(number: int, own: Place, python: Path, took_s: float, rng: random.Random, expected: Any, table: Table) -> None:
+def _round(
+    number: int, own: Place, python: Path, took_s: float, rng: random.Random, expected: Any, table: Table
+) -> None:
     moments, counts, twice, lost = [], [], 0, 0
     before: Rows = {}
     for _ in range(KILLS_A_ROUND):

@@ -25,7 +25,7 @@ def measure() -> Table:
         say(f"simulating a loss of {loss} points")
         table.rows.append(_row(loss, cases))
     table.notes.append(
-        f"{RUNS} runs each, up to {cases} cases; the limit is {LIMIT_POINTS} points, the tests' error 5 % on each side. "
+        f"{RUNS} runs each, up to {cases} cases; the limit is {LIMIT_POINTS} points, the error 5 % on each side. "
         f"A variant that loses some also wins {100 * WON:.1f} % of the cases, but for the one that loses none."
     )
     return table

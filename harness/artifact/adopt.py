@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from harness.artifact.artifact import Artifact, describe
 from harness.artifact.facts import precision_of
 from harness.artifact.inspect import inspect_artifact
 from harness.artifact.matching import require_match
+from harness.config.settings import VariantSettings
 from harness.errors import ArtifactError
 from harness.recipes.recipe import PRECISIONS, Recipe, load_recipe
 from harness.runtime.smoke_test import smoke_test
@@ -38,6 +40,18 @@ def adopt(
     workspace.notify(f"{variant}: smoke test")
     smoke_test(folder, target=recipe.target, log=workspace.log(f"{variant}.smoke-test"))
     return describe(folder, variant, recipe, facts, {}, was_reused=True)
+
+
+def adopted_variant(folder: Path) -> tuple[str, VariantSettings]:
+    """A name for a converted folder, and the settings of a variant that adopts it as what its graph is.
+
+    Raises:
+        ArtifactError: it is no complete model, or of no precision that can be checked.
+    """
+    folder = folder.resolve()
+    precision = _recipe_of(folder, precision_of(inspect_artifact(folder))).precision
+    name = re.sub(r"[^a-z0-9._-]+", "-", folder.name.lower()).strip("-._") or "variant"
+    return name, VariantSettings(artifact=folder, precision=precision)
 
 
 def _recipe_of(folder: Path, precision: str) -> Recipe:

@@ -23,6 +23,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "init": "write gate.toml, a domain pack and a CI workflow to begin with",
     "pack": "read a test split as it is, and draft a domain pack from it",
     "convert": "convert a model into verified variants, a folder each",
+    "reference": "keep a model's answers and logits for a pack in one file",
     "inspect": "show what a converted model's graph really is",
     "doctor": "is this environment, or a model folder, able to be deployed",
     "toolchain": "run a Python script in the conversion environment",

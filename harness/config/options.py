@@ -37,6 +37,7 @@ GATE_OPTIONS: Final = (
     GateOption(flag="--domain", metavar="PACK_DIR", help="the domain pack, instead of the configured one"),
     GateOption(flag="--data", metavar="FILE", help="a test split (JSON Lines, CSV, ...), read as it is, as the domain"),
     GateOption(flag="--variants", metavar="NAMES", help="comma-separated subset of the configured variants"),
+    GateOption(flag="--reference", metavar="FILE", help="judge converted folders by this bundle, without the source"),
     GateOption(flag="--until-decided", help="stop asking cases as soon as every quality limit is decided"),
     GateOption(flag="--fresh", help="ask every question again instead of taking answers that were kept"),
     GateOption(flag="--load", help="also put Foundry Local's web service under load (minutes)"),

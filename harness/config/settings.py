@@ -282,6 +282,24 @@ class GateConfig(Settings):
         is_same = (source, None) == (self.model.source, self.model.adapter)
         return self.model_copy(update={"model": model, "configured_source": None if is_same else self.model.source})
 
+    def with_adopted(self, name: str, variant: VariantSettings) -> GateConfig:
+        """One folder that is converted already, in the place of all variants."""
+        return self.model_copy(update={"variants": {name: variant}})
+
+    def require_converted(self) -> None:
+        """Raise if a variant is to be converted, which needs the source model.
+
+        Raises:
+            ConfigError: names them.
+        """
+        missing = [name for name, one in self.variants.items() if one.artifact is None]
+        if missing:
+            raise ConfigError(
+                f"{', '.join(missing)}: to be converted, which a reference bundle cannot do",
+                where="--reference",
+                next_step="give the converted folder: --model ONNX_FOLDER, or `artifact` in [variants.NAME]",
+            )
+
     def with_device(self, profile: str) -> GateConfig:
         """The limits of a named device; numbers of one's own win.
 

@@ -24,8 +24,8 @@ from harness.artifact.inspect import inspect_artifact
 from harness.artifact.matching import require_match
 from harness.config.target import Target
 from harness.convert.job import ConversionJob, outcome_of, run_olive
-from harness.errors import ChildError, ConversionError, FileError, GateError, UnexplainedError
-from harness.metrics.units import format_bytes
+from harness.convert.room import DoesNotFitError, Room, misfits
+from harness.errors import ChildError, FileError, GateError, UnexplainedError
 from harness.recipes.recipe import Precision, Recipe
 from harness.runtime.smoke_test import runtime_version, smoke_test
 from harness.source.reference_logits import ReferenceLogits
@@ -36,9 +36,6 @@ from harness.toolchain.workspace import Workspace
 
 _WIDEST_FIRST: tuple[Precision, ...] = ("fp32", "fp16", "int8", "int4")
 """Sequence of conversions: the smoke test of a wide model takes long, and runs while the next one is converted."""
-
-_BYTES_PER_PARAMETER = 10.0
-"""Disk for one variant while it is made: an fp32 model, a quantised one, and the artifact."""
 
 
 def convert(
@@ -51,7 +48,8 @@ def convert(
 ) -> dict[str, Artifact | GateError]:
     """An artifact, or the reason why there is none, for each named recipe.
 
-    Two recipes that give the same model are an error, except for those that `may_repeat` names.
+    Two recipes that give the same model are an error, except for those that `may_repeat` names; what these ask for is
+    left out where it does not fit.
 
     The toolchain is made only if something has to be converted; one worker then makes everything that is missing, and
     computes the missing `reference_logits` of the source.
@@ -60,6 +58,7 @@ def convert(
         reference_logits=reference_logits or ReferenceLogits(source, workspace),
         workspace=workspace,
         store=ArtifactStore(workspace.cache),
+        may_be_left_out=may_repeat,
     )
     found = converter.convert({variant: recipe.resolved(source.input_widths) for variant, recipe in recipes.items()})
     distinct = {name: one for name, one in found.items() if isinstance(one, Artifact) and name not in may_repeat}
@@ -74,6 +73,8 @@ class _Converter:
     reference_logits: ReferenceLogits
     workspace: Workspace
     store: ArtifactStore
+    may_be_left_out: Collection[str]
+    """What is made only where there is room for it."""
 
     @property
     def source(self) -> Source:
@@ -121,11 +122,15 @@ class _Converter:
 
     def _make(self, wanted: Mapping[str, tuple[Recipe, str]]) -> dict[str, Artifact | GateError]:
         try:
+            self.source.require_weights("converting")
             self.source.require_stated_type()
-            _require_space(self.source, wanted, self.store.root)
-            toolchain = self.workspace.toolchain()
+            misfit = self._misfits(wanted)
+            toolchain = self.workspace.toolchain() if len(misfit) < len(wanted) else None
         except GateError as error:
             return dict.fromkeys(wanted, error)
+        if toolchain is None:
+            return dict(misfit)
+        wanted = {variant: one for variant, one in wanted.items() if variant not in misfit}
         jobs: dict[str, ConversionJob] = {}
         try:
             for variant, (recipe, key) in wanted.items():
@@ -137,7 +142,16 @@ class _Converter:
         finally:
             for key in jobs:
                 self.store.clear_staging(key)
-        return {variant: self._explained(made[key], variant) for variant, (_, key) in wanted.items()}
+        found = {variant: self._explained(made[key], variant) for variant, (_, key) in wanted.items()}
+        return {**found, **misfit}
+
+    def _misfits(self, wanted: Mapping[str, tuple[Recipe, str]]) -> dict[str, DoesNotFitError]:
+        """What cannot be made on this machine, told before anything starts."""
+        recipes = {variant: recipe for variant, (recipe, _) in wanted.items()}
+        found = misfits(self.source, recipes, Room.here(self.store.root), may_be_left_out=self.may_be_left_out)
+        for error in dict.fromkeys(found.values()):
+            self.workspace.notify(error.what)
+        return found
 
     def _job(self, variant: str, recipe: Recipe, key: str) -> ConversionJob:
         log = self.workspace.log(f"{variant}-{key[:12]}.olive")
@@ -190,6 +204,8 @@ class _Converter:
             "facts": facts.as_dict(),
         }
         manifest = self.store.publish(job.key, staging, manifest)
+        for leftover in ("out", "cache"):
+            shutil.rmtree(job.work / leftover, ignore_errors=True)
         folder = self.store.folder(job.key) / "model"
         return describe(folder, job.variant, job.recipe, facts, manifest, was_reused=False)
 
@@ -202,16 +218,3 @@ class _Converter:
             return replace(made, variant=variant)
         # If transformers cannot run the model either, that is the cause of the converter's error.
         return self.reference_logits.problem or made if isinstance(made, UnexplainedError) else made
-
-
-def _require_space(source: Source, variants: Collection[str], folder: Path) -> None:
-    parameters = source.parameter_count or source.size_bytes // 2
-    needed_bytes = int(parameters * _BYTES_PER_PARAMETER * len(variants))
-    free_bytes = shutil.disk_usage(folder).free
-    if free_bytes < needed_bytes:
-        raise ConversionError(
-            f"converting {', '.join(variants)} needs about {format_bytes(needed_bytes)} of disk, "
-            f"{format_bytes(free_bytes)} are free",
-            where=str(folder),
-            next_step="free some space, or use another cache folder",
-        )

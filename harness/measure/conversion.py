@@ -37,7 +37,9 @@ def measure_graph_match(found: GraphFidelity) -> Measured:
     """
     findings = findings_of(found)
     told = "\n".join(str(finding.as_error()) for finding in findings)
-    details = told or (found.probe_comparison.summary if found.probe_comparison else "")
+    unproven = f"not compared with an fp32 reference export: {found.no_reference_export}"
+    looked = found.probe_comparison.summary if found.probe_comparison else ""
+    details = told or (unproven if found.no_reference_export else looked)
     return Measured(
         measurement=criterion("graph_matches_source", is_met=not findings, details=details),
         details={"fidelity": found.as_dict()},

@@ -71,6 +71,27 @@ def measure_source_answers(
     template_options: Mapping[str, Any] | None = None,
 ) -> SourceAnswers:
     """Read the source model's answers to this pack from the cache, or ask the session that `open_session` gives."""
+    folder, was_reused = source_answers_folder(
+        open_session,
+        pack,
+        workspace,
+        source_digest=source_digest,
+        precision=precision,
+        template_options=template_options,
+    )
+    return read_source_answers(folder, pack, was_reused=was_reused)
+
+
+def source_answers_folder(
+    open_session: Callable[[], SteppingSession],
+    pack: DomainPack,
+    workspace: Workspace,
+    *,
+    source_digest: str,
+    precision: str,
+    template_options: Mapping[str, Any] | None = None,
+) -> tuple[Path, bool]:
+    """The cache's folder with the source model's answers to this pack, and whether they were there already."""
     versions = dict(workspace.toolchain.versions)
     key = digest_of([_FORMAT, source_digest, precision, pack.digest, versions, dict(template_options or {})])
     folder = workspace.cache / "source-answers" / key
@@ -85,6 +106,11 @@ def measure_source_answers(
         return {"source": source_digest, "pack": pack.digest, "versions": versions}
 
     _, was_reused = build_once(folder, build)
+    return folder, was_reused
+
+
+def read_source_answers(folder: Path, pack: DomainPack, *, was_reused: bool) -> SourceAnswers:
+    """What `source_answers_folder` keeps, graded as this pack grades."""
     saved = json.loads((folder / "answers.json").read_text(encoding="utf-8"))
     return SourceAnswers(
         answers=graded_again([GradedAnswer(**row) for row in saved["answers"]], pack),

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +169,21 @@ class ReferenceLogits:
             if name in self._problems:
                 raise self._problems[name]
 
+    def results(self) -> dict[str, tuple[Path, str]]:
+        """Every part's file, and the digest of what was asked; after `ensure`."""
+        return {
+            name: (self._root / part.key / part.file_name, digest_of([_FORMAT, part.question]))
+            for name, part in self._parts.items()
+        }
+
+    def take(self, name: str, file: Path, question_digest: str) -> None:
+        """Take a part that was computed elsewhere for the same question; another question's is left out."""
+        if name in self._parts and self.results()[name][1] == question_digest:
+            build_once(self._root / self._parts[name].key, partial(_copied, file, self._parts[name].file_name))
+
     def _ask(self, names: list[str]) -> None:
+        for name in names:
+            self._parts[name].model.require_weights("comparing with logits that the reference bundle lacks")
         workspace = self._workspace
         toolchain = workspace.toolchain()
         workspace.notify("computing the source model's token ids and logits")
@@ -192,6 +207,11 @@ class ReferenceLogits:
             return {"source": self.source.spec}
 
         build_once(folder, build)
+
+
+def _copied(file: Path, name: str, staging: Path) -> Mapping[str, Any]:
+    shutil.copy(file, staging / name)
+    return {"taken_from": str(file)}
 
 
 def _part(kind: str, model: Source, question: dict[str, Any], versions: Mapping[str, str]) -> _Part:

@@ -49,7 +49,8 @@ def precision_in_memory(source: Source, available_bytes: int | None = None) -> P
         f"the source model needs about {format_bytes(source.size_bytes * _OVERHEAD)} of memory to answer, "
         f"{format_bytes(available)} are free",
         where=str(source.path),
-        next_step="close other programs, or run the gate on a machine with more memory",
+        next_step="close other programs; or keep its answers where it fits (slm-gate reference) and judge by them here "
+        "(slm-gate run --reference FILE)",
     )
 
 
@@ -73,6 +74,7 @@ class ReferenceSession:
         timeout_s: float = 3600,
     ) -> None:
         """`template_options` are handed to the chat template with every conversation."""
+        source.require_weights("asking the source model")
         precision = precision_in_memory(source)
         self.name = f"{source.path.name} in transformers ({precision})"
         self._timeout_s = timeout_s

@@ -71,6 +71,9 @@ class Source:
     digest: str
     """SHA-256 over every file that shapes the model's answers."""
 
+    has_weights: bool = True
+    """Whether the weights are here; False for a model that is known by its reference bundle only."""
+
     state: Mapping[Path, tuple[int, ...]] = field(compare=False, repr=False)
     """Size, modification time and inode of each of these files when they were hashed."""
 
@@ -85,6 +88,19 @@ class Source:
             "digest": self.digest,
             "remarks": list(self.remarks),
         }
+
+    def require_weights(self, what: str) -> None:
+        """Raise if the weights are not here; `what` they are needed for.
+
+        Raises:
+            SourceError: the model is known by its reference bundle only.
+        """
+        if not self.has_weights:
+            raise SourceError(
+                f"{what} needs the source model, of which only a reference bundle is here",
+                where=self.spec,
+                next_step="run the gate without --reference where the model is",
+            )
 
     def require_stated_type(self) -> None:
         """Raise if transformers, and with it every converter, would round the weights when it reads them.

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from harness.artifact.artifact import Artifact
+from harness.convert.room import DoesNotFitError
 from harness.errors import GateError, SessionError
 from harness.runtime.genai import GenaiSession
 from harness.runtime.smoke_test import runtime_version
@@ -34,7 +35,7 @@ def measure_graph(
     """An artifact's fidelity beside that of its fp32 reference export, from the cache or measured now.
 
     An artifact that was converted elsewhere is measured without a reference export where there is none, or where the
-    one that this toolchain makes is wrong.
+    one that this toolchain makes is wrong; any artifact is where the reference export does not fit on this machine.
 
     Raises:
         GateError: the source cannot be asked, the artifact cannot be measured, or an artifact that was converted here
@@ -48,7 +49,7 @@ def measure_graph(
         if artifact.is_adopted:
             require_none(function_findings(export_found, str(made.path)))
     except GateError as error:
-        if not artifact.is_adopted:
+        if not (artifact.is_adopted or isinstance(error, DoesNotFitError)):
             raise
         reason = error.what
     else:
