@@ -1,0 +1,81 @@
+"""(a), (d) Whole gates on inflated models: 0.5 B with deployment, and the parts that tell at 1.5 B and 3 B."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.scale_parts.common import DEMO, Table, inflated, say
+from benchmarks.scale_parts.runs import GateRun, run_gate
+from harness.toolchain.workspace import Workspace
+
+BEFORE_MIN = {"source": 17.5, "int4": 27.0, "fp16": 54.0}
+"""Minutes of the parts at commit f02f98e, 0.5 B, two quiet cores; fp16 `about twice` int4, int8 not timed there."""
+
+PARTS = (
+    "suites/test_conversion.py",
+    "suites/quality/test_domain_relevance.py",
+    "suites/quality/test_format.py",
+    "suites/test_precision_comparison.py",
+    "suites/performance/test_latency.py",
+    "suites/quality/test_memory_leaks.py::test_onnxruntime_genai_does_not_leak",
+)
+"""Of `sizes`: convert, quality, divergence, latency, one leak check."""
+
+OF_THE_SOURCE = ("source-answers", "reference_logits")
+
+
+def measure_gate(place: Workspace, scratch: Path, *, size: str, variants: str) -> Table:
+    """(a) The whole gate with deployment: with an empty cache, and with nothing in it but the source's answers."""
+    table = Table(head=("run", "minutes", "before, known parts", "peak memory", "verdicts"))
+    model, cache = inflated(size, scratch, place), scratch / f"gate-cache-{size}"
+    shutil.rmtree(cache, ignore_errors=True)
+    say("the gate with an empty cache")
+    cold = _gate(model, cache, place, variants, scratch / "gate-cold")
+    for folder in cache.iterdir():
+        if folder.name not in OF_THE_SOURCE:
+            shutil.rmtree(folder, ignore_errors=True)
+    say("the gate with the reference at hand")
+    at_hand = _gate(model, cache, place, variants, scratch / "gate-at-hand")
+    before = sum(BEFORE_MIN.get(name, BEFORE_MIN["int4"]) for name in variants.split(","))
+    for name, run, known in (("cold", cold, before + BEFORE_MIN["source"]), ("reference at hand", at_hand, before)):
+        minutes = run.wall_s / 60
+        told = f"{known:.0f} ({known / minutes:.1f} times)"
+        table.rows.append((name, f"{minutes:.1f}", told, f"{run.peak_rss_bytes / 1e9:.1f} GB", run.verdicts))
+        table.notes.extend(_slowest(name, run))
+    table.notes.append("Before: commit f02f98e without deployment; int8 is counted as int4 there.")
+    return table
+
+
+def _gate(model: Path, cache: Path, place: Workspace, variants: str, results: Path) -> GateRun:
+    python = place.toolchain().python
+    shutil.rmtree(results, ignore_errors=True)
+    options = ["--model", model, "--domain", DEMO / "pack", "--variants", variants, "--cache-dir", cache]
+    return run_gate([*options, "--toolchain", python, "--durations", 12, "--durations-min", 5], results=results)
+
+
+def _slowest(name: str, run: GateRun) -> list[str]:
+    lines = run.log.read_text(encoding="utf-8", errors="replace").splitlines()
+    found = [" ".join(line.split()) for line in lines if line.split()[1:2] in (["setup"], ["call"], ["teardown"])]
+    return [f"Slowest, {name}: {'; '.join(found[:8])}."] if found else []
+
+
+def measure_sizes(place: Workspace, scratch: Path, *, sizes: Sequence[str]) -> Table:
+    """(d) Larger models through convert, quality, divergence, latency and one leak check, in int4."""
+    table = Table(head=("size", "minutes", "peak memory", "verdict", "what stopped it"))
+    for size in sizes:
+        model, cache = inflated(size, scratch, place), scratch / f"gate-cache-{size}"
+        say(f"{size}: the gate's parts")
+        options = ["--model", model, "--domain", DEMO / "pack", "--variants", "int4", "--cache-dir", cache]
+        options += ["--toolchain", place.toolchain().python, "--until-decided"]
+        run = run_gate(options, results=scratch / f"sizes-{size}", suites=PARTS)
+        problems = [
+            problem["message"].splitlines()[0]
+            for variant in run.record.get("variants", {}).values()
+            for problem in variant.get("problems", [])
+        ]
+        told = run.record.get("unusable") or "; ".join(dict.fromkeys(problems)) or "nothing"
+        table.rows.append((size, f"{run.wall_s / 60:.1f}", f"{run.peak_rss_bytes / 1e9:.1f} GB", run.verdicts, told))
+    table.notes.append("int4, cases until decided, latency, one leak check; cold but for what an earlier run has kept.")
+    return table

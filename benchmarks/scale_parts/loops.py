@@ -1,0 +1,164 @@
+"""(b), (c) The gate's questions and divergence against a plain loop over onnxruntime-genai, interleaved in one run.
+
+The plain loop answers each question by generation and scores each text in one prefill, as evaluators do. Both have the
+model loaded, read the same tokens and ask the same questions; nothing is taken from the cache but the source's answers.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from benchmarks.scale_parts.common import DEMO, ROOT, Table, artifacts, demo_pack, inflated, say
+from benchmarks.scale_parts.runs import run_gate
+from harness.artifact.artifact import Artifact
+from harness.checks.judging import applicable
+from harness.config.load import load_config
+from harness.measure.divergence import compare_on_the_way, compare_with_reference
+from harness.measure.quality import measure_quality
+from harness.measure.reference_scores import ReferenceScores
+from harness.measure.sampling import UntilDecided
+from harness.measure.source_answers import SourceAnswers, measure_source_answers
+from harness.measure.verified_session import VerifiedSession
+from harness.pack.choose import spread
+from harness.pack.schema import DomainPack
+from harness.runtime.genai import GenaiSession
+from harness.source.reference_session import ReferenceSession, precision_in_memory
+from harness.source.source import Source, resolve_source
+from harness.stats.divergence import log_softmax
+from harness.system.progress import LineProgress
+from harness.system.rows import KeptRows
+from harness.toolchain.workspace import Workspace
+
+ROUNDS = 4
+
+
+def measure_demo(place: Workspace, scratch: Path) -> Table:
+    """(c) Rates on the demo, four rounds in turn, and a whole gate whose answers are kept."""
+    table = Table(head=("variant", "answers/s: loop", "gate", "ratio", "positions/s: loop", "gate", "ratio"))
+    pack, source = demo_pack(), resolve_source(str(DEMO / "model"))
+    known = _source_answers(source, pack, place)
+    for variant, artifact in artifacts(DEMO / "model", place).items():
+        with closing(GenaiSession(artifact.path, name=variant)) as session:
+            _demo_row(variant, session, pack, known, table)
+    say("a warm gate")
+    results = scratch / "demo-results"
+    run_gate([], results=results)
+    done = run_gate([], results=results)
+    table.notes.append(f"Fastest of {ROUNDS} rounds in turn. The warm demo gate, answers kept: {done.told}.")
+    return table
+
+
+def _demo_row(variant: str, session: GenaiSession, pack: DomainPack, known: SourceAnswers, table: Table) -> None:
+    cases, positions = len(pack.cases), len(known.scores.rows)
+    works: dict[str, Callable[[], object]] = {
+        "loop answers": lambda: _generate(session, pack, range(cases)),
+        "gate answers": lambda: VerifiedSession(inner=session, drafts=known.drafts).answer_many(
+            [pack.conversation(case.messages) for case in pack.cases], max_new_tokens=pack.domain.max_new_tokens
+        ),
+        "loop logits": lambda: _score(session, known.scores, range(len(known.scores.sequences))),
+        "gate logits": lambda: compare_with_reference(session, known.scores),
+    }
+    best = dict.fromkeys(works, float("inf"))
+    for number in range(ROUNDS):
+        say(f"{variant}: round {number + 1} of {ROUNDS}")
+        for name in works if number % 2 == 0 else reversed(works):
+            best[name] = min(best[name], _seconds(works[name]))
+    answers, logits = (
+        [cases / best[f"{who} answers"] for who in ("loop", "gate")],
+        [positions / best[f"{who} logits"] for who in ("loop", "gate")],
+    )
+    table.rows.append(
+        (variant, f"{answers[0]:.1f}", f"{answers[1]:.1f}", f"{answers[1] / answers[0]:.2f}",
+         f"{logits[0]:,.0f}", f"{logits[1]:,.0f}", f"{logits[1] / logits[0]:.2f}")
+    )  # fmt: skip
+
+
+def measure_questions(place: Workspace, scratch: Path, *, size: str, sample: int) -> Table:
+    """(b) Quality and divergence at a size: a sample of the plain loop, scaled, and the gate's, whole and stopped."""
+    table = Table(
+        head=("variant", "loop: answers", "texts", "gate, all cases", "of the loop", "until decided", "of it")
+    )
+    model = inflated(size, scratch, place)
+    pack, source = demo_pack(), resolve_source(str(model))
+    known = _source_answers(source, pack, place)
+    config = load_config(ROOT / "gate.toml")
+    for variant, artifact in artifacts(model, place).items():
+        until = UntilDecided(applicable(config.limits_for(variant), pack), known.answers)
+        table.rows.append(_questions_row(artifact, pack, known, sample, until, scratch))
+    table.notes.append(
+        f"Minutes at {size}. The loop generates {sample} of {len(pack.cases)} answers and scores "
+        f"{max(4, sample // 4)} of {len(known.scores.sequences)} texts and answers, scaled by tokens; the gate does "
+        "all of it, or asks until every quality limit is decided and scores all texts."
+    )
+    return table
+
+
+def _questions_row(
+    artifact: Artifact, pack: DomainPack, known: SourceAnswers, sample: int, until: UntilDecided, scratch: Path
+) -> tuple[object, ...]:
+    variant = artifact.variant
+    with closing(GenaiSession(artifact.path, name=variant)) as session:
+        say(f"{variant}: the plain loop")
+        few = spread(range(len(pack.cases)), sample)
+        answers_s = _seconds(lambda: _generate(session, pack, few)) * len(pack.cases) / len(few)
+        sequences = known.scores.sequences
+        some = spread(range(len(sequences)), max(4, sample // 4))
+        share = sum(len(sequences[n].read) for n in some) / sum(len(one.read) for one in sequences)
+        texts_s = _seconds(lambda: _score(session, known.scores, some)) / share
+        say(f"{variant}: the gate, all cases")
+        all_s = _seconds(lambda: _gate_work(session, pack, known, scratch, None))
+        say(f"{variant}: the gate, until decided")
+        decided_s = _seconds(lambda: _gate_work(session, pack, known, scratch, until))
+    loop_s = answers_s + texts_s
+    return (variant, _minutes(answers_s), _minutes(texts_s), _minutes(all_s), f"{all_s / loop_s:.0%}",
+            _minutes(decided_s), f"{decided_s / loop_s:.0%}")  # fmt: skip
+
+
+def _gate_work(
+    session: GenaiSession, pack: DomainPack, known: SourceAnswers, scratch: Path, until: UntilDecided | None
+) -> None:
+    rows = scratch / "questions-rows"
+    shutil.rmtree(rows, ignore_errors=True)
+    asking = VerifiedSession(inner=session, drafts=known.drafts, rows=KeptRows(rows / "rows.db"))
+    compare_on_the_way(asking, known.scores)
+    progress = LineProgress(say)
+    measure_quality(asking, pack, known.answers, until=until, progress=progress)
+    compare_with_reference(asking, known.scores, progress.step("divergence"))
+
+
+def _generate(session: GenaiSession, pack: DomainPack, places: Sequence[int]) -> None:
+    for place in places:
+        session.answer(pack.conversation(pack.cases[place].messages), max_new_tokens=pack.domain.max_new_tokens)
+
+
+def _score(session: GenaiSession, scores: ReferenceScores, places: Sequence[int]) -> None:
+    for place in places:
+        sequence = scores.sequences[place]
+        logp = log_softmax(session.logits(sequence.read)[sequence.first :])
+        logp[range(len(logp)), sequence.targets(sequence.first, len(logp))].sum()
+
+
+def _source_answers(source: Source, pack: DomainPack, place: Workspace) -> SourceAnswers:
+    options: Mapping[str, object] = pack.domain.template_options
+    return measure_source_answers(
+        lambda: ReferenceSession(source, place.toolchain(), template_options=options),
+        pack,
+        place,
+        source_digest=source.digest,
+        precision=precision_in_memory(source),
+        template_options=options,
+    )
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started_s = time.perf_counter()
+    work()
+    return time.perf_counter() - started_s
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.1f}"

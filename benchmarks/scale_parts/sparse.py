@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +36,7 @@ def measure(place: Workspace) -> Table:
     for noise in NOISES:
         say(f"distributions with noise {noise}")
         rng = np.random.default_rng(7)
-        table.rows.append(_row(f"Zipf, noise {noise}", lambda r=rng, n=noise: _zipf_pair(r, n), POSITIONS // PER_CHUNK))
+        table.rows.append(_row(f"Zipf, noise {noise}", partial(_zipf_pair, rng, noise), POSITIONS // PER_CHUNK))
     table.notes.append(
         "Means over all positions. Zipf: logits of a token of rank r are -1.1 ln r with ranks in random order and a "
         "sharpness drawn for each position; the candidate's logits have normal noise added. 256 tokens are kept and 16 "
