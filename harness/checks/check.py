@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from harness.config.limits import Limit
+from harness.config.limits import Limit, name_of
 from harness.metrics.catalogue import Metric, metric_named
 from harness.metrics.units import format_apart
 from harness.stats.estimate import Estimate
@@ -42,8 +42,16 @@ class Check:
     details: str = ""
     """What stands behind the estimate: counts, the worst examples, the first difference."""
 
+    kind: str | None = None
+    """The kind of cases that it is about; None for all of them."""
+
     def __post_init__(self) -> None:
         metric_named(self.metric)
+
+    @property
+    def name(self) -> str:
+        """The metric, with the kind in brackets where it is about one: `exact_match_rate[refund]`."""
+        return name_of(self.metric, self.kind)
 
     @property
     def outcome(self) -> Outcome:
@@ -98,11 +106,11 @@ class Check:
         metric, sign = metric_named(self.metric), "at least" if self.limit.min is not None else "at most"
         if self.outcome is Outcome.NO_DATA:
             why = "not a number" if self.estimate.value is not None else self.estimate.method
-            return f"{self.variant}: {self.metric}: no data is not a pass ({why})"
+            return f"{self.variant}: {self.name}: no data is not a pass ({why})"
         if metric.is_criterion:
             return f"{self.variant}: {self.metric}: {'met' if self.outcome is Outcome.PASS else 'NOT met'}"
         value, edge = format_apart(metric.unit, self.estimate.value, self.limit.edge)
-        head = f"{self.variant}: {self.metric} = {value}{format_interval(metric, self.estimate)}, must be {sign} {edge}"
+        head = f"{self.variant}: {self.name} = {value}{format_interval(metric, self.estimate)}, must be {sign} {edge}"
         if self.outcome is Outcome.INCONCLUSIVE:
             head += ": inconclusive, the interval reaches across the limit (bound judged)"
         elif self.limit.judge == "bound":
@@ -121,7 +129,7 @@ class Check:
             "limit": self.limit.edge,
             "outcome": self.outcome.value,
         }
-        return {f"{self.variant}.{self.metric}.{part}": value for part, value in parts.items() if value is not None}
+        return {f"{self.variant}.{self.name}.{part}": value for part, value in parts.items() if value is not None}
 
 
 def format_interval(metric: Metric, estimate: Estimate) -> str:

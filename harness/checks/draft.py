@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from harness.config.default_limits import default_limits
+from harness.config.limits import Limit
 from harness.config.profiles import HERE, DeviceProfile
 from harness.metrics.catalogue import METRICS, Better
 from harness.metrics.units import Unit
@@ -16,6 +17,20 @@ from harness.stats.estimate import Estimate
 
 DRAFTED: Final = "drafted"
 """How the reason of every drafted limit begins."""
+
+
+def drafted(limits: Mapping[str, Mapping[str, Limit]]) -> dict[str, Limit]:
+    """The limits that are drafts still, by metric: nobody has put a reason of their own in the place of the drafted.
+
+    Args:
+        limits: by variant and metric.
+    """
+    return {
+        metric: limit
+        for own in limits.values()
+        for metric, limit in own.items()
+        if limit.reason.startswith(f"{DRAFTED}:")
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

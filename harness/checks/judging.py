@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from harness.checks.check import Check
+from harness.config.diagnosis import did_you_mean, toml_line
 from harness.config.limits import Limit
-from harness.measure.applicable import not_asked
+from harness.config.settings import GateConfig
+from harness.errors import ConfigError
+from harness.measure.applicable import kinds_of, not_asked
 from harness.metrics.catalogue import metric_named
 from harness.metrics.measurement import Measurement
 from harness.pack.schema import DomainPack
+from harness.system.text_files import read_text
 
 
 def applicable(limits: Mapping[str, Limit], pack: DomainPack) -> dict[str, Limit]:
@@ -24,7 +29,7 @@ def checks_of(
     """A check for each of the metrics that has a limit.
 
     A metric that is missing because the pack does not ask for it, or that has a default limit only, has none; any other
-    missing one has, and fails.
+    missing one has, and fails. A kind of cases that has a limit of its own has a check of its own.
 
     Raises:
         UnknownMetricError: the catalogue has no such metric.
@@ -34,11 +39,37 @@ def checks_of(
         Check(
             variant=variant,
             metric=metric,
-            estimate=measurement.estimate(metric),
-            limit=limits[metric],
-            details=measurement.details.get(metric, ""),
+            kind=kind,
+            estimate=measurement.estimate(metric, kind),
+            limit=limits[metric] if kind is None else limits[metric].of_kind(kind),
+            details=measurement.of(kind).details.get(metric, ""),
         )
         for metric in metrics
         if metric_named(metric).name in limits  # without one, the number only stands in the record
         and (metric in required or measurement.estimate(metric).value is not None)
+        for kind in (None, *limits[metric].kinds)
     ]
+
+
+def require_known_kinds(config: GateConfig, pack: DomainPack, file: Path) -> None:
+    """Check that the pack has cases of every kind that has a limit of its own.
+
+    Args:
+        config: with the limits.
+        pack: the questions.
+        file: where the limits stand, for the message.
+
+    Raises:
+        ConfigError: a limit is on a kind that no case which counts is of; the message has the kinds of the pack.
+    """
+    for location, limits in config.limit_tables():
+        for metric, limit in limits.items():
+            known = kinds_of(metric, pack)
+            for kind in limit.kinds:
+                if kind not in known:
+                    field = (*location, metric, "kinds", kind)
+                    raise ConfigError(
+                        f"{'.'.join(field)}: {metric} counts no case of this kind{did_you_mean(kind, known)}",
+                        where=f"{file}, line {toml_line(read_text(file, ConfigError), field)}",
+                        next_step=f"it counts the kinds {', '.join(known) or 'of no case'} of {pack.folder}",
+                    )

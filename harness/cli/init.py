@@ -19,6 +19,7 @@ from harness.config.profiles import HERE, PROFILES, DeviceProfile, profile_of_th
 from harness.config.settings import ModelSettings
 from harness.errors import ConfigError
 from harness.measure.applicable import not_asked
+from harness.pack.load import SCHEMA_FILE
 from harness.pack.remarks import INFERRED
 from harness.pack.schema import DomainPack
 from harness.pack.split import ReadReport, read_test_split
@@ -153,7 +154,8 @@ def _tell(
     print(f"{folder / _WORKFLOW}: runs the gate on every push")
     print("\nNext:")
     if report:
-        print(f"  read what was inferred of answers: {folder / 'pack' / 'domain.toml'}")
+        schema = f" and {SCHEMA_FILE}" if pack.response_schema is not None else ""
+        print(f"  read what was inferred of answers, and correct it: {folder / 'pack' / 'domain.toml'}{schema}")
     if not has_model:
         print(f"  put your model into {folder / 'gate.toml'}")
     if report is None:

@@ -79,7 +79,7 @@ def command(
         if remark.what != INFERRED:
             print(f"note: {remark}")
     if out is None:
-        print(f"\n{domain_text(pack.domain)}\nNothing was written: say --out DIR.")
+        print(f"\n{domain_text(pack)}\nNothing was written: say --out DIR.")
     else:
         _write(pack, report, out)
     return ExitStatus.PASS

@@ -9,7 +9,8 @@ import click
 
 from harness.cli.command import PATH, Example, GateCommand
 from harness.report.build import read_run
-from harness.report.table import comparison_table, findings, further_tables, recommendation, warnings
+from harness.report.notes import warnings
+from harness.report.table import comparison_table, findings, further_tables, recommendation
 from harness.system.paths import REPOSITORY
 
 EXAMPLES: Final = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -40,28 +40,29 @@ def load_config(file: Path) -> GateConfig:
 
 
 def _check_limits(config: GateConfig, file: Path, text: str) -> None:
-    for location, limits in _limit_tables(config):
+    for location, limits in config.limit_tables():
         for name, limit in limits.items():
-            if name not in METRICS:
-                problem = f"unknown metric{did_you_mean(name, METRICS)}"
-            else:
-                found = limit_problem(METRICS[name], limit)
-                if found is None:
-                    continue
-                problem = found
-            raise ConfigError(
-                f"{'.'.join(location)}.{name}: {problem}",
-                where=f"{file}, line {toml_line(text, (*location, name))}",
-                next_step="docs/metrics.md lists the metrics, their units and which way each is better",
-            )
+            for further, problem in _limit_problems(name, limit):
+                field = (*location, name, *further)
+                raise ConfigError(
+                    f"{'.'.join(field)}: {problem}",
+                    where=f"{file}, line {toml_line(text, field)}",
+                    next_step="docs/metrics.md lists the metrics, their units and which way each is better",
+                )
 
 
-def _limit_tables(config: GateConfig) -> Iterator[tuple[tuple[str, ...], Mapping[str, Limit]]]:
-    yield ("limits",), config.limits
-    for precision, settings in config.precisions.items():
-        yield ("precisions", precision, "limits"), settings.limits
-    for name, variant in config.variants.items():
-        yield ("variants", name, "limits"), variant.limits
+def _limit_problems(name: str, limit: Limit) -> Iterator[tuple[tuple[str, ...], str]]:
+    """(keys below the limit's table, what is wrong there)."""
+    if name not in METRICS:
+        yield (), f"unknown metric{did_you_mean(name, METRICS)}"
+        return
+    problem = limit_problem(METRICS[name], limit)
+    if problem is not None:
+        yield (), problem
+    for kind in limit.kinds:
+        problem = limit_problem(METRICS[name], limit.of_kind(kind))
+        if problem is not None:
+            yield ("kinds", kind), problem
 
 
 def _with_absolute_paths(config: GateConfig, folder: Path) -> GateConfig:

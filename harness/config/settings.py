@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from harness.config.benchmark import BenchmarkSettings
 from harness.config.default_limits import default_limits
 from harness.config.diagnosis import Settings, did_you_mean
 from harness.config.limits import Limit, criterion_limit
@@ -184,33 +186,22 @@ class FoundrySettings(Settings):
     """With `--load`: numbers of clients that ask the web service at once; limits apply to the last one."""
 
     load_requests: Annotated[int, Field(ge=1)] = 64
-    """With `--load`: requests for each number of clients."""
+    """With `--load`: requests for each number of clients, and for each rate of arrival."""
+
+    arrival_shares: tuple[Annotated[float, Field(gt=0)], ...] = (0.5, 0.8)
+    """With `--load`: requests that arrive at random, at these shares of the rate that the last clients got."""
+
+    objective_ttft_s: Annotated[float, Field(gt=0)] = 0.5
+    """With `--load`: a request is good when its first token came within this time, its queue included, ..."""
+
+    objective_tpot_s: Annotated[float, Field(gt=0)] = 0.1
+    """... and each further token within this time on average."""
 
     soak_requests: Annotated[int, Field(ge=8)] = 1000
     """With `--load`: requests in a row, in a process of its own, over which memory must not grow."""
 
-
-class BenchmarkSettings(Settings):
-    """`[benchmark]`: how much is measured."""
-
-    prompt_tokens: Annotated[tuple[Annotated[int, Field(ge=8)], ...], Field(min_length=1)] = (64, 256, 1024)
-    """Prompt lengths at which latency is measured; the first one is the one that limits apply to."""
-
-    new_tokens: Annotated[int, Field(ge=2)] = 32
-    """Tokens generated per request; end-of-sequence is ignored."""
-
-    rounds: Annotated[int, Field(ge=5)] = 30
-    """Measured requests at the first prompt length."""
-
-    longer_rounds: Annotated[int, Field(ge=3)] = 10
-    """Measured requests at each of the other lengths: they have no limits, and take longest."""
-
-    warmup_rounds: Annotated[int, Field(ge=1)] = 3
-    """Requests before the first measured one."""
-
-    def rounds_at(self, prompt_tokens: int) -> int:
-        """Measured requests at one prompt length."""
-        return self.rounds if prompt_tokens == self.prompt_tokens[0] else self.longer_rounds
+    soak_s: Annotated[float, Field(gt=0)] | None = None
+    """Instead of a number of requests, for how long: `--soak 8h`."""
 
 
 class GateConfig(Settings):
@@ -261,6 +252,14 @@ class GateConfig(Settings):
         names = dict.fromkeys(name for variant in self.variants for name in self._own_limits(variant))
         judged = {name for variant in self.variants for name in self.limits_for(variant)}
         return tuple(name for name in names if self._is_unchosen(name) and name not in judged)
+
+    def limit_tables(self) -> Iterator[tuple[tuple[str, ...], Mapping[str, Limit]]]:
+        """(keys of the table, limits in it) for every table of limits, the common one first."""
+        yield ("limits",), self.limits
+        for precision, settings in self.precisions.items():
+            yield ("precisions", precision, "limits"), settings.limits
+        for name, variant in self.variants.items():
+            yield ("variants", name, "limits"), variant.limits
 
     def _own_limits(self, variant: str) -> dict[str, Limit]:
         settings = self.variants[variant]

@@ -23,9 +23,10 @@ _MODULES: Final = {
 }
 
 
-def genai_spec(path: Path, target: Target) -> SessionSpec:
-    """An artifact in onnxruntime-genai."""
-    return {"runtime": "genai", "path": str(path), "target": target.as_dict()}
+def genai_spec(path: Path, target: Target, *, threads: int | None = None) -> SessionSpec:
+    """An artifact in onnxruntime-genai, with its own choice of threads where none is made."""
+    spec = {"runtime": "genai", "path": str(path), "target": target.as_dict()}
+    return spec if threads is None else {**spec, "threads": threads}
 
 
 def foundry_spec(path: Path, target: Target, *, alias: str, home: Path) -> SessionSpec:
@@ -49,7 +50,7 @@ def open_session(spec: SessionSpec) -> Session:
         return open_foundry_session(spec)
     from harness.runtime.genai import GenaiSession
 
-    return GenaiSession(Path(spec["path"]), target=target_of(spec), name=spec.get("name"))
+    return GenaiSession(Path(spec["path"]), target=target_of(spec), name=spec.get("name"), threads=spec.get("threads"))
 
 
 def import_runtime(spec: SessionSpec) -> None:

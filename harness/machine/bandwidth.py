@@ -60,7 +60,7 @@ def read_bytes_per_second(size: int) -> float:
     """Bytes of a buffer of `size` bytes that all usable processors together read in a second."""
     threads = logical_cpus()
     parts = np.array_split(np.ones(max(size // 8, threads), dtype=np.int64), threads)
-    repeats = max(1, 2**24 // size)
+    repeats = max(1, min(256, 2**24 // size))
 
     def largest(part: np.ndarray) -> None:
         for _ in range(repeats):

@@ -1,55 +1,69 @@
-"""Percentiles and rates of token times, and the requests that are timed."""
+"""Percentiles and rates of token times at every point of the latency grid."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import numpy as np
 
-from harness.config.settings import BenchmarkSettings
+from harness.config.benchmark import BenchmarkSettings
 from harness.errors import MeasureError
+from harness.machine.bandwidth import MachineLimits
+from harness.machine.disturbance import MachineWatch
+from harness.machine.readings import weaker_here
+from harness.measure.bounds import Footprint, limits_for, physical_shares
+from harness.measure.latency_point import LatencyPoint, headline_point
 from harness.measure.lengths import cut_to_tokens
+from harness.measure.timing import RunRounds, TimedPoint, precision_of, time_point
 from harness.metrics.measurement import Measured, Measurement, criterion
 from harness.pack.schema import DomainPack, Turn
-from harness.runtime.session import Answer, ScoringSession, TokenTimeline
+from harness.runtime.session import ScoringSession, TimedSession, TokenTimeline
 from harness.stats.estimate import Estimate
 from harness.stats.means import mean
 from harness.stats.quantiles import clustered_quantile, quantile
 
-
-class RunRounds(Protocol):
-    """Repeats a work: pytest-benchmark's `pedantic`, or `plain_rounds`."""
-
-    def __call__(self, work: Callable[[], object], *, rounds: int, warmup_rounds: int) -> object:
-        """Call `work` `warmup_rounds` + `rounds` times, one call after the other."""
-        ...
+PERCENTS: Final = (50, 90, 95, 99)
 
 
-def plain_rounds(work: Callable[[], object], *, rounds: int, warmup_rounds: int) -> None:
-    """Repeat a work without taking its time."""
-    for _ in range(warmup_rounds + rounds):
-        work()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyRow:
+    """A point of the grid as the record keeps it."""
 
+    point: LatencyPoint
+    rounds: int
+    """Measured requests, or batches of them."""
 
-@dataclass(slots=True, kw_only=True)
-class LatencyProbe:
-    """One repeatable request; every call answers it once and keeps the times.
+    warmup: int
+    """Requests before them."""
 
-    Each request generates exactly `new_tokens` tokens, end-of-sequence ignored, so that all variants do equal work.
-    """
+    attempts: int
+    first_e2e_s: float | None
+    """Of the first request at this point, which is not among the measured ones."""
 
-    session: ScoringSession
-    conversation: list[dict[str, str]]
-    new_tokens: int
-    timelines: list[TokenTimeline] = field(default_factory=list)
+    precision: float | None
+    """Half the width of the interval of the median end-to-end time, by that median."""
 
-    def __call__(self) -> Answer:
-        """Answer once."""
-        answer = self.session.answer(self.conversation, max_new_tokens=self.new_tokens, min_new_tokens=self.new_tokens)
-        self.timelines.append(answer.timeline)
-        return answer
+    is_valid: bool
+    """Whether the machine let it alone, or was allowed not to."""
+
+    remarks: tuple[str, ...]
+    """What disturbed, and whether times were steady."""
+
+    estimates: Mapping[str, Estimate]
+    """By metric name, also of an invalid measurement."""
+
+    def benchmark_info(self) -> dict[str, Any]:
+        """Our names and percentiles, flat, for pytest-benchmark's JSON."""
+        ends = {
+            f"{name}{end}": value
+            for name, one in self.estimates.items()
+            for end, value in (("", one.value), ("_low", one.low), ("_high", one.high))
+            if value is not None
+        }
+        facts = {"point": str(self.point), "is_valid": self.is_valid, "attempts": self.attempts, "warmup": self.warmup}
+        return {**facts, "rounds": self.rounds, "remarks": list(self.remarks), **ends}
 
 
 def latency_conversation(session: ScoringSession, pack: DomainPack, prompt_tokens: int) -> list[dict[str, str]]:
@@ -74,93 +88,126 @@ def _user(content: str) -> list[Turn]:
 
 
 def measure_latency(
-    session: ScoringSession, pack: DomainPack, settings: BenchmarkSettings, run_rounds: RunRounds
+    session: TimedSession,
+    pack: DomainPack,
+    settings: BenchmarkSettings,
+    point: LatencyPoint,
+    run_rounds: RunRounds,
+    *,
+    footprint: Footprint | None = None,
+    watch: Callable[[], MachineWatch] = MachineWatch,
 ) -> Measured:
-    """Latency at the first configured prompt length, the one that limits apply to.
+    """Latency at one point of the grid.
+
+    At the first point, which limits apply to, the estimates are the measurement; at another one it is the criterion
+    that there are any. With a `footprint`, rates are held against what this machine can do.
 
     Raises:
-        MeasureError: no prompt of that length fits the context.
+        MeasureError: the point does not fit the context, a time cannot be, or a rate is above the machine's limit.
     """
-    prompt_tokens = settings.prompt_tokens[0]
-    timelines = time_requests(session, pack, settings, prompt_tokens, run_rounds)
-    estimates = summarise_latency(timelines)
-    details = f"{len(timelines)} requests of {prompt_tokens} + {settings.new_tokens} tokens"
-    return Measured(
-        measurement=Measurement(estimates=estimates, details=dict.fromkeys(estimates, details)),
-        samples={f"latency_{prompt_tokens}": timelines},
-        latency={prompt_tokens: estimates},
+    if point.depth_tokens + point.prompt_tokens + point.new_tokens >= session.context_length:
+        raise MeasureError(
+            f"the point {point} does not fit the context of {session.context_length} tokens",
+            where="gate.toml, [benchmark]",
+            next_step="choose shorter prompts, answers or depths",
+        )
+    conversation = latency_conversation(session, pack, point.prompt_tokens)
+    timed = time_point(session, conversation, point, settings, run_rounds, watch=watch)
+    limits = None if footprint is None else limits_for(footprint)
+    row = latency_row(timed, settings, footprint, limits)
+    return _measured(row, timed, settings)
+
+
+def latency_row(
+    timed: TimedPoint,
+    settings: BenchmarkSettings,
+    footprint: Footprint | None = None,
+    limits: MachineLimits | None = None,
+) -> LatencyRow:
+    """What the times at a point say, and whether they may be believed.
+
+    Raises:
+        MeasureError: a rate is above the machine's limit.
+    """
+    point = timed.point
+    estimates = summarise_latency(timed.timelines, batch=point.batch)
+    if footprint is not None and limits is not None:
+        estimates |= physical_shares(point, estimates, footprint, limits)
+    remarks = [str(one) for one in timed.disturbances]
+    remarks += [timed.steadiness.sentence] if timed.steadiness.sentence else []
+    return LatencyRow(
+        point=point,
+        rounds=len(timed.timelines),
+        warmup=len(timed.warmup),
+        attempts=timed.attempts,
+        first_e2e_s=timed.warmup[0].e2e_s if timed.warmup else None,
+        precision=precision_of(timed),
+        is_valid=not timed.disturbances or settings.disturbed == "told",
+        remarks=tuple(remarks),
+        estimates=estimates,
     )
 
 
-def measure_longer_latency(
-    session: ScoringSession,
-    pack: DomainPack,
-    settings: BenchmarkSettings,
-    prompt_tokens: int,
-    run_rounds: RunRounds,
-) -> Measured:
-    """Latency at one of the other prompt lengths: recorded, and judged by whether there is any.
-
-    Raises:
-        MeasureError: no prompt of that length fits the context.
-    """
-    timelines = time_requests(session, pack, settings, prompt_tokens, run_rounds)
-    estimates = summarise_latency(timelines)
-    is_timed = not estimates["decode_tokens_per_second"].is_missing
+def _measured(row: LatencyRow, timed: TimedPoint, settings: BenchmarkSettings) -> Measured:
+    point, is_headline = row.point, row.point == headline_point(settings)
+    if is_headline:
+        measurement = Measurement(estimates=judged(row), details=dict.fromkeys(row.estimates, _details(row)))
+    else:
+        is_timed = not row.estimates["decode_tokens_per_second"].is_missing
+        measurement = criterion("longer_prompts_timed", is_met=is_timed, details=_details(row))
+    is_of_lengths = point.is_plain and point.new_tokens == settings.new_tokens[0]
     return Measured(
-        measurement=criterion("longer_prompts_timed", is_met=is_timed, details=f"{prompt_tokens} tokens"),
-        samples={f"latency_{prompt_tokens}": timelines},
-        latency={prompt_tokens: estimates},
+        measurement=measurement,
+        samples={f"latency_{point.prompt_tokens}" if is_of_lengths else point.sample_name: timed.timelines},
+        latency={point.prompt_tokens: judged(row)} if is_of_lengths else {},
+        details={"latency_grid": {str(point): row}},
     )
 
 
-def time_requests(
-    session: ScoringSession,
-    pack: DomainPack,
-    settings: BenchmarkSettings,
-    prompt_tokens: int,
-    run_rounds: RunRounds,
-) -> list[TokenTimeline]:
-    """Times of the configured number of equal requests, the warm-up left out.
-
-    Raises:
-        MeasureError: no prompt of that length fits the context.
-    """
-    conversation = latency_conversation(session, pack, prompt_tokens)
-    probe = LatencyProbe(session=session, conversation=conversation, new_tokens=settings.new_tokens)
-    rounds = settings.rounds_at(prompt_tokens)
-    run_rounds(probe, rounds=rounds, warmup_rounds=settings.warmup_rounds)
-    return probe.timelines[-rounds:]
+def judged(row: LatencyRow) -> dict[str, Estimate]:
+    """The estimates that are judged: of an invalid measurement there are none, and the cause stands in their place."""
+    if row.is_valid:
+        return dict(row.estimates)
+    why = Estimate.missing(f"invalid: {'; '.join(row.remarks)}")
+    return dict.fromkeys(row.estimates, why)
 
 
-def summarise_latency(timelines: Sequence[TokenTimeline]) -> dict[str, Estimate]:
+def _details(row: LatencyRow) -> str:
+    known = "unbounded" if row.precision is None else f"{row.precision:.1%}"
+    lines = [f"{row.rounds} requests of {row.point} after {row.warmup} of warm-up, median known to {known}"]
+    lines += [f"tried {row.attempts} times"] if row.attempts > 1 else []
+    lines += row.remarks
+    if row.remarks and weaker_here():
+        lines.append(weaker_here())
+    return "\n".join(lines)
+
+
+def summarise_latency(timelines: Sequence[TokenTimeline], *, batch: int = 1) -> dict[str, Estimate]:
     """Estimates of requests that all had the same prompt; a metric that no request shows is missing.
 
-    `ttft_*_s` and `e2e_*_s` are percentiles over requests, `itl_*_s` over all gaps between tokens of all requests,
-    `tpot_mean_s` is the mean over requests of (last - first token) / (n - 1). `decode_tokens_per_second` is
-    1 / `tpot_mean_s`; `prefill_tokens_per_second` is prompt tokens / median TTFT, so it includes tokenisation.
-    Gaps of one request resemble each other: their intervals come from resampling whole requests.
+    `ttft_*_s`, `tpot_*_s` and `e2e_*_s` are percentiles over requests, `itl_*_s` over all gaps between tokens of all
+    requests, `tpot_mean_s` is the mean over requests of (last - first token) / (n - 1). `decode_tokens_per_second` is
+    `batch` / `tpot_mean_s`; `prefill_tokens_per_second` is prompt tokens of the batch / median TTFT, so it includes
+    tokenisation. Gaps of one request resemble each other: their intervals come from resampling whole requests.
     """
-    ttft = [line.ttft_s for line in timelines if line.ttft_s is not None]
-    e2e = [line.e2e_s for line in timelines if line.e2e_s is not None]
     gaps = [line.itl_s for line in timelines]
     itl = np.asarray([gap for of_request in gaps for gap in of_request], dtype=np.float64)
     request = np.repeat(np.arange(len(gaps)), [len(of_request) for of_request in gaps])
-    prompt = next((line.prompt_tokens for line in timelines if line.prompt_tokens is not None), None)
-    tpot = _never_negative(mean([line.tpot_s for line in timelines if line.tpot_s is not None]))
-    ttft_p50 = quantile(ttft, 50)
-    return {
-        "ttft_p50_s": ttft_p50,
-        "ttft_p95_s": quantile(ttft, 95),
-        "itl_p50_s": clustered_quantile(itl, request, 50),
-        "itl_p95_s": clustered_quantile(itl, request, 95),
-        "itl_p99_s": clustered_quantile(itl, request, 99),
-        "tpot_mean_s": tpot,
-        "e2e_p50_s": quantile(e2e, 50),
-        "e2e_p95_s": quantile(e2e, 95),
-        "prefill_tokens_per_second": _rate(prompt, ttft_p50),
-        "decode_tokens_per_second": _rate(1, tpot),
+    tpots = [line.tpot_s for line in timelines if line.tpot_s is not None]
+    by_request = {
+        "ttft": [line.ttft_s for line in timelines if line.ttft_s is not None],
+        "tpot": tpots,
+        "e2e": [line.e2e_s for line in timelines if line.e2e_s is not None],
     }
+    found = {
+        f"{name}_p{percent}_s": quantile(values, percent) for name, values in by_request.items() for percent in PERCENTS
+    }
+    found |= {f"itl_p{percent}_s": clustered_quantile(itl, request, percent) for percent in PERCENTS}
+    found["tpot_mean_s"] = _never_negative(mean(tpots))
+    prompt = next((line.prompt_tokens for line in timelines if line.prompt_tokens is not None), None)
+    found["prefill_tokens_per_second"] = _rate(None if prompt is None else batch * prompt, found["ttft_p50_s"])
+    found["decode_tokens_per_second"] = _rate(batch, found["tpot_mean_s"])
+    return found
 
 
 def _never_negative(time_s: Estimate) -> Estimate:

@@ -102,7 +102,11 @@ def cut_to_tokens(text: str, tokens: int, encode: Callable[[str], Sequence[int]]
 
 def rates_by_length(answers: Sequence[GradedAnswer]) -> dict[int, Estimate]:
     """Share of exact answers at each step, by its tokens of padding."""
-    return {tokens: proportion(list(exact.values())) for tokens, exact in _exact_by_step(answers).items()}
+    clusters = _clusters(answers)
+    return {
+        tokens: proportion(list(exact.values()), [clusters[case_id] for case_id in exact])
+        for tokens, exact in _exact_by_step(answers).items()
+    }
 
 
 def length_drop(answers: Sequence[GradedAnswer], pack: DomainPack) -> Estimate:
@@ -130,13 +134,20 @@ def length_drop(answers: Sequence[GradedAnswer], pack: DomainPack) -> Estimate:
 
 def _losses(answers: Sequence[GradedAnswer]) -> list[Estimate]:
     """Of every step against the shortest one, on the questions that both were asked."""
+    clusters = _clusters(answers)
     shortest, *longer = _exact_by_step(answers).values() or [{}]
     found = []
     for exact in longer:
         asked = [case_id for case_id in exact if case_id in shortest]
         before, after = [shortest[one] for one in asked], [exact[one] for one in asked]
-        found.append(paired_loss(before, after, confidence=1 - (1 - CONFIDENCE) / len(longer)))
+        together = [clusters[one] for one in asked]
+        found.append(paired_loss(before, after, together, confidence=1 - (1 - CONFIDENCE) / len(longer)))
     return [loss for loss in found if not loss.is_missing]
+
+
+def _clusters(answers: Sequence[GradedAnswer]) -> Mapping[str, str | None]:
+    """What each case has in common with others."""
+    return {answer.case_id: answer.cluster for answer in answers}
 
 
 def _worst_step(answers: Sequence[GradedAnswer]) -> int | None:

@@ -1,4 +1,4 @@
-"""Memory, CPU and loading of one model, measured in a fresh process that holds nothing else.
+"""Memory, CPU and loading of one model, read in a fresh process that holds nothing else.
 
 A fresh process, because pytest, another model or the conversion toolchain would be counted too; and because on Linux
 a child's `ru_maxrss` starts from its parent's peak. The child reads its own high-water mark instead (`VmHWM`).
@@ -6,19 +6,20 @@ a child's `ru_maxrss` starts from its parent's peak. The child reads its own hig
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import TypeAdapter
+
 from harness.errors import MeasureError
-from harness.metrics.measurement import Measured, Measurement
-from harness.metrics.units import format_bytes, format_seconds
+from harness.measure.children.process_memory import MemoryState
 from harness.pack.choose import conversations
-from harness.pack.schema import DomainPack
+from harness.pack.schema import DomainPack, Turn
 from harness.runtime.session import Message
-from harness.stats.estimate import Estimate
 from harness.system.child import harness_module, run_job
 from harness.system.progress import SILENT, Progress
 
@@ -40,6 +41,26 @@ class ResourceSample:
 
     tokens: int
     """Tokens of this answer, its end-of-sequence token included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LengthMemory:
+    """What a prompt of one length needed."""
+
+    asked_tokens: int
+    """The configured length."""
+
+    prompt_tokens: int
+    """The length that it came to."""
+
+    peak_rss_bytes: int
+    """High-water mark of the kernel while it was answered."""
+
+    is_own_peak: bool
+    """Whether the mark was set back before it; else an earlier, larger peak hides it."""
+
+    after: MemoryState
+    """When it was answered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +94,51 @@ class ResourceResult:
     samples: tuple[ResourceSample, ...]
     """One per answer, in order."""
 
+    cold_ttft_s: float | None = None
+    """Time to first token of the very first request after loading; the file cache of the system may be warm."""
+
+    compute_threads: int | None = None
+    """Threads that compute: those that loading started, and the one that asks."""
+
+    baseline: MemoryState | None = None
+    """With the runtime imported and no model loaded."""
+
+    loaded: MemoryState | None = None
+    """When the session was ready."""
+
+    lengths: tuple[LengthMemory, ...] = ()
+    """At each prompt length that fits."""
+
+    cache_bytes_per_token: float | None = None
+    """Growth of the heap for each token that a generator may hold; None where the runtime does not let it be seen."""
+
+    unloaded: MemoryState | None = None
+    """After the model was let go."""
+
+    trimmed: MemoryState | None = None
+    """After the allocator gave its free pages back, too; None where it cannot be asked to."""
+
+    joules: float | None = None
+    """Energy of all processor packages while answering; None where the machine does not tell."""
+
+    voluntary_switches: int | None = None
+    """Times that a thread gave its processor away to wait for something, while answering."""
+
+    involuntary_switches: int | None = None
+    """Times that a thread lost its processor."""
+
+    minor_faults: int | None = None
+    """Pages that were mapped without reading a disk, while answering."""
+
+    major_faults: int | None = None
+    """Pages that were read from a disk."""
+
+    load_disturbances: tuple[str, ...] = ()
+    """What the machine did while the model was loaded."""
+
+    disturbances: tuple[str, ...] = ()
+    """What the machine did while questions were answered."""
+
     @property
     def wall_s(self) -> float:
         """Seconds from the first request to the end of the last answer."""
@@ -99,48 +165,34 @@ class ResourceResult:
         return self.cpu_s / self.tokens
 
     @property
-    def measured(self) -> Measured:
-        """Load time, peak memory and CPU use: readings of one process, which have no interval."""
-        answers, before, after = len(self.samples), self.baseline_rss_bytes, self.rss_after_load_bytes
-        cpu = f"{self.cpu_s:.3g} CPU s in {self.wall_s:.3g} s on {self.logical_cpus} CPUs"
-        cpu = f"{cpu}; {answers} answers, {self.tokens} tokens"
-        memory = f"{format_bytes(before)} before the model was loaded, {format_bytes(after)} after"
-        return Measured(
-            measurement=Measurement(
-                estimates={
-                    "load_s": Estimate.exact(self.load_s, n=1),
-                    "peak_rss_bytes": Estimate.exact(self.peak_rss_bytes, n=1),
-                    "cpu_utilization": Estimate.exact(self.cpu_utilization, n=answers),
-                    "cpu_seconds_per_token": Estimate.exact(self.cpu_seconds_per_token, n=self.tokens),
-                },
-                details={
-                    "load_s": f"imports took {format_seconds(self.import_s)} before it",
-                    "peak_rss_bytes": memory,
-                    "cpu_utilization": cpu,
-                    "cpu_seconds_per_token": cpu,
-                },
-            ),
-            samples={"resources": [self]},
-        )
-
-    @property
     def model_rss_bytes(self) -> int:
         """What loading the model added to resident memory."""
         return self.rss_after_load_bytes - self.baseline_rss_bytes
 
 
 def measure_pack_resources(
-    session_spec: Mapping[str, Any], pack: DomainPack, *, log: Path, progress: Progress = SILENT
-) -> Measured:
-    """Load time, peak memory and CPU use of a model on questions of the pack.
+    session_spec: Mapping[str, Any],
+    pack: DomainPack,
+    *,
+    lengths: Sequence[int],
+    log: Path,
+    progress: Progress = SILENT,
+) -> ResourceResult:
+    """What loading a model, questions of the pack and prompts of some lengths in tokens take.
 
     Raises:
         MeasureError: the pack has no case, no token was generated, or a number that cannot be.
         ChildError: the process died, also at its very end, or the model did not load or answer.
     """
-    limit = pack.domain.max_new_tokens
-    questions = conversations(pack, _QUESTIONS)
-    return measure_resources(session_spec, questions, max_new_tokens=limit, log=log, progress=progress).measured
+    frame = pack.conversation([Turn(role="user", content="Read:")])
+    return measure_resources(
+        session_spec,
+        conversations(pack, _QUESTIONS),
+        max_new_tokens=pack.domain.max_new_tokens,
+        log=log,
+        progress=progress,
+        more={"lengths": list(lengths), "padding": pack.padding, "frame": frame},
+    )
 
 
 def measure_resources(
@@ -151,8 +203,11 @@ def measure_resources(
     log: Path,
     progress: Progress = SILENT,
     timeout_s: float = 1800.0,
+    more: Mapping[str, Any] | None = None,
 ) -> ResourceResult:
     """Load the described session in a fresh process, answer every question once, and end the process.
+
+    `more` is added to the child's job: prompt `lengths`, the `padding` to make them of, the `frame` around it.
 
     Raises:
         MeasureError: no question, no generated token, or a number that cannot be.
@@ -164,6 +219,7 @@ def measure_resources(
         "session": dict(session_spec),
         "conversations": [[dict(message) for message in question] for question in questions],
         "max_new_tokens": max_new_tokens,
+        **(more or {}),
     }
     result = run_job(
         harness_module("harness.measure.children.resource_child"),
@@ -183,13 +239,28 @@ def read_resources(result: Mapping[str, Any], *, answers: int) -> ResourceResult
         MeasureError: a sample is missing, no token was generated, or a number is not finite and positive.
     """
     samples = tuple(ResourceSample(**sample) for sample in result["samples"])
-    numbers = {name: result[name] for name in result if name != "samples"}
     if not samples or len(samples) != answers:
         raise MeasureError(f"{len(samples)} of {answers} answers were sampled")
     last = {"wall_s": samples[-1].wall_s, "cpu_s": samples[-1].cpu_s, "rss_bytes": samples[-1].rss_bytes}
-    for name, value in {**numbers, **last}.items():
+    for name, value in {**{name: result[name] for name in _POSITIVE}, **last}.items():
         if not (math.isfinite(value) and value > 0):
             raise MeasureError(f"{name} was measured as {value}", next_step="give more or longer conversations")
     if not any(sample.tokens for sample in samples):
         raise MeasureError("the model generated no token, so its cost per token is unknown")
-    return ResourceResult(**numbers, samples=samples)
+    _require_order(samples)
+    return TypeAdapter(ResourceResult).validate_python(dict(result))
+
+
+def _require_order(samples: Sequence[ResourceSample]) -> None:
+    """Raise if the clock or the processor's went backwards."""
+    for sooner, later in itertools.pairwise(samples):
+        if later.wall_s < sooner.wall_s or later.cpu_s < sooner.cpu_s:
+            raise MeasureError(
+                f"an answer took {later.wall_s - sooner.wall_s:.3g} s and {later.cpu_s - sooner.cpu_s:.3g} CPU s",
+                next_step="the machine's clock went backwards: measure again",
+            )
+
+
+_POSITIVE: Final = (
+    "import_s", "load_s", "baseline_rss_bytes", "rss_after_load_bytes", "peak_rss_bytes", "threads", "logical_cpus",
+)  # fmt: skip

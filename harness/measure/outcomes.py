@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from harness.grading.grade import GradedAnswer
 from harness.pack.schema import OUT_OF_SCOPE
+from harness.stats.estimate import Estimate
+from harness.stats.proportions import proportion
 
 
-def outcomes(name: str, answers: Sequence[GradedAnswer]) -> list[bool]:
-    """What the share is of, true where the answer counts for it."""
+def share(name: str, answers: Sequence[GradedAnswer]) -> Estimate:
+    """A metric that is a share of answers or the mean of their scores; clusters count as what they are worth."""
     of_metric = counted(name, answers)
-    if name == "truncated_answer_rate":
-        return [_is_cut(answer) for answer in of_metric]
-    return [not counts_against(name)(answer) for answer in of_metric]
+    return proportion(outcomes(name, answers), [answer.cluster for answer in of_metric])
+
+
+def outcomes(name: str, answers: Sequence[GradedAnswer]) -> list[float]:
+    """What the share is the mean of: 1 where the answer counts for it, else 0, or its score."""
+    of_metric = counted(name, answers)
+    if name == "partial_credit_rate":
+        return [answer.score for answer in of_metric]
+    fails, is_against = counts_against(name), name not in _COUNTED
+    return [float(fails(answer) != is_against) for answer in of_metric]
 
 
 def counted(name: str, answers: Sequence[GradedAnswer]) -> list[GradedAnswer]:
     """The answers that a metric is about."""
     if name == "json_valid_rate":
         return [answer for answer in answers if answer.is_valid is not None]
-    if name == "truncated_answer_rate":
+    if name in _COUNTED:
         return [answer for answer in answers if answer.finish_reason is not None]
     if name == "out_of_scope_rate":
         return [answer for answer in answers if answer.kind == OUT_OF_SCOPE]
@@ -41,5 +50,16 @@ def counts_against(name: str) -> Callable[[GradedAnswer], bool]:
     return _FAILS.get(name, _is_wrong)
 
 
-_FAILS = {"json_valid_rate": lambda answer: answer.is_valid is False, "truncated_answer_rate": _is_cut}
-"""Where that is not being wrong."""
+_COUNTED: Mapping[str, Callable[[GradedAnswer], bool]] = {
+    "truncated_answer_rate": _is_cut,
+    "text_around_rate": lambda answer: answer.around_characters > 0,
+    "thinking_rate": lambda answer: answer.thinking_characters > 0,
+}
+"""Shares of answered cases with something about them that nobody asks for."""
+
+_FAILS: Mapping[str, Callable[[GradedAnswer], bool]] = {
+    **_COUNTED,
+    "json_valid_rate": lambda answer: answer.is_valid is False,
+    "partial_credit_rate": lambda answer: answer.score < 1,
+}
+"""Where counting against a metric is not being wrong."""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from harness.grading.grade import GradedAnswer
-from harness.measure.applicable import not_asked
+from harness.measure.applicable import kinds_of, not_asked
 from harness.measure.asking import ask_cases
 from harness.measure.failures import describe_failures, describe_losses
 from harness.measure.lengths import length_drop
-from harness.measure.outcomes import counted, counts_against, outcomes
-from harness.measure.sampling import UntilDecided, ask_until_decided, sequential_estimates
+from harness.measure.outcomes import counted, counts_against, share
+from harness.measure.sampling import LOSS, RATES, UntilDecided, ask_until_decided, sequential_estimates
 from harness.metrics.measurement import Measured, Measurement
 from harness.pack.schema import OUT_OF_SCOPE, DomainPack
 from harness.runtime.session import Session
@@ -41,21 +41,44 @@ def measure_quality(
     """
     step = progress.step("questions")
     answers = ask_cases(session, pack, step) if until is None else ask_until_decided(session, pack, until, step)
-    estimates = {**quality_rates(answers, pack), "exact_match_loss_points": exact_match_loss(source, answers)}
-    if len(answers) < len(pack.cases):
-        estimates |= sequential_estimates(answers, source, estimates)
-    details = {
-        name: describe_failures(counted(name, answers), source, pack, counts_against(name)) for name in estimates
-    }
-    details["exact_match_loss_points"] = describe_losses(counted("exact_match_rate", answers), source, pack)
-    if len(answers) < len(pack.cases):
-        stopped = f"stopped after {len(answers)} of {len(pack.cases)} cases, as every quality limit was decided"
-        details = {name: "\n".join(filter(None, [stopped, text])) for name, text in details.items()}
+    is_stopped = len(answers) < len(pack.cases)
+    stopped = f"stopped after {len(answers)} of {len(pack.cases)} cases, as every quality limit was decided"
+    whole = _measurement(answers, source, pack, stopped if is_stopped else "")
     return Measured(
-        measurement=Measurement(estimates=estimates, details=details),
+        measurement=replace(whole, of_kinds=_of_kinds(answers, source, pack, stopped if is_stopped else "")),
         samples={"answers": answers},
         details={"exact_match_by_kind": exact_by_kind(answers)},
     )
+
+
+def _measurement(
+    own: Sequence[GradedAnswer], source: Sequence[GradedAnswer], pack: DomainPack, stopped: str
+) -> Measurement:
+    """Estimates of some answers with what stands behind each; `stopped` says why not all cases were asked, if so."""
+    estimates = {**quality_rates(own, pack), LOSS: exact_match_loss(source, own)}
+    if stopped:
+        estimates |= sequential_estimates(own, source, estimates)
+    details = {name: describe_failures(counted(name, own), source, pack, counts_against(name)) for name in estimates}
+    details[LOSS] = describe_losses(counted("exact_match_rate", own), source, pack)
+    return Measurement(
+        estimates=estimates,
+        details={name: "\n".join(filter(None, [stopped, text])) for name, text in details.items()},
+    )
+
+
+def _of_kinds(
+    answers: Sequence[GradedAnswer], source: Sequence[GradedAnswer], pack: DomainPack, stopped: str
+) -> dict[str, Measurement]:
+    """The same of each kind's answers, of the metrics that count such cases."""
+    found = {}
+    for kind in dict.fromkeys(answer.kind for answer in answers):
+        own = _measurement([answer for answer in answers if answer.kind == kind], source, pack, stopped)
+        names = [name for name in own.estimates if kind in kinds_of(name, pack)]
+        found[kind] = Measurement(
+            estimates={name: own.estimates[name] for name in names},
+            details={name: own.details[name] for name in names},
+        )
+    return found
 
 
 def measure_source_quality(
@@ -67,29 +90,28 @@ def measure_source_quality(
 
 
 def quality_rates(answers: Sequence[GradedAnswer], pack: DomainPack) -> dict[str, Estimate]:
-    """Shares of right, declined, well-formed and cut answers; what the pack does not ask for is missing, and why."""
+    """Right, declined, well-formed, cut answers and their like; what the pack does not ask for is missing, and why."""
     absent = not_asked(pack)
-    return {
-        name: Estimate.missing(absent[name]) if name in absent else proportion(outcomes(name, answers))
-        for name in (
-            "exact_match_rate",
-            "exact_match_dev_rate",
-            "exact_match_final_rate",
-            "out_of_scope_rate",
-            "json_valid_rate",
-            "truncated_answer_rate",
-        )
-    }
+    return {name: Estimate.missing(absent[name]) if name in absent else share(name, answers) for name in RATES}
 
 
 def exact_match_loss(source: Sequence[GradedAnswer], own: Sequence[GradedAnswer]) -> Estimate:
     """Percentage points of exact in-scope answers lost against the source model, paired by case."""
     was_right = {answer.case_id: answer.is_exact for answer in source}
-    pairs = [(was_right[a.case_id], a.is_exact) for a in own if a.kind != OUT_OF_SCOPE and a.case_id in was_right]
-    return paired_loss([before for before, _ in pairs], [after for _, after in pairs]).map(lambda share: 100 * share)
+    paired = [answer for answer in own if answer.kind != OUT_OF_SCOPE and answer.case_id in was_right]
+    return paired_loss(
+        [was_right[answer.case_id] for answer in paired],
+        [answer.is_exact for answer in paired],
+        [answer.cluster for answer in paired],
+    ).map(lambda share: 100 * share)
 
 
 def exact_by_kind(answers: Sequence[GradedAnswer]) -> Mapping[str, Any]:
     """The share of exact answers to each kind of case, as the fields of an estimate."""
-    kinds = dict.fromkeys(answer.kind for answer in answers)
-    return {kind: asdict(proportion([a.is_exact for a in answers if a.kind == kind])) for kind in kinds}
+    by_kind: dict[str, list[GradedAnswer]] = {}
+    for answer in answers:
+        by_kind.setdefault(answer.kind, []).append(answer)
+    return {
+        kind: asdict(proportion([one.is_exact for one in own], [one.cluster for one in own]))
+        for kind, own in by_kind.items()
+    }

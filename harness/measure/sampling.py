@@ -1,15 +1,16 @@
 """Asks no more cases than the quality limits need to be decided.
 
-Cases come in a seeded order that is balanced over kinds, so that whatever was asked so far stands for the pack. After
-each batch a sequential test per limit says whether it is decided (`harness.stats.sequential`); one may look as often as
-one likes. A broken variant is out after a few cases, a healthy one after a part of them, and one near its limits is
-asked everything.
+Cases come in a seeded order that is balanced over kinds, so that whatever was asked so far stands for the pack; those
+of a cluster are asked together and count as one observation, as their answers may depend on each other. After each
+batch a sequential test per limit says whether it is decided (`harness.stats.sequential`); one may look as often as one
+likes. A broken variant is out after a few cases, a healthy one after a part of them, one near its limits is asked all.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
 from harness.config.limits import Limit
 from harness.grading.grade import GradedAnswer, Grader
@@ -27,35 +28,46 @@ RATES = (
     "exact_match_dev_rate",
     "exact_match_final_rate",
     "out_of_scope_rate",
+    "partial_credit_rate",
     "json_valid_rate",
+    "text_around_rate",
+    "thinking_rate",
     "truncated_answer_rate",
 )
+"""Metrics that are a share of the answers, or the mean of their scores."""
+
 _BATCH = 8
 """Cases between two looks."""
 
 
 class UntilDecided:
-    """Sequential tests of the quality limits of one variant."""
+    """Sequential tests of the quality limits of one variant, those of single kinds among them."""
 
     def __init__(self, limits: Mapping[str, Limit], source: Sequence[GradedAnswer], *, seed: int = 0) -> None:
-        """`source` holds the source model's answers, with which losses are paired."""
+        """`source` holds the source model's answers to every case, with which losses are paired."""
         self.seed = seed
         self._was_right = {answer.case_id: answer.is_exact for answer in source}
-        self._tests = {name: _Limited(limits[name], *_bounds(name)) for name in (*RATES, LOSS) if name in limits}
+        self._largest = max(Counter(answer.cluster or answer.case_id for answer in source).values(), default=1)
+        self._tests = {
+            (name, kind): _Limited(limits[name] if kind is None else limits[name].of_kind(kind), *_bounds(name))
+            for name in (*RATES, LOSS)
+            if name in limits
+            for kind in (None, *limits[name].kinds)
+        }
 
-    def see(self, answer: GradedAnswer) -> None:
-        """Take one answer into account."""
-        for name, test in self._tests.items():
-            value = self._value(name, answer)
-            if value is not None:
-                test.see(value)
+    def see(self, answers: Sequence[GradedAnswer]) -> None:
+        """Take the answers of one cluster into account, or one that stands alone."""
+        for (name, kind), test in self._tests.items():
+            of_kind = [answer for answer in answers if kind in (None, answer.kind)]
+            values = self._values(name, of_kind)
+            if values:
+                test.see(values, max(self._largest, len(values)))
 
-    def _value(self, name: str, answer: GradedAnswer) -> float | None:
-        """What the answer adds to a metric; None where the metric is not about it."""
+    def _values(self, name: str, answers: Sequence[GradedAnswer]) -> list[float]:
+        """What the answers add to a metric; none where the metric is not about them."""
         if name == LOSS:
-            return paired_value(answer, self._was_right)
-        found = outcomes(name, [answer])
-        return float(found[0]) if found else None
+            return [value for one in answers if (value := paired_value(one, self._was_right)) is not None]
+        return outcomes(name, answers)
 
     @property
     def is_decided(self) -> bool:
@@ -72,10 +84,10 @@ class _Limited:
         self._test = MeanTest(limit=edge, low=low, high=high) if low < edge < high else None
         self._limit, self._edge, self._is_broken = limit, edge, False
 
-    def see(self, value: float) -> None:
+    def see(self, values: Sequence[float], largest: int) -> None:
         if self._test is not None:
-            self._test.see(value)
-        elif not (value >= self._edge if self._limit.min is not None else value <= self._edge):
+            self._test.see_cluster(values, largest)
+        elif not all(value >= self._edge if self._limit.min is not None else value <= self._edge for value in values):
             self._is_broken = True
 
     @property
@@ -95,38 +107,58 @@ def paired_value(answer: GradedAnswer, was_right: Mapping[str, bool]) -> float |
     return float(was_right[answer.case_id]) - float(answer.is_exact)
 
 
-def balanced(cases: Sequence[Case], seed: int) -> list[Case]:
-    """The cases in a seeded order in which the kinds take turns, in proportion to how many cases they have."""
-    by_kind: dict[str, list[Case]] = {}
+def balanced(cases: Sequence[Case], seed: int) -> list[list[Case]]:
+    """The cases, those of a cluster together, in a seeded order in which the kinds take turns.
+
+    Kinds come in proportion to how many cases they have; a cluster is of the kind that most of its cases are of.
+    """
+    clusters: dict[str, list[Case]] = {}
     for case in cases:
-        by_kind.setdefault(case.kind, []).append(case)
+        clusters.setdefault(f"of {case.cluster}" if case.cluster else f"case {case.id}", []).append(case)
+    by_kind: dict[str, list[list[Case]]] = {}
+    for together in clusters.values():
+        kind = Counter(case.kind for case in together).most_common(1)[0][0]
+        by_kind.setdefault(kind, []).append(together)
     generator, placed = random.Random(seed), []
     for kind, of_kind in by_kind.items():
         generator.shuffle(of_kind)
         offset = generator.random()
-        placed += [((place + offset) / len(of_kind), kind, case) for place, case in enumerate(of_kind)]
-    return [case for _, _, case in sorted(placed, key=lambda one: one[:2])]
+        placed += [((place + offset) / len(of_kind), kind, together) for place, together in enumerate(of_kind)]
+    return [together for _, _, together in sorted(placed, key=lambda one: one[:2])]
 
 
 def ask_until_decided(
     session: Session, pack: DomainPack, until: UntilDecided, step: Step = silent_step
 ) -> tuple[GradedAnswer, ...]:
-    """Ask cases in batches until every limit is decided, or all are asked; answers in the order of the pack."""
-    grader, order, answers = Grader.of(pack), balanced(pack.cases, until.seed), {}
-    for start in range(0, len(order), _BATCH):
-        batch = order[start : start + _BATCH]
+    """Ask cases in batches of whole clusters until every limit is decided, or all are asked; in the pack's order."""
+    grader, answers = Grader.of(pack), {}
+    for batch in _batches(balanced(pack.cases, until.seed)):
+        cases = [case for together in batch for case in together]
         said = ask_all(
             session,
-            [pack.conversation(case.messages) for case in batch],
+            [pack.conversation(case.messages) for case in cases],
             max_new_tokens=pack.domain.max_new_tokens,
         )
-        for case, answer in zip(batch, said, strict=True):
+        for case, answer in zip(cases, said, strict=True):
             answers[case.id] = graded(grader, case, answer)
-            until.see(answers[case.id])
-        step(len(answers), len(order))
+        for together in batch:
+            until.see([answers[case.id] for case in together])
+        step(len(answers), len(pack.cases))
         if until.is_decided:
             break
     return tuple(answers[case.id] for case in pack.cases if case.id in answers)
+
+
+def _batches(clusters: Sequence[list[Case]]) -> Iterator[list[list[Case]]]:
+    """Clusters in batches of at least `_BATCH` cases; the last may have fewer."""
+    batch: list[list[Case]] = []
+    for together in clusters:
+        batch.append(together)
+        if sum(map(len, batch)) >= _BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def sequential_estimates(
@@ -134,10 +166,11 @@ def sequential_estimates(
 ) -> dict[str, Estimate]:
     """The same metrics with intervals that hold although the run stopped when it knew enough."""
     was_right = {answer.case_id: answer.is_exact for answer in source}
-    losses = [value for answer in answers if (value := paired_value(answer, was_right)) is not None]
+    paired = [(one.cluster, value) for one in answers if (value := paired_value(one, was_right)) is not None]
+    losses = confidence_sequence([value for _, value in paired], [cluster for cluster, _ in paired], low=-1.0, high=1.0)
     found = {
-        name: confidence_sequence([float(one) for one in outcomes(name, counted(name, answers))])
+        name: confidence_sequence(outcomes(name, answers), [one.cluster for one in counted(name, answers)])
         for name in RATES
-        if not estimates[name].is_missing
+        if name in estimates and not estimates[name].is_missing
     }
-    return {**found, LOSS: confidence_sequence(losses, low=-1.0, high=1.0).map(lambda share: 100 * share)}
+    return {**found, LOSS: losses.map(lambda share: 100 * share)}

@@ -62,6 +62,12 @@ class Metric:
     estimator: str = "one reading"
     """How value and interval are found."""
 
+    is_compared: bool = True
+    """Whether it is a row of the precision comparison; the others stand in tables of their own."""
+
+    is_by_kind: bool = False
+    """Whether it is measured for the cases of each kind too, so that limits may be."""
+
     @property
     def is_criterion(self) -> bool:
         """Whether it is met or not, with a limit that is part of the gate."""
@@ -82,8 +88,18 @@ _ORDER = "order statistics over {}"
 _SEQUENCES = "clustered by text and answer"
 
 
-def _share(name: str, meaning: str, suite: str, group: Group, over: str, parent: str | None = None) -> Metric:
+def _share(
+    name: str,
+    meaning: str,
+    suite: str,
+    group: Group,
+    over: str,
+    parent: str | None = None,
+    *,
+    is_by_kind: bool = False,
+) -> Metric:
     return Metric(
+        is_by_kind=is_by_kind,
         name=name,
         meaning=meaning,
         suite=suite,
@@ -110,6 +126,8 @@ def _yes_no(name: str, meaning: str, suite: str, group: Group) -> Metric:
 _REGRESSION = "performance/test_latency.py"
 _PAIRED_ROUNDS = "Student's t over pairs of rounds, interleaved, error spent over the looks"
 _CONVERSION, _DEPLOYMENT, _PRECISION = "test_conversion.py", "test_deployment.py", "test_precision_comparison.py"
+_MEMORY = "performance/test_memory.py"
+_FORMAT = "quality/test_format.py"
 _RELEVANCE, _LATENCY, _LOAD = (
     "quality/test_domain_relevance.py",
     "performance/test_latency.py",
@@ -118,7 +136,13 @@ _RELEVANCE, _LATENCY, _LOAD = (
 
 
 def _latency(
-    name: str, meaning: str, estimator: str, *, parent: str | None = None, unit: Unit = Unit.SECONDS
+    name: str,
+    meaning: str,
+    estimator: str,
+    *,
+    parent: str | None = None,
+    unit: Unit = Unit.SECONDS,
+    is_compared: bool = True,
 ) -> Metric:
     better = Better.HIGHER if unit is Unit.PER_SECOND else Better.LOWER
     return Metric(
@@ -130,6 +154,50 @@ def _latency(
         better=better,
         parent=parent,
         estimator=estimator,
+        is_compared=is_compared,
+    )
+
+
+def _percentiles(name: str, meaning: str, estimator: str, *, parent: str | None = None) -> list[Metric]:
+    """`ttft_p50_s` and its further percentiles; the comparison shows the median and the 95th."""
+    median = f"{name}_p50_s"
+    over = estimator.format("requests")
+    first = _latency(median, meaning, over, parent=parent, is_compared=parent is None)
+    meanings = {percent: f"{percent}th percentile of the same" for percent in (90, 95, 99)}
+    further = [
+        _latency(
+            f"{name}_p{percent}_s", text, over, parent=parent or median, is_compared=parent is None and percent == 95
+        )
+        for percent, text in meanings.items()
+    ]
+    return [first, *further]
+
+
+def _limit_share(name: str, meaning: str, base: str) -> Metric:
+    return Metric(
+        name=name,
+        meaning=f"{meaning} in that time; above 1.5 it is an error",
+        suite=_LATENCY,
+        group=Group.SPEED,
+        unit=Unit.SHARE,
+        better=Better.HIGHER,
+        parent=base,
+        estimator=f"from {base}",
+        is_compared=False,
+    )
+
+
+def _reading(name: str, meaning: str, parent: str, unit: Unit = Unit.BYTES) -> Metric:
+    """One reading of the process that holds the model alone; in a table of its own."""
+    is_memory = unit is Unit.BYTES
+    return Metric(
+        name=name,
+        meaning=meaning,
+        suite=_MEMORY if is_memory else "performance/test_cpu.py",
+        group=Group.MEMORY if is_memory else Group.SPEED,
+        unit=unit,
+        parent=parent,
+        is_compared=False,
     )
 
 
@@ -190,6 +258,7 @@ METRICS: dict[str, Metric] = {
             _RELEVANCE,
             Group.QUALITY,
             "in-scope cases",
+            is_by_kind=True,
         ),
         _share(
             "exact_match_dev_rate",
@@ -198,6 +267,7 @@ METRICS: dict[str, Metric] = {
             Group.QUALITY,
             "in-scope cases of the split",
             parent="exact_match_rate",
+            is_by_kind=True,
         ),
         _share(
             "exact_match_final_rate",
@@ -206,6 +276,16 @@ METRICS: dict[str, Metric] = {
             Group.QUALITY,
             "in-scope cases of the split",
             parent="exact_match_rate",
+            is_by_kind=True,
+        ),
+        _share(
+            "partial_credit_rate",
+            "mean score of in-scope answers: the share of fields, keywords or words that are right in each",
+            _RELEVANCE,
+            Group.QUALITY,
+            "in-scope cases, for scores of 0 to 1",
+            parent="exact_match_rate",
+            is_by_kind=True,
         ),
         Metric(
             name="exact_match_loss_points",
@@ -215,6 +295,7 @@ METRICS: dict[str, Metric] = {
             unit=Unit.POINTS,
             parent="exact_match_rate",
             estimator=_PAIRED,
+            is_by_kind=True,
         ),
         _share(
             "out_of_scope_rate",
@@ -224,15 +305,41 @@ METRICS: dict[str, Metric] = {
             "out-of-scope cases",
         ),
         _share(
-            "json_valid_rate", "answers that meet the response schema", "quality/test_format.py", Group.QUALITY, "cases"
+            "json_valid_rate",
+            "answers that keep the pack's form: a response schema, lines, labels or a pattern",
+            _FORMAT,
+            Group.QUALITY,
+            "cases",
+            is_by_kind=True,
+        ),
+        Metric(
+            name="text_around_rate",
+            meaning="answers with text around what was graded: code fences, introductions, closing words",
+            suite=_FORMAT,
+            group=Group.QUALITY,
+            unit=Unit.SHARE,
+            parent="json_valid_rate",
+            estimator=_WILSON.format("answered cases"),
+            is_by_kind=True,
+        ),
+        Metric(
+            name="thinking_rate",
+            meaning="answers that stand behind a thinking part",
+            suite=_FORMAT,
+            group=Group.QUALITY,
+            unit=Unit.SHARE,
+            parent="json_valid_rate",
+            estimator=_WILSON.format("answered cases"),
+            is_by_kind=True,
         ),
         Metric(
             name="truncated_answer_rate",
             meaning="answers that were cut at max_new_tokens or the context instead of ending",
-            suite="quality/test_format.py",
+            suite=_FORMAT,
             group=Group.QUALITY,
             unit=Unit.SHARE,
             estimator=_WILSON.format("answered cases"),
+            is_by_kind=True,
         ),
         _share(
             "edge_case_rate",
@@ -313,20 +420,11 @@ METRICS: dict[str, Metric] = {
             estimator=f"Student's t of the mean difference, {_SEQUENCES}",
         ),
         # speed
-        _latency(
-            "ttft_p50_s", "median time from request to first token, tokenisation included", _ORDER.format("requests")
-        ),
-        _latency("ttft_p95_s", "95th percentile of the same", _ORDER.format("requests"), parent="ttft_p50_s"),
-        _latency(
-            "itl_p50_s",
-            "median gap between neighbouring tokens, pooled over requests",
-            "bootstrap over requests",
-        ),
-        _latency("itl_p95_s", "95th percentile of the same", "bootstrap over requests", parent="itl_p50_s"),
-        _latency("itl_p99_s", "99th percentile of the same", "bootstrap over requests", parent="itl_p50_s"),
+        *_percentiles("ttft", "median time from request to first token, tokenisation included", _ORDER),
+        *_percentiles("itl", "median gap between neighbouring tokens, pooled over requests", "bootstrap over {}"),
         _latency("tpot_mean_s", "mean over requests of (last - first token) / (n - 1)", "Student's t over requests"),
-        _latency("e2e_p50_s", "median time from request to last token", _ORDER.format("requests")),
-        _latency("e2e_p95_s", "95th percentile of the same", _ORDER.format("requests"), parent="e2e_p50_s"),
+        *_percentiles("tpot", "median over requests of the same", _ORDER, parent="tpot_mean_s"),
+        *_percentiles("e2e", "median time from request to last token", _ORDER),
         _latency(
             "prefill_tokens_per_second",
             "prompt tokens / median TTFT",
@@ -341,11 +439,15 @@ METRICS: dict[str, Metric] = {
             parent="tpot_mean_s",
             unit=Unit.PER_SECOND,
         ),
-        _yes_no("longer_prompts_timed", "every configured prompt length was timed", _LATENCY, Group.SPEED),
+        _limit_share("decode_bandwidth_share", "bytes read at least for a token / what the machine reads", "itl_p50_s"),
+        _limit_share(
+            "prefill_compute_share", "operations of the prompt at least / what the machine computes", "ttft_p50_s"
+        ),
+        _yes_no("longer_prompts_timed", "every configured point of the latency grid was timed", _LATENCY, Group.SPEED),
         Metric(
             name="load_s",
             meaning="time to load the model in a fresh process, imports excluded",
-            suite="performance/test_memory.py",
+            suite=_MEMORY,
             group=Group.SPEED,
             unit=Unit.SECONDS,
         ),
@@ -364,14 +466,44 @@ METRICS: dict[str, Metric] = {
             unit=Unit.SECONDS,
             parent="cpu_utilization",
         ),
+        Metric(
+            name="cold_ttft_s",
+            meaning="time to first token of the first request after loading, in a fresh process",
+            suite=_MEMORY,
+            group=Group.SPEED,
+            unit=Unit.SECONDS,
+            parent="load_s",
+        ),
+        _yes_no(
+            "threads_as_asked",
+            "as many threads compute as gate.toml or the artifact's config asks for, if any does",
+            "performance/test_cpu.py",
+            Group.SPEED,
+        ),
+        _reading("compute_thread_count", "threads that compute, read back", "cpu_utilization", Unit.COUNT),
+        _reading("token_joules", "energy of the processor per generated token (RAPL)", "cpu_utilization", Unit.JOULES),
+        _reading("minor_fault_count", "pages mapped while answering, no disk read", "cpu_utilization", Unit.COUNT),
+        _reading("major_fault_count", "pages read from a disk while answering", "cpu_utilization", Unit.COUNT),
+        _reading("voluntary_switch_count", "times that a thread began to wait", "cpu_utilization", Unit.COUNT),
+        _reading("involuntary_switch_count", "times that a thread lost its CPU", "cpu_utilization", Unit.COUNT),
         # memory
         Metric(
             name="peak_rss_bytes",
             meaning="high-water mark of a fresh process that holds this model alone",
-            suite="performance/test_memory.py",
+            suite=_MEMORY,
             group=Group.MEMORY,
             unit=Unit.BYTES,
         ),
+        _reading("loaded_rss_bytes", "resident memory when the model is loaded", "peak_rss_bytes"),
+        _reading("loaded_anonymous_bytes", "of it what no file stands behind", "loaded_rss_bytes"),
+        _reading("loaded_mapped_bytes", "of it pages of mapped files, weights among them", "loaded_rss_bytes"),
+        _reading("loaded_pss_bytes", "the same, shared pages in part", "loaded_rss_bytes"),
+        _reading("loaded_swap_bytes", "what of the process is in swap then", "loaded_rss_bytes"),
+        _reading("longest_prompt_peak_bytes", "peak at the longest configured prompt", "peak_rss_bytes"),
+        _reading("cache_token_bytes", "growth of the heap per token of key-value cache", "peak_rss_bytes"),
+        _reading("cache_token_predicted_bytes", "the same by the graph's layers and heads", "cache_token_bytes"),
+        _reading("unload_retention_bytes", "memory held after the model was let go, against before", "peak_rss_bytes"),
+        _reading("unload_retention_trimmed_bytes", "the same after malloc_trim", "unload_retention_bytes"),
         Metric(
             name="leak_bytes_per_request",
             meaning="heap growth per request in onnxruntime-genai, lower quartile of segments",

@@ -24,18 +24,28 @@ class Measurement:
     details: Mapping[str, str] = field(default_factory=dict)
     """Counts, the worst examples, the first difference: what a check shows beside its numbers."""
 
+    of_kinds: Mapping[str, Measurement] = field(default_factory=dict)
+    """The same of the cases of each kind, for metrics that are measured by kind."""
+
     def __post_init__(self) -> None:
         for name in (*self.estimates, *self.details):
             metric_named(name)
 
-    def estimate(self, name: str) -> Estimate:
-        """The estimate of one metric; missing where it was not measured.
+    def of(self, kind: str | None) -> Measurement:
+        """What was measured of the cases of one kind, or of all."""
+        return self if kind is None else self.of_kinds.get(kind, _NOTHING)
+
+    def estimate(self, name: str, kind: str | None = None) -> Estimate:
+        """The estimate of one metric, of all cases or of one kind; missing where it was not measured.
 
         Raises:
             UnknownMetricError: the catalogue has no such metric.
         """
         metric_named(name)
-        return self.estimates.get(name, Estimate.missing())
+        return self.of(kind).estimates.get(name, Estimate.missing())
+
+
+_NOTHING = Measurement(estimates={})
 
 
 def criterion(name: str, *, is_met: bool, details: str = "") -> Measurement:

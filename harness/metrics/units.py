@@ -26,6 +26,8 @@ class Unit(StrEnum):
     """Percentage points."""
 
     RATIO = "ratio"
+    COUNT = "count"
+    JOULES = "J"
     YES_NO = "yes/no"
     """1 or 0: a criterion that is met or not."""
 
@@ -68,6 +70,8 @@ _FORMATS: Mapping[Unit, Callable[[float, int], str]] = {
     Unit.SHARE: lambda value, digits: f"{100 * value:.{digits - 2}f} %",
     Unit.POINTS: lambda value, digits: f"{value:.{digits - 2}f} pt",
     Unit.RATIO: lambda value, digits: f"{value:.{digits}f}",
+    Unit.COUNT: lambda value, _: f"{value:,.0f}",
+    Unit.JOULES: lambda value, digits: f"{value:.{digits}g} J",
     Unit.YES_NO: lambda value, _: "yes" if value == 1 else "NO",
 }
 

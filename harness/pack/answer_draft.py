@@ -141,7 +141,8 @@ def _as_json(questions: Sequence[Question], base: Mapping[str, Any]) -> Drafted 
     values = [value for question in kept for value in question.answers]
     is_allowed = len(fenced) > (1 - MOST) * len(values)
     settings = AnswerSettings.model_validate({**base, **({"code_fence": True} if is_allowed else {})})
-    note = f"{len(fenced)} answers stand in a code fence, which is {'' if is_allowed else 'not '}allowed around answers"
+    stand = "answer stands" if len(fenced) == 1 else "answers stand"
+    note = f"{len(fenced)} {stand} in a code fence, which is {'' if is_allowed else 'not '}allowed around answers"
     notes = (note,) if fenced else ()
     return Drafted(
         questions=tuple(kept),

@@ -33,6 +33,12 @@ _CLUSTERS = (
     "cluster", "conversation_id", "conv_id", "document_id", "doc_id", "document", "source_document", "source_id",
     "source", "context_id", "group", "thread_id", "session_id", "context",
 )  # fmt: skip
+_SOURCES = ("source", "group")
+"""Names of clusters that as often say where rows come from: a handful of files or teams, in which nothing depends."""
+
+_MOST_TOGETHER = 20
+"""Questions of a cluster, on average, above which a name of `_SOURCES` is not taken for one."""
+
 _MOST_KINDS = 40
 _SPLITS = {
     **dict.fromkeys(("dev", "validation", "valid", "val", "eval"), "dev"),
@@ -64,7 +70,9 @@ class ReadReport:
         head = f"{self.file.name}: {self.row_count} rows of {self.format}, {self.case_count} cases"
         refused = [f"  {one}" for one in self.refused[:most]]
         if len(self.refused) > most:
-            refused.append(f"  and {len(self.refused) - most} more")
+            refused.append(
+                f"  and {len(self.refused) - most} more: `slm-gate pack {self.file.name} --out DIR` lists all"
+            )
         counted = f"not taken: {len(self.refused)}" if self.refused else "every row was taken"
         return [head, f"answers: {self.form}", *self.notes, counted, *refused]
 
@@ -267,7 +275,8 @@ def _cluster_field(questions: Sequence[Question], notes: list[str]) -> str | Non
     for name in _CLUSTERS:
         values = [field_value(question.row, name) for question in questions]
         texts = [str(value) for value in values if isinstance(value, str | int) and str(value).strip()]
-        if len(texts) == len(values) and 2 <= len(set(texts)) < len(texts):
+        is_provenance = name in _SOURCES and len(texts) > _MOST_TOGETHER * len(set(texts))
+        if len(texts) == len(values) and 2 <= len(set(texts)) < len(texts) and not is_provenance:
             notes.append(f"questions with the same {name} are clusters: their answers depend on each other")
             return name
     return None

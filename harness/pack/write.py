@@ -39,7 +39,7 @@ def write_pack(pack: DomainPack, folder: Path) -> tuple[Path, ...]:
         raise PackError("is there already, and is not empty", where=str(folder), next_step="give another --out")
     folder.mkdir(parents=True, exist_ok=True)
     files = {
-        "domain.toml": domain_text(pack.domain),
+        "domain.toml": domain_text(pack),
         "cases.jsonl": _rows(pack.cases),
         "edge_cases.jsonl": _rows(pack.edge_cases),
         "texts.jsonl": _rows(pack.texts),
@@ -64,31 +64,37 @@ def _row(row: BaseModel) -> dict[str, Any]:
     return fields | last
 
 
-def domain_text(domain: DomainSettings) -> str:
-    """`domain.toml` of some settings."""
-    return "\n".join([*_head(domain), *_answer(domain.answer), *_length(domain), ""])
+def domain_text(pack: DomainPack) -> str:
+    """`domain.toml` of a pack."""
+    domain, has_schema = pack.domain, pack.response_schema is not None
+    return "\n".join([*_head(domain, has_schema=has_schema), *_answer(domain.answer), *_length(domain), ""])
 
 
-def _head(domain: DomainSettings) -> Iterator[str]:
+def _head(domain: DomainSettings, *, has_schema: bool) -> Iterator[str]:
     yield f"schema_version = {domain.schema_version}"
     yield f"name = {_value(domain.name)}"
     yield f"description = {_value(domain.description)}"
     if domain.draft:
         yield ""
-        yield "# Drafted: read what follows, correct it, and delete this line."
+        also = f" and {SCHEMA_FILE}, which was drafted from the answers" if has_schema else ""
+        yield f"# Drafted: read what follows{also}; correct it, and delete this line."
         yield "draft = true"
         yield ""
         yield "# Room for the longest right answer; a bound, at which an answer that does not end is cut off."
     yield f"max_new_tokens = {domain.max_new_tokens}"
     if domain.system_prompt is not None:
         yield f"system_prompt = {_value(domain.system_prompt)}"
+    if domain.template_options:
+        yield f"template_options = {_value(domain.template_options)}"
 
 
 def _answer(answer: AnswerSettings) -> Iterator[str]:
     given = answer.model_dump(mode="json", exclude_defaults=True)
+    yield ""
+    if not {"code_fence", "thinking", "take"} & set(given):
+        yield "# Nothing may stand around an answer; [answer] code_fence = true or thinking = true would allow it."
     if not given:
         return
-    yield ""
     yield "[answer]"
     tables = {name: given.pop(name) for name in ("whole", "lines", "fields") if name in given}
     for name, value in given.items():

@@ -8,9 +8,10 @@ from typing import Any, Final
 
 from harness.checks.check import Outcome
 from harness.checks.verdict import ExitStatus, Verdict, exit_status, recommend, verdict_of
+from harness.config.limits import checked_names
 from harness.config.settings import GateConfig
 from harness.errors import GateError
-from harness.report.details import details_of
+from harness.report.details import TOLD_IN_PARTS, details_of
 from harness.report.events import (
     SOURCE,
     CheckEvent,
@@ -143,7 +144,9 @@ def _add(variant: VariantRecord, details: dict[str, object], event: OfVariant) -
     elif isinstance(event, LatencyEvent):
         variant.latency_by_prompt_tokens[event.prompt_tokens] = event.estimates
     elif isinstance(event, DetailsEvent):
-        details[event.name] = event.value
+        known = details.get(event.name)
+        is_part = event.name in TOLD_IN_PARTS and isinstance(known, dict)
+        details[event.name] = {**known, **event.value} if is_part else event.value  # type: ignore[dict-item]
     elif isinstance(event, CheckEvent):
         variant.checks.append(
             CheckRecord(
@@ -152,6 +155,7 @@ def _add(variant: VariantRecord, details: dict[str, object], event: OfVariant) -
                 limit=event.limit,
                 outcome=event.outcome,
                 details=event.details,
+                kind=event.kind,
             )
         )
 
@@ -174,9 +178,9 @@ def _verdict(variant: VariantRecord, *, is_whole: bool) -> Verdict:
     """By the worst outcome of each metric: one that is judged twice must pass twice."""
     outcomes: dict[str, Outcome] = {}
     for check in variant.checks:
-        known = outcomes.get(check.metric, check.outcome)
-        outcomes[check.metric] = min(known, check.outcome, key=_WORST_FIRST.index)
-    required = set(variant.limits) if is_whole else set()
+        known = outcomes.get(check.name, check.outcome)
+        outcomes[check.name] = min(known, check.outcome, key=_WORST_FIRST.index)
+    required = set(checked_names(variant.limits)) if is_whole else set()
     verdict = verdict_of(outcomes, required, [problem.message for problem in variant.problems])
     is_undecided = verdict in (Verdict.PASS, Verdict.INCONCLUSIVE)
     return Verdict.INCOMPLETE if variant.skipped and is_undecided else verdict

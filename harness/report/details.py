@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
 
@@ -11,6 +11,7 @@ from harness.artifact.facts import ArtifactFacts
 from harness.config.diagnosis import did_you_mean
 from harness.foundry.cache_route import CacheRouteAnswer
 from harness.measure.activations import ActivationCost
+from harness.measure.latency import LatencyRow
 from harness.prompts.rendering import PromptDeviation
 from harness.stats.estimate import Estimate
 from harness.verify.fidelity import Fidelity
@@ -177,12 +178,22 @@ class VariantDetails(_Details):
     exact_match_by_padding_tokens: dict[int, Estimate] | None = None
     """Share of right answers by tokens of unrelated text in front of the question."""
 
+    latency_grid: dict[str, LatencyRow] | None = None
+    """Times at every point of the grid, by its name; told point by point."""
+
+    token_remarks: tuple[str, ...] | None = None
+    """What only the model's own tokenizer shows of the questions: answers that are cut, padding that comes again."""
+
     load: tuple[LoadRow, ...] | None = None
     """One row a number of clients."""
 
     cache_route: CacheRouteDetails | None = None
     unread: dict[str, Any] = {}
     """What another version wrote and this one cannot read, by its name there, as it stood."""
+
+
+TOLD_IN_PARTS: Final = frozenset({"latency_grid"})
+"""Details by name to which a later event adds instead of replacing them."""
 
 
 def read_details(name: str, value: object) -> Any:

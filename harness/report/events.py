@@ -168,6 +168,8 @@ class CheckEvent(Event):
     limit: Limit
     outcome: Outcome
     details: str = ""
+    kind: str | None = None
+    """The kind of cases that it is about; None for all of them."""
 
 
 class ProblemEvent(Event):

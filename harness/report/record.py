@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from harness.checks.check import Check, Outcome
 from harness.checks.verdict import Verdict
-from harness.config.limits import Limit
+from harness.config.limits import Limit, checked_names, name_of
 from harness.errors import GateError
 from harness.metrics.catalogue import METRICS
 from harness.report.details import TargetDetails, VariantDetails, details_of
@@ -36,6 +36,13 @@ class CheckRecord(_Record):
     limit: Limit
     outcome: Outcome
     details: str = ""
+    kind: str | None = None
+    """The kind of cases that it is about; None for all of them."""
+
+    @property
+    def name(self) -> str:
+        """The metric, with the kind in brackets where it is about one."""
+        return name_of(self.metric, self.kind)
 
     @property
     def is_criterion(self) -> bool:
@@ -46,10 +53,15 @@ class CheckRecord(_Record):
         """One line that says what was judged and how it came out, with what would decide where nothing did."""
         if self.metric not in METRICS:  # of another version
             sign = "at least" if self.limit.min is not None else "at most"
-            said = f"{variant}: {self.metric} = {self.estimate.value}, must be {sign} {self.limit.edge:g}"
+            said = f"{variant}: {self.name} = {self.estimate.value}, must be {sign} {self.limit.edge:g}"
             return said if self.outcome is not Outcome.INCONCLUSIVE else f"{said}: inconclusive"
         check = Check(
-            variant=variant, metric=self.metric, estimate=self.estimate, limit=self.limit, details=self.details
+            variant=variant,
+            metric=self.metric,
+            kind=self.kind,
+            estimate=self.estimate,
+            limit=self.limit,
+            details=self.details,
         )
         decide = check.what_would_decide
         return f"{check.headline}; {decide} would decide" if decide else check.headline
@@ -108,9 +120,9 @@ class VariantRecord(_Record):
 
     @property
     def unjudged(self) -> list[str]:
-        """Metrics that have a limit and were not judged."""
-        judged = {check.metric for check in self.checks}
-        return [metric for metric in self.limits if metric not in judged]
+        """Metrics that have a limit and were not judged, and kinds of them that have their own."""
+        judged = {check.name for check in self.checks}
+        return [name for name in checked_names(self.limits) if name not in judged]
 
 
 class RunRecord(_Record):

@@ -94,6 +94,7 @@ class Recorder:
                 limit=check.limit,
                 outcome=check.outcome,
                 details=check.details,
+                kind=check.kind,
             )
         )
 

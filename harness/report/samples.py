@@ -48,9 +48,9 @@ class SampleKind(Generic[T]):
     upgrade: Callable[[Any], Any] = _as_it_is
     """Adds to a row of an earlier version what it lacks."""
 
-    def at(self, number: int) -> SampleKind[T]:
-        """The kind of one number: `LATENCY.at(64)`."""
-        return SampleKind(name=self.name.format(number), type=self.type, meaning=self.meaning, upgrade=self.upgrade)
+    def at(self, *numbers: int) -> SampleKind[T]:
+        """The kind of certain numbers: `LATENCY.at(64)`."""
+        return SampleKind(name=self.name.format(*numbers), type=self.type, meaning=self.meaning, upgrade=self.upgrade)
 
     def has_name(self, name: str) -> bool:
         """Whether a file of that name holds this kind."""
@@ -82,6 +82,11 @@ KLD_NATS: Final = SampleKind(name="kld_nats", type=float, meaning="divergence fr
 LATENCY: Final = SampleKind(
     name="latency_{}", type=TokenTimeline, meaning="token times of every request at a prompt length in tokens"
 )
+LATENCY_POINT: Final = SampleKind(
+    name="latency_{}_{}_{}_{}",
+    type=TokenTimeline,
+    meaning="the same at another point of the grid: prompt, generated, batch, depth",
+)
 RESOURCES: Final = SampleKind(name="resources", type=ResourceResult, meaning="memory and CPU of a fresh process")
 LEAK: Final = SampleKind(name="leak_bytes_per_request", type=LeakResult, meaning="memory by requests")
 FOUNDRY_LEAK: Final = SampleKind(
@@ -107,8 +112,8 @@ TOKENIZATION_COSTS: Final = SampleKind(
 )
 
 KINDS: Final[tuple[SampleKind[Any], ...]] = (
-    ANSWERS, LENGTH_ANSWERS, EDGE_CASES, KLD_NATS, LATENCY, RESOURCES, LEAK, FOUNDRY_LEAK, FOUNDRY_ANSWERS,
-    HTTP_ANSWERS, STREAMED_ANSWERS, REFUSALS, UNLOADING, LOAD, SOAK, TOKENIZATION_COSTS,
+    ANSWERS, LENGTH_ANSWERS, EDGE_CASES, KLD_NATS, LATENCY, LATENCY_POINT, RESOURCES, LEAK, FOUNDRY_LEAK,
+    FOUNDRY_ANSWERS, HTTP_ANSWERS, STREAMED_ANSWERS, REFUSALS, UNLOADING, LOAD, SOAK, TOKENIZATION_COSTS,
 )  # fmt: skip
 """All that a run writes."""
 

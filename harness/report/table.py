@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from tabulate import tabulate
 
 from harness.checks.check import Outcome
-from harness.config.settings import GateConfig
 from harness.measure.activations import DivergenceParts
 from harness.metrics.catalogue import METRICS, Group, Metric
 from harness.metrics.units import Unit, format_value
+from harness.report.cells import cell, format_metric, listed
+from harness.report.kind_table import kind_table
+from harness.report.notes import drafts_table, questions, warnings
+from harness.report.performance_tables import speed_tables
 from harness.report.record import ProblemRecord, RunRecord, VariantRecord
 from harness.stats.estimate import Estimate
 
 
-def rows() -> list[Metric]:
-    """The catalogue's numbers in the order of their groups; yes/no criteria are counted in one row below them."""
-    numbers = [metric for metric in METRICS.values() if not metric.is_criterion]
+def rows(limited: Collection[str] = ()) -> list[Metric]:
+    """The comparison's numbers in the order of their groups; yes/no criteria are counted in one row below them.
+
+    Further percentiles and their like stand in tables of their own, unless they are `limited`.
+    """
+    shown = [metric for metric in METRICS.values() if metric.is_compared or metric.name in limited]
+    numbers = [metric for metric in shown if not metric.is_criterion]
     return sorted(numbers, key=lambda metric: list(Group).index(metric.group))
 
 
@@ -25,10 +32,10 @@ def comparison_table(record: RunRecord, style: str = "simple") -> str:
     """Metrics down, the source model and the variants across; `style` is one of tabulate's."""
     columns = _columns(record)
     table: list[Sequence[str]] = []
-    for metric in _metrics_of(columns.values()):
+    for metric in _metrics_of(record, columns):
         values = [_value(found, metric) for found in columns.values()]
         if any(value is not None for value in values):
-            table.append([metric, *(_format(metric, value) for value in values)])
+            table.append([metric, *(format_metric(metric, value) for value in values)])
     variants = record.variants.values()
     table.append(["yes/no criteria met", "", *map(_criteria, variants)])
     table.append(["verdict", "", *(variant.verdict.upper() for variant in variants)])
@@ -41,16 +48,11 @@ def _columns(record: RunRecord) -> dict[str, Mapping[str, Estimate]]:
     return {"source": record.source, **{name: variant.metrics for name, variant in record.variants.items()}}
 
 
-def _metrics_of(columns: Iterable[Mapping[str, Estimate]]) -> list[str]:
+def _metrics_of(record: RunRecord, columns: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
     """Numbers in the catalogue's order, and behind them those of another version, as they are called there."""
-    unknown = [name for found in columns for name in found if name not in METRICS]
-    return [metric.name for metric in rows()] + list(dict.fromkeys(unknown))
-
-
-def _format(metric: str, value: float | None) -> str:
-    if metric in METRICS:
-        return METRICS[metric].format(value)
-    return "-" if value is None else f"{value:.6g}"
+    unknown = [name for found in columns.values() for name in found if name not in METRICS]
+    limited = {name for variant in record.variants.values() for name in variant.limits}
+    return [metric.name for metric in rows(limited)] + list(dict.fromkeys(unknown))
 
 
 def _criteria(variant: VariantRecord) -> str:
@@ -67,28 +69,17 @@ def interval_table(record: RunRecord, style: str = "simple") -> str:
         [
             metric,
             name,
-            *(_format(metric, end) for end in (estimate.value, estimate.low, estimate.high)),
+            *(format_metric(metric, end) for end in (estimate.value, estimate.low, estimate.high)),
             f"{100 * (estimate.confidence or 0):g} %",
             "-" if estimate.n is None else f"{estimate.n:,}",
             estimate.method,
         ]
-        for metric in _metrics_of(columns.values())
+        for metric in _metrics_of(record, columns)
         for name, found in columns.items()
         if (estimate := found.get(metric)) is not None and estimate.has_interval
     ]
     align = ("left", "left", *("right",) * 5, "left")
     return tabulate(rows, headers=headers, tablefmt=style, colalign=align, disable_numparse=True) if rows else ""
-
-
-def latency_table(record: RunRecord, style: str = "simple") -> str:
-    """TTFT and rates by prompt length, one row per variant and length."""
-    columns = ("ttft_p50_s", "ttft_p95_s", "itl_p50_s", "prefill_tokens_per_second", "decode_tokens_per_second")
-    rows = [
-        [name, length, *(METRICS[column].format(_value(found, column)) for column in columns)]
-        for name, variant in record.variants.items()
-        for length, found in sorted(variant.latency_by_prompt_tokens.items())
-    ]
-    return tabulate(rows, headers=["variant", "prompt tokens", *columns], tablefmt=style, disable_numparse=True)
 
 
 def load_table(record: RunRecord, style: str = "simple") -> str:
@@ -152,7 +143,7 @@ def activation_table(record: RunRecord, style: str = "simple") -> str:
             continue
         level = ", ".join(map(str, cost.accuracy_levels))
         parts = [cell for one in (cost.answers, cost.texts) for cell in _parts(one)]
-        rows.append([name, level, *parts] if not cost.problem else [name, level, _cell(cost.problem)])
+        rows.append([name, level, *parts] if not cost.problem else [name, level, cell(cost.problem)])
     return tabulate(rows, headers=_ACTIVATION_HEADERS, tablefmt=style, disable_numparse=True) if rows else ""
 
 
@@ -174,11 +165,13 @@ def further_tables(record: RunRecord, style: str = "simple") -> Iterator[tuple[s
     deployment = deployment_table(record, style)
     if deployment:
         yield "deployment on Foundry Local", deployment
+    kinds = kind_table(record, style)
+    if kinds:
+        yield "by kind of question", kinds
     activations = activation_table(record, style)
     if activations:
         yield "divergence of weights and of activations", activations
-    if any(variant.latency_by_prompt_tokens for variant in variants):
-        yield "latency by prompt length", latency_table(record, style)
+    yield from speed_tables(record, style)
     if any(variant.details.load for variant in variants):
         yield "load on the web service", load_table(record, style)
 
@@ -197,21 +190,6 @@ def recommendation(record: RunRecord) -> str:
     return f"recommended: {record.recommended}, the smallest variant that passes ({size})"
 
 
-def warnings(record: RunRecord) -> list[str]:
-    """One line per remark about the source model and about limits that do not judge it; they decide nothing."""
-    lines = [f"warning: {remark}" for remark in record.model.remarks]
-    unchosen = record.config.unchosen if isinstance(record.config, GateConfig) else ()
-    return [*lines, *([f"warning: {unchosen_remark(unchosen)}"] if unchosen else [])]
-
-
-def unchosen_remark(metrics: Sequence[str]) -> str:
-    """Why some limits of gate.toml do not judge a model that was put in the place of its own."""
-    return (
-        f"measured and not judged, as never chosen for this model: {', '.join(metrics)}: name a device (--device "
-        "laptop), or write your own gate.toml (slm-gate init)"
-    )
-
-
 def findings(record: RunRecord) -> list[str]:
     """One line per check that did not pass, per problem, and per reason why a variant's judgement is incomplete."""
     lines = [f"{_stopped(problem)}: {_first_line(problem.message)}" for problem in record.problems]
@@ -221,7 +199,7 @@ def findings(record: RunRecord) -> list[str]:
         lines += [f"{name}: {_stopped(problem)}: {_first_line(problem.message)}" for problem in variant.problems]
         lines += [f"{name}: {_not_run(one)}" for one in variant.skipped]
         if record.part is None and variant.unjudged and not variant.problems:
-            lines.append(f"{name}: never judged: {_listed(variant.unjudged)}")
+            lines.append(f"{name}: never judged: {listed(variant.unjudged)}")
     return lines
 
 
@@ -242,21 +220,14 @@ def _first_line(message: str) -> str:
     return next((line for line in message.splitlines() if line.strip()), "it says nothing")
 
 
-_LISTED = 6
-
-
-def _listed(names: Sequence[str]) -> str:
-    others = len(names) - _LISTED
-    return ", ".join(names[:_LISTED]) + (f" and {others} more" if others > 0 else "")
-
-
 def comparison_markdown(record: RunRecord) -> str:
     """`comparison.md`."""
     parts = [
         f"# {record.run_id}",
-        f"Model `{_cell(record.model.spec or '?')}`, domain `{_cell(record.domain.name or '?')}`.",
-        *(_cell(line) for line in warnings(record)),
-        f"**{_cell(recommendation(record))}**",
+        f"Model `{cell(record.model.spec or '?')}`, domain `{cell(record.domain.name or '?')}`.",
+        *(cell(line) for line in warnings(record)),
+        *questions(record),
+        f"**{cell(recommendation(record))}**",
         comparison_table(record, "github"),
     ]
     for title, table in further_tables(record, "github"):
@@ -264,13 +235,10 @@ def comparison_markdown(record: RunRecord) -> str:
     intervals = interval_table(record, "github")
     if intervals:
         parts += ["## Intervals", intervals]
+    drafts = drafts_table(record, "github")
+    if drafts:
+        parts += ["## Limits that are drafts", drafts]
     broken = findings(record)
     if broken:
-        parts += ["## What failed", "\n".join(f"* {_cell(line)}" for line in broken)]
+        parts += ["## What failed", "\n".join(f"* {cell(line)}" for line in broken)]
     return "\n\n".join(parts) + "\n"
-
-
-def _cell(text: object) -> str:
-    """Text that Markdown and HTML show as it is: model output is hostile."""
-    escaped = str(text).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("`", "'")
-    return " ".join(escaped.encode("utf-8", "backslashreplace").decode().split())

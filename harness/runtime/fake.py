@@ -64,6 +64,12 @@ class FakeSession:
             ),
         )
 
+    def timed(
+        self, messages: Sequence[Message], *, new_tokens: int, batch: int = 1, depth_tokens: int = 0
+    ) -> TokenTimeline:
+        """The times of an answer; batch and depth cost nothing here."""
+        return self.answer(messages, max_new_tokens=new_tokens, min_new_tokens=new_tokens).timeline
+
     def logits(self, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """What `score` says."""
         if self._score is None:

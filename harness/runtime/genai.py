@@ -16,14 +16,15 @@ import numpy.typing as npt
 from harness.config.target import CPU, Target
 from harness.errors import InvalidPromptError, SessionError, first_line
 from harness.runtime.session import Answer, Message, TokenTimeline
+from harness.runtime.timed import time_at_depth, time_batch
 from harness.runtime.verified import CHUNK_TOKENS
 
 
-def open_model(folder: Path, target: Target, overlay: str | None = None) -> Any:
+def open_model(folder: Path, target: Target, overlay: str | None = None, *, threads: int | None = None) -> Any:
     """An `onnxruntime_genai.Model` of a folder, on its target; every model is loaded here.
 
     The providers in genai_config.json are ignored: they may name the accelerator that the graph was built for. The JSON
-    text `overlay` replaces what it names of that file.
+    text `overlay` replaces what it names of that file; `threads` are those that compute, the runtime's choice if None.
 
     Raises:
         RuntimeError, ValueError, OSError: onnxruntime-genai cannot load the folder on the target.
@@ -36,6 +37,9 @@ def open_model(folder: Path, target: Target, overlay: str | None = None) -> Any:
     config.clear_providers()
     for provider in target.session_providers:
         config.append_provider(provider)
+    if threads is not None:
+        options = {"session_options": {"intra_op_num_threads": threads}}
+        config.overlay(json.dumps({"model": {"decoder": options}}))
     return og.Model(config)
 
 
@@ -47,7 +51,13 @@ class GenaiSession:
     """
 
     def __init__(
-        self, path: Path, *, target: Target = CPU, name: str | None = None, overlay: str | None = None
+        self,
+        path: Path,
+        *,
+        target: Target = CPU,
+        name: str | None = None,
+        overlay: str | None = None,
+        threads: int | None = None,
     ) -> None:
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime_genai as og
@@ -55,7 +65,7 @@ class GenaiSession:
         self.name = name or f"{path.name} in onnxruntime-genai"
         self._og: Any = og
         try:
-            self._model: Any = open_model(path, target, overlay)
+            self._model: Any = open_model(path, target, overlay, threads=threads)
             self._tokenizer: Any = og.Tokenizer(self._model)
             config_file = json.loads(Path(path, "genai_config.json").read_text(encoding="utf-8"))
             settings = config_file["model"]
@@ -101,6 +111,28 @@ class GenaiSession:
         start_s = time.perf_counter()
         prompt = self.encode(self.render(messages))
         return self._generate(prompt, start_s, max_new_tokens, min_new_tokens)
+
+    def timed(
+        self, messages: Sequence[Message], *, new_tokens: int, batch: int = 1, depth_tokens: int = 0
+    ) -> TokenTimeline:
+        """Times of equal work: exactly `new_tokens` tokens for each of `batch` equal prompts."""
+        if batch == 1 and depth_tokens == 0:
+            return self.answer(messages, max_new_tokens=new_tokens, min_new_tokens=new_tokens).timeline
+
+        def encode() -> list[int]:
+            return self.encode(self.render(messages))
+
+        def generator_for(prompt: int) -> Any:
+            total = depth_tokens + prompt + new_tokens
+            return self._generator(depth_tokens + prompt, total + 1, min_length=total, batch=batch)
+
+        streams = [self._tokenizer.create_stream() for _ in range(batch)]
+        with _told(self.name):
+            if batch > 1:
+                return time_batch(encode, generator_for, streams, new_tokens=new_tokens)
+            prompt = encode()
+            filler = (prompt * (depth_tokens // len(prompt) + 1))[:depth_tokens]
+            return time_at_depth(encode, generator_for(len(prompt)), filler, *streams, new_tokens=new_tokens)
 
     def logits(self, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """Logits of every position in one prefill, shape [len(token_ids), vocabulary], float32."""
@@ -163,7 +195,9 @@ class GenaiSession:
             timeline=TokenTimeline(start_s=start_s, token_s=tuple(token_s), prompt_tokens=len(prompt)),
         )
 
-    def _generator(self, prompt_tokens: int, max_length: int, *, min_length: int = 0, **penalties: float) -> Any:
+    def _generator(
+        self, prompt_tokens: int, max_length: int, *, min_length: int = 0, batch: int = 1, **penalties: float
+    ) -> Any:
         if prompt_tokens == 0:
             raise InvalidPromptError("the prompt has no tokens", where=self.name)
         if prompt_tokens >= self.context_length:
@@ -174,7 +208,7 @@ class GenaiSession:
             )
         params = self._og.GeneratorParams(self._model)
         params.set_search_options(
-            do_sample=False, num_beams=1, max_length=max_length, min_length=min_length, batch_size=1, **penalties
+            do_sample=False, num_beams=1, max_length=max_length, min_length=min_length, batch_size=batch, **penalties
         )
         return self._og.Generator(self._model, params)
 

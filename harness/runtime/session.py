@@ -112,6 +112,20 @@ class ScoringSession(Session, Protocol):
 
 
 @runtime_checkable
+class TimedSession(ScoringSession, Protocol):
+    """A session whose work can be made equal, so that it can be timed."""
+
+    def timed(
+        self, messages: Sequence[Message], *, new_tokens: int, batch: int = 1, depth_tokens: int = 0
+    ) -> TokenTimeline:
+        """Answer `batch` equal prompts together with exactly `new_tokens` tokens each, and return when they came.
+
+        `depth_tokens` tokens are in the cache before the clock starts; a batch begins with none.
+        """
+        ...
+
+
+@runtime_checkable
 class BatchSession(Session, Protocol):
     """A session that answers many conversations faster together than one by one."""
 

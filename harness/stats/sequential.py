@@ -15,6 +15,7 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
+from harness.stats.clusters import Clusters, numbered
 from harness.stats.estimate import CONFIDENCE, Estimate
 
 _STAKES = np.linspace(0.02, 0.98, 25)
@@ -53,7 +54,7 @@ class MeanTest:
     """Probability of a wrong decision, for each of the two sides."""
 
     count: int = field(default=0, init=False)
-    """Values seen."""
+    """Values seen, those of a cluster as one."""
 
     _down: npt.NDArray[np.float64] = field(init=False, repr=False)
     _up: npt.NDArray[np.float64] = field(init=False, repr=False)
@@ -83,6 +84,28 @@ class MeanTest:
                 self._decision = Decision.ABOVE
         return self._decision
 
+    def see_cluster(self, values: Sequence[float], largest: int) -> Decision:
+        """Take values into account that may resemble each other: they make one bet together.
+
+        The bettor stakes on the sum of their distances from the limit, over the size of the largest cluster, which has
+        the mean 0 under the hypothesis however alike they are.
+
+        Args:
+            values: of one cluster; none changes nothing.
+            largest: values of the largest cluster there is, known before any of them is seen.
+
+        Raises:
+            ValueError: a value is out of bounds, or there are more of them than `largest`.
+        """
+        if len(values) > largest:
+            raise ValueError(f"{len(values)} values in a cluster, and the largest has {largest}")
+        outside = next((value for value in values if not self.low <= value <= self.high), None)
+        if outside is not None:
+            raise ValueError(f"{outside} does not lie between {self.low} and {self.high}")
+        if not values:
+            return self._decision
+        return self.see(self.limit + sum(value - self.limit for value in values) / largest)
+
     @property
     def decision(self) -> Decision:
         """What is known so far."""
@@ -95,30 +118,41 @@ def _wealth(logs: npt.NDArray[np.float64]) -> float:
 
 
 def confidence_sequence(
-    values: Sequence[float], *, low: float = 0.0, high: float = 1.0, confidence: float = CONFIDENCE
+    values: Sequence[float],
+    clusters: Clusters | None = None,
+    *,
+    low: float = 0.0,
+    high: float = 1.0,
+    confidence: float = CONFIDENCE,
 ) -> Estimate:
     """The mean of bounded values with an interval that holds at every number of observations at once.
 
-    The interval has every mean against which neither side's bettor has grown 2 / (1 - confidence) times.
+    The interval has every mean against which neither side's bettor has grown 2 / (1 - confidence) times; values of one
+    cluster make one bet together, as in `MeanTest.see_cluster`.
     """
     if not values:
         return Estimate.missing("no values")
     seen = np.asarray(values, dtype=np.float64)
     value = float(seen.mean())
+    ids = numbered(clusters if clusters is not None else [None] * len(values))
+    sizes, sums = np.bincount(ids), np.bincount(ids, weights=seen)
     means = np.linspace(low, high, _GRID)[1:-1]
-    kept = [mean for mean in means if _is_plausible(seen, float(mean), low, high, (1 - confidence) / 2)]
+    alpha = (1 - confidence) / 2
+    gaps = [(sizes * mean - sums) / sizes.max() for mean in means]
+    kept = [mean for mean, gap in zip(means, gaps, strict=True) if _is_plausible(gap, float(mean), low, high, alpha)]
+    method = "betting confidence sequence"
     return Estimate(
         value=value,
         low=min([value, *kept]) if kept else value,
         high=max([value, *kept]) if kept else value,
         confidence=confidence,
-        n=len(values),
-        method="betting confidence sequence",
+        n=len(sizes),
+        method=method if len(sizes) == len(values) else f"{method} over {len(sizes)} clusters",
     )
 
 
-def _is_plausible(seen: npt.NDArray[np.float64], mean: float, low: float, high: float, alpha: float) -> bool:
-    gaps = (mean - seen)[:, None]
-    down = np.log1p(_STAKES * gaps / (high - mean)).sum(axis=0)
-    up = np.log1p(-_STAKES * gaps / (mean - low)).sum(axis=0)
+def _is_plausible(gaps: npt.NDArray[np.float64], mean: float, low: float, high: float, alpha: float) -> bool:
+    """Whether no bettor has grown rich against a mean, from which the values lie `gaps` below."""
+    down = np.log1p(_STAKES * gaps[:, None] / (high - mean)).sum(axis=0)
+    up = np.log1p(-_STAKES * gaps[:, None] / (mean - low)).sum(axis=0)
     return max(_wealth(down), _wealth(up)) < 1 / alpha

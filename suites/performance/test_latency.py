@@ -1,4 +1,4 @@
-"""Answers come fast enough: TTFT, ITL, TPOT, end-to-end, prefill and decode rates at several prompt lengths."""
+"""Answers come fast enough: times and rates over a grid of prompt and answer lengths, batches and depths."""
 
 import pytest
 
@@ -9,5 +9,5 @@ def test_answers_come_fast_enough(judge, latency):
     judge(latency, "ttft_p95_s", "itl_p95_s", "decode_tokens_per_second")
 
 
-def test_longer_prompts_are_timed(judge, longer_latency):
-    judge(longer_latency, "longer_prompts_timed")
+def test_the_whole_grid_is_timed(judge, further_latency):
+    judge(further_latency, "longer_prompts_timed")

@@ -56,7 +56,7 @@ def test_an_olive_file_may_show_its_precision_itself(tmp_path):
 FAULTS = {
     "unknown key": ("recipe = ", "recipie = ", "did you mean 'recipe'", 9),
     "unknown section": ("[domain]", "[domian]", "did you mean 'domain'", 5),
-    "unknown metric": ("[limits.ttft_p95_s]", "[limits.ttft_p59_s]", "did you mean 'ttft_p95_s'", 19),
+    "unknown metric": ("[limits.ttft_p95_s]", "[limits.ttft_95_s]", "did you mean 'ttft_p95_s'", 19),
     "limit without reason": ('reason = "a user notices"', "", "reason: is missing", 19),
     "limit with two bounds": ("max = 1.0", "max = 1.0\nmin = 0.0", "exactly one of min and max", 19),
     "artifact without precision": ('precision = "int8"', "", "give precision", 15),

@@ -116,6 +116,8 @@ new_tokens = 4
 rounds = 5
 longer_rounds = 3
 warmup_rounds = 1
+max_s = 1.0
+disturbed = "told"
 [limits.tokenizer_difference_rate]
 max = 0.0
 reason = "none may differ"

@@ -19,6 +19,7 @@ from tests.verify.plant_graph import planted
 pytestmark = [pytest.mark.toolchain, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parents[2]
 PACK = ROOT / "fixtures/data/demo/pack"
+MACHINE = '[benchmark]\nprompt_tokens = [64, 256]\nmax_s = 1.0\ndisturbed = "told"  # other tests load it'
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def gate(tmp_path):
         )
         head = f"[model]\nsource = '{ROOT / 'fixtures/data/demo/model'}'\n[domain]\npack = '{pack}'\n"
         config = tmp_path / "gate.toml"
-        config.write_text(f"{head}{variants}\n{limits}", encoding="utf-8")
+        config.write_text(f"{head}{variants}\n{MACHINE}\n{limits}", encoding="utf-8")
         targets = [str(ROOT / "suites" / suite) for suite in suites or ("",)]
         command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), *targets]
         command += ["--config", str(config), "--results-dir", str(tmp_path / "results"), "-p", "no:cacheprovider"]

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from harness.grading.settings import AnswerSettings
 from harness.measure.asking import ask_cases
 from harness.measure.quality import exact_by_kind, exact_match_loss, measure_quality, measure_source_quality
 from harness.pack.load import load_pack
@@ -33,7 +34,8 @@ def test_a_healthy_model_gets_full_marks(pack):
     assert (found["exact_match_rate"].n, found["out_of_scope_rate"].n) == (8, 1)
     assert found["exact_match_loss_points"].value == 0.0
     assert found["truncated_answer_rate"].value == 0.0
-    assert all(found[name].has_interval for name in found)
+    assert found["partial_credit_rate"].value == 1.0
+    assert {name for name in found if not found[name].has_interval} == {"text_around_rate", "thinking_rate"}
 
 
 def test_prose_breaks_form_and_content(pack):
@@ -130,5 +132,59 @@ def test_what_a_pack_does_not_ask_is_missing_with_the_reason(tmp_path):
     found = measure_source_quality(ask_cases(FakeSession(right), pack), (), pack).measurement.estimates
     assert found["exact_match_rate"].value == 1.0
     missing = {name: estimate.method for name, estimate in found.items() if estimate.is_missing}
-    assert set(missing) == {"exact_match_final_rate", "out_of_scope_rate", "json_valid_rate", "length_drop_points"}
+    assert set(missing) == {
+        "exact_match_final_rate",
+        "out_of_scope_rate",
+        "json_valid_rate",
+        "text_around_rate",
+        "thinking_rate",
+        "length_drop_points",
+    }
     assert missing["json_valid_rate"] == "the pack has no response schema and no other form for its answers"
+
+
+def test_each_kind_is_measured_by_what_counts_it(pack):
+    found = measure(forgets(1, 2), pack).measurement
+    rate = found.estimate("exact_match_rate", "part")
+    assert (rate.value, rate.n) == (0.75, 8)
+    assert rate.low < 0.45  # of eight questions nobody knows more
+    assert "2 of 8 fail" in found.of("part").details["exact_match_rate"]
+    assert found.estimate("json_valid_rate", "out_of_scope").value == 1.0
+    assert found.estimate("exact_match_rate", "out_of_scope").is_missing
+    assert found.estimate("exact_match_rate", "nobody's").is_missing
+
+
+def with_clusters(pack, size):
+    cases = [case.model_copy(update={"cluster": f"t{n // size}"}) for n, case in enumerate(pack.cases)]
+    return pack.model_copy(update={"cases": tuple(cases)})
+
+
+def test_questions_of_one_conversation_count_as_what_they_are_worth(pack):
+    together = with_clusters(pack, 3)
+    found, alone = (measure(forgets(1, 2), one).measurement for one in (together, pack))
+    for metric in ("exact_match_rate", "json_valid_rate", "exact_match_loss_points", "partial_credit_rate"):
+        one, other = found.estimate(metric), alone.estimate(metric)
+        assert one.value == other.value
+        assert one.high - one.low > other.high - other.low
+        assert "over 3 clusters" in one.method
+        assert other.method in ("Wilson score", "Newcombe, paired")
+
+
+def test_parts_of_the_answer_are_counted(tmp_path):
+    pack = one_case(tmp_path, expected={"status": "ok", "part": "2"})
+    found = measure(lambda _: '{"status": "ok", "part": "1"}', pack).measurement
+    assert found.estimate("exact_match_rate").value == 0.0
+    assert found.estimate("partial_credit_rate").value == 0.5
+    assert "1 of 1 fail" in found.details["partial_credit_rate"]
+
+
+def test_what_stands_around_answers_is_counted_where_it_may(pack):
+    said = iter(["<think>hm</think>", "Sure:\n```json\n{}\n```\n", "", "<think>a</think>```\n{}\n```"] * 9)
+    answer = AnswerSettings(thinking=True, code_fence=True)
+    allowing = pack.model_copy(
+        update={"domain": pack.domain.model_copy(update={"answer": answer, "max_new_tokens": 200})}
+    )
+    found = measure(lambda _: next(said) or "{}", allowing).measurement
+    assert found.estimate("thinking_rate").value == pytest.approx(5 / 9)
+    assert found.estimate("text_around_rate").value == pytest.approx(4 / 9)
+    assert found.estimate("text_around_rate").n == 9

@@ -86,10 +86,39 @@ def test_without_limits_everything_is_asked(pack, source):
 
 
 def test_every_beginning_of_the_order_stands_for_the_pack(pack):
-    order = balanced(pack.cases, 0)
+    order = [case for together in balanced(pack.cases, 0) for case in together]
     whole = collections.Counter(case.kind for case in pack.cases)
     for length in (50, 100, 200):
         part = collections.Counter(case.kind for case in order[:length])
         assert all(abs(part[kind] - whole[kind] * length / COUNT) <= 1.5 for kind in whole)
-    assert order == balanced(pack.cases, 0) != balanced(pack.cases, 1)
+    assert balanced(pack.cases, 0) == balanced(pack.cases, 0) != balanced(pack.cases, 1)
     assert sorted(case.id for case in order) == sorted(case.id for case in pack.cases)
+
+
+def in_conversations(pack, size):
+    cases = [case.model_copy(update={"cluster": f"talk {n // size}"}) for n, case in enumerate(pack.cases)]
+    return pack.model_copy(update={"cases": tuple(cases)})
+
+
+def test_a_conversation_is_asked_whole_and_counts_once(pack, source):
+    together = in_conversations(pack, 5)
+    source = ask_cases(Model(), together)
+    for one in balanced(together.cases, 0):
+        assert len({case.cluster for case in one}) == 1
+        assert len(one) == 5
+    model, alone = Model(), Model()
+    found = measured(together, source, model)
+    measured(pack, ask_cases(Model(), pack), alone)
+    assert model.asked % 5 == 0
+    assert model.asked > alone.asked  # five answers of one conversation say less than five of five
+    assert found.estimate("exact_match_rate").method.startswith("betting confidence sequence over")
+
+
+def test_the_limit_of_a_kind_is_decided_too(pack, source):
+    kinds = {"code": {"min": 0.5}}
+    limits = {"exact_match_rate": Limit(min=0.8, reason="because it must", kinds=kinds)}
+    plain, with_kind = Model(), Model()
+    measured(pack, source, plain, {"exact_match_rate": Limit(min=0.8, reason="because it must")})
+    found = measured(pack, source, with_kind, limits)
+    assert with_kind.asked > plain.asked  # one case in fifty is of the kind
+    assert found.estimate("exact_match_rate", "code").n >= 5

@@ -11,7 +11,7 @@ SUFFIXES = {
     Unit.BYTES_PER_REQUEST: ("_bytes_per_request",),
     Unit.PER_SECOND: ("_per_second",),
     Unit.NATS: ("_nats",),
-    Unit.SHARE: ("_rate", "_agreement"),
+    Unit.SHARE: ("_rate", "_agreement", "_share"),
     Unit.POINTS: ("_points",),
 }
 

@@ -6,6 +6,8 @@ import pytest
 
 from harness.artifact.facts import ArtifactFacts
 from harness.foundry.cache_route import CacheRouteAnswer, CacheRouteModel
+from harness.measure.latency import LatencyRow
+from harness.measure.latency_point import LatencyPoint
 from harness.prompts.rendering import PromptDeviation
 from harness.recipes.recipe import load_recipe
 from harness.report.build import build_record
@@ -43,8 +45,16 @@ EXAMPLES = {
         "accuracy_levels": [4], "texts": None,
         "answers": {name: Estimate.exact(0.5) for name in ("as_shipped", "weights_alone", "activations")},
     },
+    "token_remarks": ["domain.toml: steps leave no room"],
     "exact_match_by_kind": {"code": Estimate.exact(0.5, n=4), "none": Estimate.missing()},
     "exact_match_by_padding_tokens": {0: Estimate.exact(1.0), 500: Estimate.exact(0.5)},
+    "latency_grid": {
+        "64+32 x4": LatencyRow(
+            point=LatencyPoint(prompt_tokens=64, new_tokens=32, batch=4), rounds=20, warmup=4, attempts=1,
+            first_e2e_s=0.5, precision=None, is_valid=False, remarks=("a hypervisor took 5%",),
+            estimates={"ttft_p50_s": Estimate.exact(0.1)},
+        )
+    },
     "load": [
         LoadRow(clients=4, requests=8, errors=1, same=7, requests_per_second=120.0, tokens_per_second=None,
                 ttft_p50_s=0.03, ttft_p95_s=0.05, itl_p50_s=float("inf"), itl_p95_s=None)

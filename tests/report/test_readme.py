@@ -24,7 +24,7 @@ def test_every_field_is_explained(model):
 
 
 def test_every_kind_of_samples_is_explained():
-    names = [kind.name.format("<prompt tokens>") for kind in KINDS]
+    names = [kind.name.format("<prompt tokens>", "<generated>", "<batch>", "<depth>") for kind in KINDS]
     assert [name for name in names if f"`{name}`" not in TEXT] == []
 
 

@@ -120,7 +120,11 @@ def test_a_record_of_the_first_version_can_be_shown():
     assert table.index("perplexity") < table.index("a_former_metric_s")
     assert "0.25" in table
     assert "int8: a_former_metric_s = 0.25, must be at most 0.2" in findings(record)
-    assert [title for title, _ in further_tables(record)] == ["deployment on Foundry Local", "latency by prompt length"]
+    assert [title for title, _ in further_tables(record)] == [
+        "deployment on Foundry Local",
+        "by kind of question",
+        "latency by prompt length",
+    ]
     assert "a_former_metric_s" in comparison_markdown(record)
 
 

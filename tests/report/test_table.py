@@ -2,9 +2,13 @@
 
 import pytest
 
+from harness.checks.check import Check
 from harness.config.limits import Limit
 from harness.config.settings import GateConfig
+from harness.pack.remarks import INFERRED
 from harness.report.build import build_record
+from harness.report.notes import warnings
+from harness.report.performance_tables import latency_by_length
 from harness.report.recorder import Recorder
 from harness.report.table import (
     comparison_markdown,
@@ -12,9 +16,7 @@ from harness.report.table import (
     findings,
     further_tables,
     interval_table,
-    latency_table,
     recommendation,
-    warnings,
 )
 from harness.stats.estimate import Estimate
 from tests.report.runs import end, judge, start
@@ -60,7 +62,7 @@ def test_prompt_lengths_stand_in_order_whoever_measured_first(run_folder):
     log = Recorder(run_folder, "gw1")
     for prompt_tokens in (1024, 256):
         log.latency("int8", prompt_tokens, {"ttft_p50_s": Estimate.exact(0.2)})
-    rows = [line.split() for line in latency_table(build_record(run_folder)).splitlines()]
+    rows = [line.split() for line in latency_by_length(build_record(run_folder)).splitlines()]
     lengths = [int(row[1]) for row in rows if row[0] == "int8"]
     assert lengths == sorted(lengths)
     assert {256, 1024} <= set(lengths)
@@ -167,3 +169,66 @@ def test_what_could_not_be_decided_says_why(tmp_path, estimate, told):
     judge(recorder, "int4", estimate, limit=limit)
     (line,) = findings(end(tmp_path / "run"))
     assert told in line
+
+
+BY_KIND = Limit(min=0.8, reason="because it must", kinds={"refund": {"min": 0.9}})
+
+
+def of_kinds(folder, *kinds):
+    recorder = start(folder, {"int4": {"exact_match_rate": BY_KIND}})
+    judge(recorder, "int4", 0.95, limit=BY_KIND)
+    rates = {"refund": Estimate(value=0.5, low=0.24, high=0.76, confidence=0.95, n=10), "a|<b>": Estimate.exact(1.0)}
+    recorder.details("int4", "exact_match_by_kind", rates)
+    for kind in kinds:
+        limit = BY_KIND.of_kind(kind)
+        recorder.check(Check(variant="int4", metric="exact_match_rate", kind=kind, estimate=rates[kind], limit=limit))
+    return end(folder)
+
+
+def test_kinds_have_a_table_with_their_limits_and_intervals(tmp_path):
+    record = of_kinds(tmp_path / "run", "refund")
+    titles = dict(further_tables(record))
+    line = next(line for line in titles["by kind of question"].splitlines() if line.startswith("refund"))
+    assert line.split("  ")[-1].strip() == "50.0 % (24.0 % to 76.0 %, n 10)"
+    assert "at least 90.0 %" in line
+    assert "a\\|&lt;b>" in titles["by kind of question"]
+    assert record.variants["int4"].verdict == "fail"
+    interval = "(95 % interval 24.0 % to 76.0 %)"
+    assert findings(record) == [f"int4: exact_match_rate[refund] = 50.0 % {interval}, must be at least 90.0 %"]
+
+
+def test_a_kind_that_was_never_judged_leaves_the_variant_incomplete(tmp_path):
+    record = of_kinds(tmp_path / "run")
+    assert record.variants["int4"].verdict == "incomplete"
+    assert findings(record) == ["int4: never judged: exact_match_rate[refund]"]
+
+
+def test_drafts_are_told_with_their_reasons_until_somebody_confirms_them(tmp_path):
+    limits = {
+        "exact_match_rate": Limit(
+            min=0.9, reason="drafted: nine right answers in ten; say what your users put up with"
+        ),
+        "json_valid_rate": Limit(min=0.9, reason="our own number"),
+    }
+    start(tmp_path / "run", {"int4": limits, "int8": limits}).run(
+        domain={
+            "name": "parts",
+            "reading": ["messages.jsonl: 9 rows"],
+            "remarks": [f"a.toml: {INFERRED}; read it", "few"],
+        }
+    )
+    record = end(tmp_path / "run")
+    first, second = warnings(record)
+    assert first == f"warning: a.toml: {INFERRED}; read it"
+    assert second.startswith("warning: 1 limits are drafts that nobody has confirmed: exact_match_rate: put your own")
+    page = comparison_markdown(record)
+    assert "| exact_match_rate | at least 90.0 % | drafted: nine right answers in ten; say what your" in page
+    assert "* messages.jsonl: 9 rows" in page
+    assert "* note: few" in page
+
+
+def test_what_a_tokenizer_shows_of_the_questions_is_told_once(tmp_path):
+    recorder = start(tmp_path / "run")
+    for variant in ("int4", "int8"):
+        recorder.details(variant, "token_remarks", ["domain.toml: steps leave no room; they are left out"])
+    assert warnings(end(tmp_path / "run")) == ["warning: domain.toml: steps leave no room; they are left out"]
