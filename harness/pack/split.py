@@ -209,7 +209,32 @@ def _cases(drafted: Drafted, options: ReadOptions, notes: list[str]) -> tuple[li
         )
     if system:
         notes.append("the system prompt that all rows share was put into domain.toml")
+    unused = _unused(questions, cases)
+    if unused:
+        notes.append(f"not used: {', '.join(unused)}")
     return cases, system
+
+
+def _unused(questions: Sequence[Question], cases: Sequence[Case]) -> list[str]:
+    """Fields with texts, or with what texts are made of, that neither a question nor its answer nor its kind shows."""
+    found: dict[str, bool] = {}
+    for question, case in zip(questions, cases, strict=True):
+        used = {question.field.split(".")[0], "id", "split", "messages", "conversations", "conversation", "weight"}
+        turns = [part for turn in question.messages for part in (turn.role, turn.content)]
+        answers = [defaults.written(answer) for answer in question.answers]
+        shown = "\n".join([*turns, "assistant", *answers, case.kind, case.cluster or "", case.id])
+        for name, value in question.row.items():
+            if name.lower() not in used and name not in used and value not in (None, "", [], {}):
+                found[name] = found.get(name, False) or not _is_shown(value, shown)
+    return [name for name, is_unused in found.items() if is_unused]
+
+
+def _is_shown(value: Any, text: str) -> bool:
+    """Whether a value, or all that it is made of, stands in a text."""
+    if isinstance(value, dict | list):
+        inner = value.values() if isinstance(value, dict) else value
+        return all(_is_shown(one, text) for one in inner)
+    return " ".join(str(value).split()) in " ".join(text.split())
 
 
 def _split_of(question: Question) -> Any:

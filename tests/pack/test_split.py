@@ -209,6 +209,9 @@ REFUSED = {
     "a column twice": ("question,answer,answer\na,b,c\n", "'answer' stands twice", "line 1"),
     "no answers column": ("question,remark\na,b\n", "no question and answer", "its fields are question, remark"),
     "no rows below the header": ("question,answer\n", "no row that can be read", "first lines"),
+    "choices that nobody sees": ('{"question": "Which?", "choices": ["a pump", "a fan"], "answer": 1}', "choices: are not in the question", "correct the rows"),
+    "choices beside a prompt": ('{"prompt": "Which?", "options": {"label": ["A"], "text": ["a pump"]}, "completion": "A"}', "options: are not in the question", "correct the rows"),
+    "expected beside messages": ('{"messages": [{"role": "user", "content": "q"}], "expected": {"a": 1}}', "a pack's own case has id and kind too", "correct the rows"),
     "numbers in lines": ("1\n2\n", "neither JSON nor a table", "JSON Lines"),
     "contradictions only": ('{"prompt": "p", "completion": "a"}\n{"prompt": "p", "completion": "b"}', "no question is left", "correct the rows"),
 }  # fmt: skip
@@ -248,6 +251,9 @@ TAKEN = {
     "a byte order mark and CRLF": b"\xef\xbb\xbf" + json.dumps(ROW).encode() + b"\r\n\r\n",
     "U+2028 inside of a text": json.dumps({**ROW, "prompt": "a\u2028b"}, ensure_ascii=False),
     "messages as a text in a table": 'messages,nr\n"' + json.dumps([{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]).replace('"', '""') + '",1\n',
+    "a list under data on one line": json.dumps({"data": [ROW]}),
+    "rows of a viewer": json.dumps({"features": [], "rows": [{"row_idx": 0, "row": ROW, "truncated_cells": []}]}),
+    "choices that the question shows": json.dumps({"question": "A) fan B) pump?", "choices": ["fan", "pump"], "answer": "B"}),
     "tabs": "Query\tLabel\nhow?\tso\n",
     "semicolons": "Question;Answer\nhow, when?;so\n",
     "parts of a text": json.dumps({"messages": [{"role": "user", "content": [{"type": "text", "text": "q"}]}, {"role": "assistant", "content": "a"}]}),
@@ -279,3 +285,43 @@ def test_a_column_that_says_where_rows_come_from_makes_no_clusters(tmp_path, fie
     rows = [{"question": f"q{n}?", "answer": f"a{n % 7}", field: f"s{n % values}"} for n in range(60)]
     pack, _ = read_test_split(rows_file(tmp_path, rows))
     assert [case.cluster for case in pack.cases][:1] == (["s0"] if is_cluster else [None])
+
+
+BEFORE = {
+    "Dolly": {"instruction": "Who was it?", "context": "Ann was it.", "response": "Ann", "category": "qa"},
+    "BoolQ": {"question": "Who was it?", "passage": "Ann was it.", "answer": True},
+    "a document": {"question": "Who was it?", "document": "Ann was it.", "answer": "Ann"},
+}
+
+
+@pytest.mark.parametrize("row", BEFORE.values(), ids=BEFORE)
+def test_the_text_that_a_question_is_about_stands_before_it(tmp_path, row):
+    pack, _ = read_test_split(rows_file(tmp_path, [row]))
+    assert pack.cases[0].messages[-1].content == "Ann was it.\n\nWho was it?"
+
+
+def test_the_name_of_a_document_and_a_context_in_the_question_are_not_put_before_it(tmp_path):
+    rows = [
+        {"question": "Who?", "document": "doc-1", "answer": "Ann"},
+        {"question": "Ann was it. Who was it?", "context": "Ann was it.", "answer": "Bob"},
+    ]
+    pack, _ = read_test_split(rows_file(tmp_path, rows))
+    assert [case.messages[-1].content for case in pack.cases] == ["Who?", "Ann was it. Who was it?"]
+
+
+def test_fields_that_nothing_was_made_of_are_named(tmp_path):
+    rows = [
+        {
+            "id": n,
+            "question": f"q{n}?",
+            "answer": "a",
+            "hint": f"think of {n + 7}",
+            "empty": None,
+            "topic": "t",
+        }
+        for n in range(9)
+    ]
+    _, report = read_test_split(rows_file(tmp_path, rows))
+    assert "not used: hint" in report.notes
+    _, report = read_test_split(rows_file(tmp_path, [{"instruction": "Say", "input": "so", "output": "yes"}]))
+    assert not [note for note in report.notes if note.startswith("not used")]

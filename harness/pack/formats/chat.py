@@ -84,6 +84,8 @@ def conversation_questions(
         raise RowError(f"{name}.0", "the conversation does not begin with the user: chat templates refuse it")
     answers = [at for at, turn in enumerate(turns) if turn.role == "assistant" and turns[at - 1].role == "user"]
     trained = [at for at in answers if _weight(items, at - len(turns)) != 0]
+    if not answers and "expected" in row:
+        raise RowError(name, "ends with the user, and `expected` stands beside: a pack's own case has id and kind too")
     if not answers:
         raise RowError(name, "has no answer of the assistant to a question")
     if not trained:

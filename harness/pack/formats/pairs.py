@@ -15,6 +15,7 @@ from harness.pack.formats.question import (
     ReadOptions,
     RowError,
     answer_value,
+    field_value,
     optional_text,
     question_text,
     with_system,
@@ -27,6 +28,12 @@ ANSWERS = (
     "reference", "gold", "ground_truth", "assistant", "reply",
 )  # fmt: skip
 """Names of columns that hold questions and answers, the likelier ones first."""
+
+CONTEXTS = ("context", "passage", "paragraph", "article", "document", "story")
+"""Names of fields that hold the text a question is about."""
+
+_CHOICES = ("choices", "options", "answer_choices", "endings", "candidates")
+"""Names of fields that hold what may be chosen from."""
 
 _CRITERIA = ("expected", "one_of", "pattern", "keywords")
 
@@ -85,6 +92,7 @@ def instruction_questions(row: Fields, options: ReadOptions) -> Iterator[Questio
     instruction = optional_text(row, "instruction")
     added = optional_text(row, "input")
     text = question_text("\n".join(filter(None, [instruction, added])), "instruction")
+    text = _behind_context(row, text)
     name = "output" if "output" in row else "response"
     earlier = [
         Turn.model_validate({"role": role, "content": content})
@@ -153,10 +161,16 @@ def column_questions(row: Fields, options: ReadOptions) -> Iterator[Question]:
     asked, answered = _column(row, options.question, QUESTIONS), _column(row, options.answer, ANSWERS)
     assert asked is not None
     assert answered is not None
-    text = question_text(row[asked], asked)
-    context = optional_text(row, "context") if asked != "context" else ""
+    text = _behind_context(row, question_text(row[asked], asked))
     answers = _answers(row[answered], answered)
-    return _one(row, f"{context}\n\n{text}" if context else text, answers, answered, options)
+    return _one(row, text, answers, answered, options)
+
+
+def _behind_context(row: Fields, question: str) -> str:
+    """The question behind the text that it is about, where the row has one that the question does not hold."""
+    context = next((text for name in CONTEXTS if (text := optional_text(row, name))), "")
+    is_text = len(context.split()) > 1  # one word is the name of a document
+    return f"{context}\n\n{question}" if is_text and context not in question else question
 
 
 def _column(row: Fields, named: str | None, known: Sequence[str]) -> str | None:
@@ -175,6 +189,20 @@ def _answers(value: Any, name: str) -> tuple[Expected, ...]:
     return (answer_value(value, name),)
 
 
+def _refuse_hidden_choices(row: Fields, question: str) -> None:
+    """Refuse a row whose answer is one of some choices that its question does not show.
+
+    Raises:
+        RowError: it is one.
+    """
+    for name in _CHOICES:
+        given = field_value(row, name)
+        choices = given.get("text") if isinstance(given, dict) else given
+        texts = [one for one in choices if isinstance(one, str)] if isinstance(choices, list) else []
+        if texts and not all(text.strip() in question for text in texts):
+            raise RowError(name, "are not in the question: give the prompt with its choices, as the model was tuned on")
+
+
 def _one(
     row: Fields,
     question: str,
@@ -183,6 +211,7 @@ def _one(
     options: ReadOptions,
     earlier: Sequence[Turn] = (),
 ) -> Iterator[Question]:
+    _refuse_hidden_choices(row, question)
     turns = (*earlier, Turn(role="user", content=question))
     system = optional_text(row, options.system or "system") or optional_text(row, "system_prompt")
     return iter([Question(messages=with_system(system, turns), answers=answers, field=field, row=row)])

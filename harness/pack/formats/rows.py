@@ -64,8 +64,9 @@ def read_rows(file: Path) -> Rows:
 
 def _objects(text: str, file: Path) -> Rows:
     """JSON Lines, or one object that holds a list of rows."""
-    first = next(line for line in text.split("\n") if line.strip())
-    if not _is_object(first):
+    written = [line for line in text.split("\n") if line.strip()]
+    is_whole = len(written) == 1 and _list_name(text) is not None
+    if is_whole or not _is_object(written[0]):
         name = _list_name(text)
         if name is not None:
             return _list(text, file, text.index("[", text.index(f'"{name}"')) + 1)
@@ -99,6 +100,12 @@ def _list_name(text: str) -> str | None:
     return next((name for name in _LISTS if isinstance(whole.get(name), list)), None)
 
 
+def _unwrapped(fields: dict[str, Any]) -> dict[str, Any]:
+    """The row itself, where a data set's viewer has put it into an object with its number."""
+    inner = fields.get("row")
+    return inner if "row_idx" in fields and isinstance(inner, dict) else fields
+
+
 def _object(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"it is a {type(value).__name__}")
@@ -109,12 +116,13 @@ def _list(text: str, file: Path, start: int, container: str = "a JSON list") -> 
     """The objects that follow one another from `start` on, up to the end of their list, each with its line."""
     rows, refused = [], []
     decoder = json.JSONDecoder()
-    at = start
+    at, counted, line = start, 0, 1
     while True:
         at += len(_BETWEEN.match(text, at)[0])  # type: ignore[index]
         if text[at : at + 1] in ("]", ""):
             break
-        line = text.count("\n", 0, at) + 1
+        line += text.count("\n", counted, at)
+        counted = at
         try:
             _, end = decoder.raw_decode(text, at)
         except (ValueError, RecursionError) as error:
@@ -122,7 +130,7 @@ def _list(text: str, file: Path, start: int, container: str = "a JSON list") -> 
                 f"not valid JSON: {error}", where=f"{file}, line {line}", next_step="correct the row that starts there"
             ) from None
         try:
-            rows.append((line, _object(parse_json(text[at:end]))))
+            rows.append((line, _unwrapped(_object(parse_json(text[at:end])))))
         except ValueError as error:
             refused.append(Refusal(line=line, field="", why=f"not a JSON object: {error}"))
         at = end
