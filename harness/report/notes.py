@@ -41,9 +41,13 @@ def token_remarks(record: RunRecord) -> list[str]:
 def drafts_remark(drafts: Collection[str]) -> str:
     """That limits are drafts, and how they stop being so."""
     return (
-        f"{len(drafts)} limits are drafts that nobody has confirmed: {listed(list(drafts))}: put your own number and "
-        "reason in their place in gate.toml"
+        f"{_drafts(len(drafts))} that nobody has confirmed: {listed(list(drafts))}: put your own number and "
+        "reason into gate.toml"
     )
+
+
+def _drafts(count: int) -> str:
+    return "a limit is a draft" if count == 1 else f"{count} limits are drafts"
 
 
 def drafts_table(record: RunRecord, style: str = "simple") -> str:
