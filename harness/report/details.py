@@ -144,6 +144,20 @@ class LoadRow(_Details):
     ttft_p95_s: float | None
     itl_p50_s: float | None
     itl_p95_s: float | None
+    arrival_per_second: float | None = None
+    """Mean rate of requests that came at random; None where clients waited for their answers."""
+
+    goodput_per_second: float | None = None
+    """Requests that met the objective."""
+
+    queue_p50_s: float | None = None
+    """What of the time to first token was waiting."""
+
+    queue_p95_s: float | None = None
+    ttft_p99_s: float | None = None
+    itl_p99_s: float | None = None
+    tpot_p50_s: float | None = None
+    tpot_p95_s: float | None = None
 
 
 class CacheRouteDetails(_Details):

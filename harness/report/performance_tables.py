@@ -9,6 +9,7 @@ from tabulate import tabulate
 
 from harness.measure.latency import LatencyRow
 from harness.metrics.catalogue import METRICS
+from harness.metrics.units import Unit, format_value
 from harness.report.record import RunRecord
 from harness.stats.estimate import Estimate
 
@@ -90,3 +91,27 @@ def _cells(found: Mapping[str, Estimate], metrics: tuple[str, ...]) -> list[str]
 def _state(row: LatencyRow) -> str:
     words = "; ".join(row.remarks)
     return words if row.is_valid else f"INVALID: {words}"
+
+
+def load_table(record: RunRecord, style: str = "simple") -> str:
+    """The web service under load, one row per variant and number of clients or rate of arrival."""
+    times = ("ttft_p50_s", "ttft_p95_s", "queue_p50_s", "queue_p95_s", "itl_p50_s", "itl_p95_s", "tpot_p95_s")
+    columns = {
+        "arrival_per_second": Unit.PER_SECOND,
+        "requests_per_second": Unit.PER_SECOND,
+        "goodput_per_second": Unit.PER_SECOND,
+        "tokens_per_second": Unit.PER_SECOND,
+        **dict.fromkeys(times, Unit.SECONDS),
+    }
+    counts = ("clients", "requests", "errors", "same")
+    rows = [
+        [
+            name,
+            *(getattr(level, count) for count in counts),
+            *(format_value(unit, getattr(level, column)) for column, unit in columns.items()),
+        ]
+        for name, variant in record.variants.items()
+        for level in variant.details.load or ()
+    ]
+    heads = [column.removesuffix("_s").removesuffix("_per_second").replace("_", " ") for column in columns]
+    return tabulate(rows, headers=["variant", *counts, *heads], tablefmt=style, disable_numparse=True)

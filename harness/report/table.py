@@ -13,7 +13,7 @@ from harness.metrics.units import Unit, format_value
 from harness.report.cells import cell, format_metric, listed
 from harness.report.kind_table import kind_table
 from harness.report.notes import drafts_table, questions, warnings
-from harness.report.performance_tables import speed_tables
+from harness.report.performance_tables import load_table, speed_tables
 from harness.report.record import ProblemRecord, RunRecord, VariantRecord
 from harness.stats.estimate import Estimate
 
@@ -80,26 +80,6 @@ def interval_table(record: RunRecord, style: str = "simple") -> str:
     ]
     align = ("left", "left", *("right",) * 5, "left")
     return tabulate(rows, headers=headers, tablefmt=style, colalign=align, disable_numparse=True) if rows else ""
-
-
-def load_table(record: RunRecord, style: str = "simple") -> str:
-    """The web service under load, one row per variant and number of clients."""
-    counts = ("clients", "requests", "errors", "same")
-    columns = {
-        "requests_per_second": Unit.PER_SECOND,
-        "tokens_per_second": Unit.PER_SECOND,
-        **dict.fromkeys(("ttft_p50_s", "ttft_p95_s", "itl_p50_s", "itl_p95_s"), Unit.SECONDS),
-    }
-    rows = [
-        [
-            name,
-            *(getattr(level, count) for count in counts),
-            *(format_value(unit, getattr(level, column)) for column, unit in columns.items()),
-        ]
-        for name, variant in record.variants.items()
-        for level in variant.details.load or ()
-    ]
-    return tabulate(rows, headers=["variant", *counts, *columns], tablefmt=style, disable_numparse=True)
 
 
 _STEPS: Mapping[str, tuple[str, ...]] = {

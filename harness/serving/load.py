@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from harness.config.settings import FoundrySettings
@@ -16,9 +15,11 @@ from harness.metrics.measurement import Measured, Measurement
 from harness.pack.choose import conversations_by_case
 from harness.pack.schema import DomainPack
 from harness.runtime.session import Answer, Message, Session
+from harness.serving.arrival import run_open
+from harness.serving.load_level import LoadLevel, LoadRequest, Objective
 from harness.stats.estimate import Estimate
-from harness.stats.proportions import proportion
-from harness.stats.quantiles import percentile, quantile
+from harness.stats.proportions import proportion, proportion_of
+from harness.stats.quantiles import quantile
 from harness.system.progress import SILENT, Progress, Step, silent_step
 
 if TYPE_CHECKING:  # it brings openai, and the record reads what is measured here
@@ -29,82 +30,6 @@ QUESTIONS: Final = 16
 
 _HUNG_UP: Final = 4
 _SHOWN: Final = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadRequest:
-    """One request under load."""
-
-    case_id: str
-    clients: int
-    """How many clients were asking."""
-
-    error: str = ""
-    """What the client was told instead of an answer."""
-
-    is_same: bool = False
-    """The answer is the one that a single client gets."""
-
-    pieces: int = 0
-    """Pieces of text that came: one per token, but none for one that ends inside a character."""
-
-    ttft_s: float | None = None
-    """Request sent -> first piece; the wait for other clients' requests included."""
-
-    e2e_s: float | None = None
-    """Request sent -> last piece."""
-
-    itl_s: tuple[float, ...] = ()
-    """Gaps between neighbouring pieces."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadLevel:
-    """What a number of clients got; every number derives from the requests and the time they took together."""
-
-    clients: int
-    duration_s: float
-    """First request sent -> last answer whole."""
-
-    requests: tuple[LoadRequest, ...]
-
-    @property
-    def errors(self) -> int:
-        """Requests without an answer."""
-        return sum(1 for request in self.requests if request.error)
-
-    @property
-    def same(self) -> int:
-        """Answers equal to a single client's."""
-        return sum(1 for request in self.requests if request.is_same)
-
-    @property
-    def answered(self) -> int:
-        """Requests with an answer, right or wrong."""
-        return len(self.requests) - self.errors
-
-    @property
-    def requests_per_second(self) -> float | None:
-        """Answered requests by the time that all took together; None without one."""
-        return self.answered / self.duration_s if self.answered else None
-
-    def summary(self) -> dict[str, float | None]:
-        """The row of the load table; None for what no request shows."""
-        ttft = [request.ttft_s for request in self.requests if request.ttft_s is not None]
-        itl = [gap for request in self.requests for gap in request.itl_s]
-        pieces = sum(request.pieces for request in self.requests)
-        return {
-            "clients": self.clients,
-            "requests": len(self.requests),
-            "errors": self.errors,
-            "same": self.same,
-            "requests_per_second": self.requests_per_second,
-            "tokens_per_second": pieces / self.duration_s if pieces else None,
-            "ttft_p50_s": percentile(ttft, 50),
-            "ttft_p95_s": percentile(ttft, 95),
-            "itl_p50_s": percentile(itl, 50),
-            "itl_p95_s": percentile(itl, 95),
-        }
 
 
 def measure_load(
@@ -118,6 +43,7 @@ def measure_load(
     """
     questions, limit = conversations_by_case(pack, QUESTIONS), pack.domain.max_new_tokens
     expected = expected_answers(session, questions, max_new_tokens=limit)
+    alone = alone_ttft_s(session, questions, max_new_tokens=limit)
     levels = [
         run_load(
             session,
@@ -126,26 +52,95 @@ def measure_load(
             clients=clients,
             requests=max(clients, settings.load_requests),
             max_new_tokens=limit,
+            alone=alone,
             step=progress.step(f"{clients} clients"),
         )
         for clients in settings.clients
     ]
-    estimates = load_estimates(levels)
+    opened = _measure_open(session, questions, expected, alone, settings, levels[-1], limit, progress)
+    objective = Objective(ttft_s=settings.objective_ttft_s, tpot_s=settings.objective_tpot_s)
+    estimates = load_estimates(levels, opened, objective)
     return Measured(
-        measurement=Measurement(estimates=estimates, details=dict.fromkeys(estimates, _describe(levels))),
-        samples={"load": [request for level in levels for request in level.requests]},
-        details={"load": [level.summary() for level in levels]},
+        measurement=Measurement(estimates=estimates, details=dict.fromkeys(estimates, _describe([*levels, *opened]))),
+        samples={"load": [request for level in [*levels, *opened] for request in level.requests]},
+        details={"load": [level.summary(objective) for level in [*levels, *opened]]},
     )
 
 
-def load_estimates(levels: Sequence[LoadLevel]) -> dict[str, Estimate]:
-    """The share of all requests that got a single client's answer; rate and time to first token of the last level."""
+def _measure_open(
+    session: Session,
+    questions: Mapping[str, Sequence[Message]],
+    expected: Mapping[str, str],
+    alone: Mapping[str, float],
+    settings: FoundrySettings,
+    closed: LoadLevel,
+    limit: int,
+    progress: Progress,
+) -> list[LoadLevel]:
+    """Arrival at random, at shares of the rate that waiting clients reached; none where they reached none."""
+    capacity = closed.requests_per_second
+    if capacity is None:
+        return []
+
+    def send(case_id: str, messages: Sequence[Message]) -> LoadRequest:
+        return _send(session, case_id, messages, expected[case_id], 0, limit, alone.get(case_id))
+
+    return [
+        run_open(
+            send,
+            questions,
+            rate_per_second=share * capacity,
+            requests=settings.load_requests,
+            step=progress.step(f"arrival at {share:.0%} of {capacity:.3g} a second"),
+        )
+        for share in settings.arrival_shares
+    ]
+
+
+def alone_ttft_s(
+    session: Session, conversations: Mapping[str, Sequence[Message]], *, max_new_tokens: int
+) -> dict[str, float]:
+    """Time to first piece of each question when nobody else asks, the better of two tries; without those never seen.
+
+    Raises:
+        SessionError: a question was not answered.
+    """
+    found: dict[str, float] = {}
+    for case_id, messages in conversations.items():
+        for _ in range(2):
+            ttft_s = session.answer(messages, max_new_tokens=max_new_tokens).timeline.ttft_s
+            if ttft_s is not None:
+                found[case_id] = min(ttft_s, found.get(case_id, ttft_s))
+    return found
+
+
+def load_estimates(
+    levels: Sequence[LoadLevel], opened: Sequence[LoadLevel] = (), objective: Objective | None = None
+) -> dict[str, Estimate]:
+    """The share of all requests that got a single client's answer; rates and times of the last level.
+
+    Of arrival at random, the last rate's: its share of good requests, its goodput, its queue and time to first piece.
+    """
     last = levels[-1]
     ttft = [request.ttft_s for request in last.requests if request.ttft_s is not None]
-    return {
-        "load_same_answer_rate": proportion([request.is_same for level in levels for request in level.requests]),
+    every = [request.is_same for level in [*levels, *opened] for request in level.requests]
+    found = {
+        "load_same_answer_rate": proportion(every),
         "load_requests_per_second": Estimate.exact(last.requests_per_second, n=last.answered),
         "load_ttft_p95_s": quantile(ttft, 95),
+    }
+    if not opened or objective is None:
+        return found
+    busiest = opened[-1]
+    waits = [request.queue_s for request in busiest.requests if request.queue_s is not None]
+    first = [request.ttft_s for request in busiest.requests if request.ttft_s is not None]
+    good = busiest.good(objective)
+    return {
+        **found,
+        "arrival_good_rate": proportion_of(good, len(busiest.requests)),
+        "arrival_goodput_per_second": Estimate.exact(good / busiest.duration_s, n=len(busiest.requests)),
+        "arrival_queue_p95_s": quantile(waits, 95),
+        "arrival_ttft_p95_s": quantile(first, 95),
     }
 
 
@@ -194,6 +189,7 @@ def run_load(
     clients: int,
     requests: int,
     max_new_tokens: int,
+    alone: Mapping[str, float] | None = None,
     step: Step = silent_step,
 ) -> LoadLevel:
     """Let `clients` threads send `requests` requests between them, each its next one when its last is answered.
@@ -212,7 +208,8 @@ def run_load(
     def work() -> None:
         start.wait()
         for case_id, messages in _drawn(numbers, lock, conversations):
-            result = _send(session, case_id, messages, expected[case_id], clients, max_new_tokens)
+            alone_s = (alone or {}).get(case_id)
+            result = _send(session, case_id, messages, expected[case_id], clients, max_new_tokens, alone_s)
             with lock:
                 done.append(result)
                 step(len(done), requests)
@@ -267,7 +264,13 @@ def _drawn(
 
 
 def _send(
-    session: Session, case_id: str, messages: Sequence[Message], expected: str, clients: int, max_new_tokens: int
+    session: Session,
+    case_id: str,
+    messages: Sequence[Message],
+    expected: str,
+    clients: int,
+    max_new_tokens: int,
+    alone_s: float | None,
 ) -> LoadRequest:
     try:
         answer: Answer = session.answer(messages, max_new_tokens=max_new_tokens)
@@ -282,4 +285,5 @@ def _send(
         ttft_s=line.ttft_s,
         e2e_s=line.e2e_s,
         itl_s=line.itl_s,
+        alone_ttft_s=alone_s,
     )

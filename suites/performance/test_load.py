@@ -9,6 +9,10 @@ def test_many_clients_get_a_single_clients_answers(judge, load):
     judge(load, "load_same_answer_rate", "load_requests_per_second", "load_ttft_p95_s")
 
 
+def test_requests_that_come_at_random_are_answered_in_time(judge, load):
+    judge(load, "arrival_good_rate", "arrival_goodput_per_second", "arrival_queue_p95_s", "arrival_ttft_p95_s")
+
+
 def test_a_client_that_hangs_up_harms_nobody(judge, hanging_up):
     judge(hanging_up, "hung_up_client_harms_nobody")
 

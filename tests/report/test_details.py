@@ -14,7 +14,7 @@ from harness.report.build import build_record
 from harness.report.details import LoadRow, VariantDetails, details_of, read_details
 from harness.report.jsonline import to_json
 from harness.report.recorder import Recorder
-from harness.serving.load import LoadLevel, LoadRequest
+from harness.serving.load_level import LoadLevel, LoadRequest
 from harness.source.source import resolve_source
 from harness.stats.estimate import Estimate
 from harness.verify.fidelity import Fidelity

@@ -105,7 +105,8 @@ def test_deployment_and_load_have_tables_of_their_own_once_they_were_measured(ru
         *"----",
     ]
     row = tables["load on the web service"].splitlines()[-1]
-    assert row.split() == ["int8", "4", "8", "1", "7", "120/s", "3,000/s", "30", "ms", "50", "ms", "1", "ms", "-"]
+    cells = ["-", "120/s", "-", "3,000/s", "30 ms", "50 ms", "-", "-", "1 ms", "-", "-"]
+    assert row.split() == ["int8", "4", "8", "1", "7", *" ".join(cells).split()]
     assert "## Load on the web service" in comparison_markdown(build_record(run_folder))
 
 

@@ -14,8 +14,6 @@ from harness.pack.load import load_pack
 from harness.runtime.fake import FakeSession
 from harness.runtime.session import Message
 from harness.serving.load import (
-    LoadLevel,
-    LoadRequest,
     expected_answers,
     hung_up_differences,
     load_estimates,
@@ -23,6 +21,7 @@ from harness.serving.load import (
     measure_load,
     run_load,
 )
+from harness.serving.load_level import LoadLevel, LoadRequest, Objective
 from tests.measure.healthy import right
 from tests.serving.clients import WHOLE, Client
 
@@ -146,11 +145,56 @@ def test_nobody_answered_is_missing_and_not_zero() -> None:
 
 
 def test_every_configured_number_of_clients_is_measured_on_the_packs_questions(pack_folder) -> None:
-    settings = FoundrySettings(clients=(1, 3), load_requests=2)
+    settings = FoundrySettings(clients=(1, 3), load_requests=2, arrival_shares=(0.5,))
     found = measure_load(FakeSession(right), load_pack(pack_folder), settings)
-    assert [(row["clients"], row["requests"], row["same"]) for row in found.details["load"]] == [(1, 2, 2), (3, 3, 3)]
-    assert len(found.samples["load"]) == 5
-    assert found.measurement.details["load_ttft_p95_s"] == "5 requests, up to 3 clients, 0 without the right answer"
+    *closed, opened = found.details["load"]
+    assert [(row["clients"], row["requests"], row["same"]) for row in closed] == [(1, 2, 2), (3, 3, 3)]
+    assert (opened["requests"], opened["same"]) == (2, 2)
+    assert opened["arrival_per_second"] == pytest.approx(closed[-1]["requests_per_second"] / 2)
+    assert len(found.samples["load"]) == 7
+    assert found.measurement.estimate("arrival_good_rate").n == 2
+    assert found.measurement.details["load_ttft_p95_s"].startswith("7 requests, up to 3 clients, 0 without the right")
+
+
+def late(ttft_s: float, *gaps_s: float, is_same: bool = True, alone_s: float | None = 0.1) -> LoadRequest:
+    return LoadRequest(
+        case_id="a",
+        clients=1,
+        is_same=is_same,
+        pieces=1 + len(gaps_s),
+        ttft_s=ttft_s,
+        itl_s=gaps_s,
+        alone_ttft_s=alone_s,
+    )
+
+
+class TestObjective:
+    """TTFT at most 0.5 s, a further token every 0.1 s."""
+
+    OBJECTIVE = Objective(ttft_s=0.5, tpot_s=0.1)
+
+    @pytest.mark.parametrize(
+        ("request_", "is_good"),
+        [
+            (late(0.5, 0.1, 0.1), True),
+            (late(0.4), True),
+            (late(0.6, 0.1), False),
+            (late(0.4, 0.1, 0.2), False),
+            (late(0.4, 0.1, is_same=False), False),
+            (LoadRequest(case_id="a", clients=1, error="refused"), False),
+        ],
+        ids=["in time", "of one piece", "late", "slow", "wrong", "refused"],
+    )
+    def test_an_answer_is_good_when_it_is_right_and_in_time(self, request_: LoadRequest, is_good: bool) -> None:
+        assert self.OBJECTIVE.is_met_by(request_) is is_good
+
+    def test_goodput_and_queue_by_hand(self) -> None:
+        level = LoadLevel(clients=3, duration_s=2.0, requests=(late(0.2, 0.1), late(0.4, 0.1), late(0.9, 0.1)))
+        row = level.summary(self.OBJECTIVE)
+        assert row["goodput_per_second"] == 1.0
+        assert row["queue_p50_s"] == pytest.approx(0.3)  # of 0.1, 0.3 and 0.8
+        assert late(0.05).queue_s == 0.0  # faster than alone is no negative queue
+        assert late(0.2, alone_s=None).queue_s is None
 
 
 @pytest.mark.parametrize(("broken", "differences"), [("", 0), ("before", 1), ("after", 1)])
