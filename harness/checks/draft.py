@@ -20,7 +20,7 @@ DRAFTED: Final = "drafted"
 
 
 def drafted(limits: Mapping[str, Mapping[str, Limit]]) -> dict[str, Limit]:
-    """The limits that are drafts still, by metric: nobody has put a reason of their own in the place of the drafted.
+    """The limits that were only drafted, by metric: nobody has put a reason of their own in the place of the first.
 
     Args:
         limits: by variant and metric.
@@ -110,12 +110,18 @@ def _of_quality(metric: str, measured: Mapping[str, Estimate]) -> DraftedLimit:
     if found is None or found.value is None or found.low is None or found.high is None:
         return _drafted(metric, value, reason)
     if METRICS[metric].unit is Unit.POINTS:
-        reached = f"the source model loses {found.value:.1f} points of {found.n} questions itself"
+        reached = f"the source model loses {found.value:.1f} points of {_counted(found)} itself"
         return _drafted(metric, math.ceil(found.value + value), f"{reached}; say how long your prompts are")
     is_min = METRICS[metric].better is Better.HIGHER
     end = math.floor(100 * found.low) / 100 if is_min else math.ceil(100 * found.high) / 100
-    reached = f"{100 * found.value:.1f} % of {found.n}, 95 % interval {100 * found.low:.1f} to {100 * found.high:.1f} %"
+    interval = f"95 % interval {100 * found.low:.1f} to {100 * found.high:.1f} %"
+    reached = f"{100 * found.value:.1f} % of {_counted(found)}, {interval}"
     return _drafted(metric, end, f"the source model has {reached}: beyond it something was lost; say what users need")
+
+
+def _counted(found: Estimate) -> str:
+    """How many questions, or clusters of them, stand behind an estimate."""
+    return f"{found.n} {'clusters' if 'clusters' in found.method else 'questions'}"
 
 
 def gate_text(

@@ -39,19 +39,15 @@ def token_remarks(record: RunRecord) -> list[str]:
 
 
 def drafts_remark(drafts: Collection[str]) -> str:
-    """That limits are drafts, and how they stop being so."""
+    """That limits were only drafted, and how that ends."""
     return (
-        f"{_drafts(len(drafts))} that nobody has confirmed: {listed(list(drafts))}: put your own number and "
-        "reason into gate.toml"
+        f"{len(drafts)} of the limits are only drafted, and confirmed by nobody: {listed(list(drafts))}: put your own "
+        "number and reason into gate.toml"
     )
 
 
-def _drafts(count: int) -> str:
-    return "a limit is a draft" if count == 1 else f"{count} limits are drafts"
-
-
 def drafts_table(record: RunRecord, style: str = "simple") -> str:
-    """The limits that are drafts still, with the reasons they were drafted for; empty where there is none."""
+    """The limits that were only drafted, with the reasons for them; empty where there is none."""
     drafts = drafted({name: variant.limits for name, variant in record.variants.items()})
     rows = [[cell(name), bound_text(name, limit), cell(limit.reason)] for name, limit in drafts.items()]
     return tabulate(rows, headers=["limit", "", "reason"], tablefmt=style, disable_numparse=True) if rows else ""

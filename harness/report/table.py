@@ -217,7 +217,7 @@ def comparison_markdown(record: RunRecord) -> str:
         parts += ["## Intervals", intervals]
     drafts = drafts_table(record, "github")
     if drafts:
-        parts += ["## Limits that are drafts", drafts]
+        parts += ["## Drafted limits", drafts]
     broken = findings(record)
     if broken:
         parts += ["## What failed", "\n".join(f"* {cell(line)}" for line in broken)]

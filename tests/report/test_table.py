@@ -221,7 +221,9 @@ def test_drafts_are_told_with_their_reasons_until_somebody_confirms_them(tmp_pat
     record = end(tmp_path / "run")
     first, second = warnings(record)
     assert first == f"warning: a.toml: {INFERRED}; read it"
-    assert second.startswith("warning: a limit is a draft that nobody has confirmed: exact_match_rate: put your own")
+    assert second.startswith(
+        "warning: 1 of the limits are only drafted, and confirmed by nobody: exact_match_rate: put your own"
+    )
     page = comparison_markdown(record)
     assert "| exact_match_rate | at least 90.0 % | drafted: nine right answers in ten; say what your" in page
     assert "* messages.jsonl: 9 rows" in page
