@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from harness.grading.grade import GradedAnswer
+from harness.measure.leniency import lenient_settings
 from harness.pack.schema import Case, DomainPack, Turn
 
 _SHOWN: Final = 3
@@ -32,7 +33,7 @@ def describe_failures(
     if not failed:
         return f"none of {len(own)} fails"
     cases = {case.id: case for case in pack.cases}
-    lines = [f"{len(failed)} of {len(own)} fail{_blame(failed, source, fails)}"]
+    lines = [f"{len(failed)} of {len(own)} fail{_blame(failed, source, fails)}", *lenient_settings(failed, pack, fails)]
     for answer in failed[:_SHOWN]:
         case = cases[answer.case_id]
         lines += show_case(f"{case.id} ({case.kind})", case.messages, expectation(case), said_by(answer))

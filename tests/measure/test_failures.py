@@ -10,6 +10,7 @@ from harness.measure.failures import cut, describe_failures, escaped, expectatio
 from harness.pack.load import load_pack
 from harness.pack.schema import Case
 from harness.runtime.fake import FakeSession
+from tests.conftest import write_pack
 from tests.measure.healthy import right
 
 QUESTION = [{"role": "user", "content": "part 1?"}]
@@ -93,3 +94,44 @@ def test_earlier_turns_are_told(pack):
     answer = graded(Grader.of(pack), case, FakeSession(lambda _: json.dumps({})).answer(QUESTION, max_new_tokens=9))
     told = describe_failures([answer], (), pack.model_copy(update={"cases": (case,)}), lambda _: True)
     assert "asked:    'part 1?' (after 2 earlier turns)" in told
+
+
+def fenced(text):
+    return f"```json\n{text}\n```"
+
+
+AROUND = {
+    "a fence": (fenced, "code_fence = true"),
+    "a thinking part": (lambda text: f"<think>hm</think>{text}", "thinking = true"),
+    "both": (
+        lambda text: f"<think>\n{fenced(text)}\nno</think>\n{fenced(text)}",
+        "thinking = true and code_fence = true",
+    ),
+}
+
+
+@pytest.mark.parametrize(("around", "setting"), AROUND.values(), ids=AROUND)
+def test_what_the_pack_could_allow_is_named(pack, around, setting):
+    roomy = pack.model_copy(update={"domain": pack.domain.model_copy(update={"max_new_tokens": 200})})
+    answers = ask_cases(
+        FakeSession(lambda messages: around(right(messages)) if "1" in messages[-1]["content"] else "no"), roomy
+    )
+    told = describe_failures(answers, (), roomy, lambda answer: not answer.is_exact).splitlines()
+    assert told[1] == f"1 of these would not with [answer] {setting} in domain.toml, if your program reads such answers"
+
+
+def test_upper_case_could_be_allowed(tmp_path):
+    domain = 'schema_version = 1\nname = "n"\nmax_new_tokens = 48\n[answer]\nlabels = ["on", "off"]\n'
+    rows = json.dumps({"id": "a", "kind": "k", "messages": QUESTION, "expected": "on"})
+    folder = write_pack(tmp_path, domain_toml=domain, cases_jsonl=rows)
+    (folder / "response.schema.json").unlink()
+    pack = load_pack(folder)
+    told = describe_failures(ask_cases(FakeSession(lambda _: "ON"), pack), (), pack, lambda answer: not answer.is_valid)
+    assert "[answer] ignore_case = true" in told
+
+
+def test_nothing_is_named_that_would_not_help(pack):
+    told = described(pack, (1, 2), None)
+    assert "[answer]" not in told
+    cut_off = ask_cases(FakeSession(lambda _: "and so on " * 20), pack)
+    assert "[answer]" not in describe_failures(cut_off, (), pack, lambda answer: answer.finish_reason == "length")
