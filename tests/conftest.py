@@ -20,6 +20,7 @@ from harness.system.paths import default_cache
 from harness.system.progress import LineProgress
 from harness.toolchain.toolchain import Toolchain, ToolchainOnDemand, quiet_environment
 from harness.toolchain.workspace import Workspace
+from tests.measure.leak_controls import LEAKS_IN_C
 from tests.once import made_once
 from tests.tiers import (  # noqa: F401 (hooks)
     pytest_collection_modifyitems,
@@ -249,20 +250,6 @@ def build_library(tmp_path):
         return library
 
     return build
-
-
-LEAKS_IN_C = """
-    #include <stdlib.h>
-    #include <string.h>
-    #include <sys/mman.h>
-
-    void keep_64_bytes(void) { memset(malloc(64), 1, 64); }
-
-    void keep_a_page(void) {
-        void *page = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        memset(page, 1, 4096);
-    }
-"""
 
 
 @pytest.fixture

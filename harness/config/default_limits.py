@@ -1,4 +1,4 @@
-"""What a variant's divergence on right answers may be where nobody chose a limit, by precision."""
+"""What a variant may lose or diverge where nobody chose a limit: memory on every path, right answers by precision."""
 
 from __future__ import annotations
 
@@ -35,3 +35,22 @@ ANSWER_DIVERGENCE: Final[Mapping[str, Mapping[str, Limit]]] = {
 def default_limits(precision: str | None) -> Mapping[str, Limit]:
     """Those of a precision; an Olive file of one's own that does not say which has int4's."""
     return ANSWER_DIVERGENCE.get(precision or "int4", ANSWER_DIVERGENCE["int4"])
+
+
+def _leak_limits(runtime: str) -> dict[str, Limit]:
+    reasons = {
+        "request": (16, "at one request a second it stays under 10 MiB a week"),
+        "token": (4, "at ten tokens a second it stays under 25 MiB a week"),
+        "session": (16, "as a request: every one opens a session"),
+        "stream": (16, "as a request: clients hang up as they like"),
+        "error": (16, "as a request: a client that is refused asks again"),
+        "load": (4096, "a device that changes models every minute loses 40 MiB a week"),
+    }
+    return {
+        f"{runtime}leak_bytes_per_{path}": Limit(max=max_bytes, reason=f"default: {reason}")
+        for path, (max_bytes, reason) in reasons.items()
+    }
+
+
+LEAK_LIMITS: Final[Mapping[str, Limit]] = {**_leak_limits(""), **_leak_limits("foundry_")}
+"""They hold for every model: a runtime has to give back what it takes, however large that was."""

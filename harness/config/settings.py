@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from harness.config.benchmark import BenchmarkSettings
-from harness.config.default_limits import default_limits
+from harness.config.default_limits import LEAK_LIMITS, default_limits
 from harness.config.diagnosis import Settings, did_you_mean
 from harness.config.limits import Limit, criterion_limit
 from harness.config.profiles import is_of_device, profile_named
@@ -233,14 +233,14 @@ class GateConfig(Settings):
     def limits_for(self, variant: str) -> dict[str, Limit]:
         """All that a variant is judged by; what comes later wins.
 
-        Criteria, defaults of its precision, the device profile's limits, common limits, those of its precision, its
-        own. Limits that were chosen for another model than this one are left out: see `unchosen`.
+        Criteria, default limits of leaks and of its precision, the device profile's limits, common limits, those of its
+        precision, its own. Limits that were chosen for another model than this one are left out: see `unchosen`.
         """
         precision = self.variants[variant].known_precision
         criteria = {metric.name: criterion_limit(metric) for metric in METRICS.values() if metric.is_criterion}
         profile = {} if self.device.profile is None else profile_named(self.device.profile).limits
         own = {name: limit for name, limit in self._own_limits(variant).items() if not self._is_unchosen(name)}
-        limits = {**criteria, **default_limits(precision), **profile, **own}
+        limits = {**criteria, **LEAK_LIMITS, **default_limits(precision), **profile, **own}
         return {name: limit for name, limit in limits.items() if self._is_measured(METRICS[name].group)}
 
     @property

@@ -20,6 +20,9 @@ from harness.runtime.session import Answer, Message, Session, TokenTimeline
 _ROLES: Final = frozenset({"system", "user", "assistant", "developer"})
 """Roles that a plain conversation can have; Foundry wants a call id for `tool`."""
 
+_BROKEN_OFF_TOKENS: Final = 16
+"""Tokens asked for where only the first piece is read."""
+
 _AT_TEMPLATE: Final = re.compile(r" at row \d+, column \d+:")
 """How its Jinja points at the place of a template that raised an exception."""
 
@@ -72,6 +75,40 @@ class FoundrySession:
             if not 0 < room < max_new_tokens:
                 raise
             return self._answer(messages, room, start_s)  # Foundry refuses what it could only answer in part
+
+    def reload(self) -> None:
+        """Unload the model and load it again; it stays registered."""
+        self._host.unload(self._model)
+        self._host.load(self._model)
+
+    def open_and_drop(self) -> None:
+        """Begin a chat session and a request, and give both back unused."""
+        with self._sdk.ChatSession(self._model.handle), self._sdk.Request():
+            pass
+
+    def break_off(self, messages: Sequence[Message]) -> None:
+        """Read the first piece of a streamed answer, and leave."""
+        with (
+            raising(self._refusal),
+            self._sdk.ChatSession(self._model.handle) as chat,
+            self._request(messages, _BROKEN_OFF_TOKENS) as request,
+        ):
+            chat.set_streaming(True)
+            with chat.process_streaming_request(request) as stream:
+                next(iter(stream), None)
+
+    def fail(self) -> None:
+        """Send a request that says nothing, which Foundry refuses.
+
+        Raises:
+            SessionError: it does not.
+        """
+        with self._sdk.ChatSession(self._model.handle) as chat, self._request([], 1) as request:
+            try:
+                chat.process_request(request)
+            except self._sdk.FoundryLocalException:
+                return
+        raise SessionError("Foundry Local answered a request that says nothing", where=self.name)
 
     def close(self) -> None:
         """Unload the model; it stays registered. A second call does nothing."""

@@ -1,42 +1,46 @@
-"""Does memory grow with the number of requests? Measured in a fresh process that holds one model.
+"""Does memory grow with what a runtime is asked? Measured in a fresh process that holds one model.
 
-After a warm-up the child answers a fixed round of requests again and again and reads its heap in use after every
-segment (`harness.measure.children.leak_child` says how); `harness.measure.growth` has the statistics. Where memory
-grows, a second process runs under memray and names the call stacks that hold it. memray's own totals decide nothing:
-a ring buffer looks like a leak to it.
+The child walks every path on which a runtime can lose memory: requests, tokens, sessions, streams that are broken off,
+errors, loads (`harness.measure.children.leak_child` says how); `harness.measure.growth` has the statistics. Where a
+path loses memory, a second process runs under memray and names the call stacks that hold it. memray's own totals decide
+nothing: a ring buffer looks like a leak to it. At its end the child's runtime reports its own lost objects.
 """
 
 from __future__ import annotations
 
+import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from harness.errors import ChildError, MeasureError
-from harness.measure.growth import LONG_STRIDE, SEGMENTS, LeakResult, LeakSample, judge_samples
-from harness.metrics.measurement import Measured
-from harness.metrics.units import format_bytes
-from harness.pack.choose import conversations
+from harness.foundry.opening import SessionSpec
+from harness.measure.growth import METHOD_NOTES, LeakResult, LeakSample, Resolution, judge_samples, samples_of
+from harness.measure.leak_stacks import MIN_ALLOCATIONS_PER_UNIT, render_stacks, write_flamegraph
+from harness.metrics.measurement import Measured, Measurement
 from harness.pack.long_text import over_any_context
-from harness.pack.schema import DomainPack
 from harness.runtime.session import Message
+from harness.stats.estimate import Estimate
 from harness.system.child import harness_module, run_job
-from harness.system.paths import REPOSITORY
 from harness.system.progress import SILENT, Progress
 
-__all__ = ["LeakResult", "LeakSample", "measure_leak"]
+RESOLUTION_BYTES: Final[Mapping[str, float]] = {
+    "request": 16.0, "token": 4.0, "session": 16.0, "stream": 16.0, "error": 16.0, "load": 4096.0,
+}  # fmt: skip
+"""The paths, and the growth of the heap that is told from none, bytes per unit of the path."""
 
-ROUND_REQUESTS: Final = 16
-WARMUP_REQUESTS: Final = 3 * ROUND_REQUESTS
-COARSE_SEGMENT_REQUESTS: Final = 4 * ROUND_REQUESTS
-STACK_REQUESTS: Final = 8 * ROUND_REQUESTS
-STACK_MIN_ALLOCATIONS_PER_REQUEST: Final = 0.5
-MAX_STACKS: Final = 10
-MAX_FRAMES: Final = 12
+SHORT_QUESTIONS: Final = ("Hi", "Hello there", "Thanks", "Why is that?", "Stop", "What now?", "Who are you?", "Help me")
+"""What a request costs is what counts, not what it says; always the same ones, as new lengths fill caches."""
+
+SHORT_TOKENS: Final = 2
+LONG_TOKENS: Final = 12
+STACK_WALKS: Final = 64
+STACK_LOADS: Final = 4
 _ANY_CONTEXT: Final = 2**17
-UNKNOWN: Final = "<unknown>"
-INTERPRETER_FOLDERS: Final = frozenset({"Objects", "Python", "Modules", "internal", "clinic"})
+_LOST: Final = re.compile(r"(\d+) instances of (\S+) were leaked")
+_MANGLED: Final = re.compile(r"N10Generators\d+([A-Za-z_]\w*)E$")
 
 CHILD_ENVIRONMENT: Final = {
     "PYTHONMALLOC": "malloc",  # pymalloc's pools hide small leaks
@@ -45,77 +49,122 @@ CHILD_ENVIRONMENT: Final = {
 }
 
 
-def measure_pack_leak(
-    metric: str,
-    session_spec: Mapping[str, Any],
-    pack: DomainPack,
-    *,
-    context_length: int | None,
-    log: Path,
-    progress: Progress = SILENT,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeakCheck:
+    """What one process lost, by path."""
+
+    results: Mapping[str, LeakResult]
+    """By path; those that the session does not have are not in it."""
+
+    method: str
+    """How memory was read."""
+
+    is_level: bool
+    """Whether the mixed rounds were level, so that no path was walked alone but the loads."""
+
+    lost_objects: tuple[str, ...] | None
+    """What the runtime itself reported as never freed: `1 Generator`; None where it was not asked."""
+
+    @property
+    def leaking(self) -> tuple[LeakResult, ...]:
+        """The paths that lose memory, the worst against its resolution first."""
+        found = [result for result in self.results.values() if result.is_leaking]
+        return tuple(sorted(found, key=lambda one: one.leak_bytes_per_unit / one.limit_bytes_per_unit, reverse=True))
+
+    def measured(self, prefix: str) -> Measured:
+        """The results under the names of the runtime's metrics; `prefix` is "" or `foundry_`."""
+        estimates = {metric_of(prefix, path): result.estimate for path, result in self.results.items()}
+        details = {metric_of(prefix, path): self._details(result) for path, result in self.results.items()}
+        if self.lost_objects is not None:
+            estimates["runtime_frees_objects"] = Estimate.exact(float(not self.lost_objects))
+            details["runtime_frees_objects"] = "\n".join(self.lost_objects) or "its own report at the end is empty"
+        return Measured(
+            measurement=Measurement(estimates=estimates, details=details),
+            samples={f"{prefix}leak_bytes_per_request": list(self.results.values())},
+        )
+
+    def _details(self, result: LeakResult) -> str:
+        lines = [f"{result.units} times; read by {result.method}: {METHOD_NOTES.get(result.method, result.method)}"]
+        lines += [result.note] if result.note else []
+        if not result.is_leaking:
+            return "\n".join(lines)
+        lines += result.stacks or ("no stack was found that allocates in every second of them",)
+        if result.flamegraph:
+            lines.append(f"all stacks: {result.flamegraph}")
+        lines.append(ADVICE[result.path])
+        return "\n".join(lines)
+
+
+ADVICE: Final[Mapping[str, str]] = {
+    "request": "what to do: see in the stacks who keeps something of a finished request: a list, a cache, a log",
+    "token": "what to do: it grows with the length of answers; see who keeps each token",
+    "session": "what to do: generators or chat sessions are opened and not given back; close them, or drop the last "
+    "reference",
+    "stream": "what to do: an answer that is broken off is not given back; close the stream where the client hangs up",
+    "error": "what to do: refused requests are kept; an exception that is stored keeps its frames and all in them",
+    "load": "what to do: a model that is unloaded stays in part; drop tokenizers and sessions before the model",
+}
+
+
+def metric_of(prefix: str, path: str) -> str:
+    """The metric of a path; `prefix` is that of the runtime."""
+    return f"{prefix}leak_bytes_per_{path}"
+
+
+def measure_model_leaks(
+    prefix: str, spec: SessionSpec, *, context_length: int | None, log: Path, progress: Progress = SILENT
 ) -> Measured:
-    """Memory growth per request on the pack's questions, of which one in sixteen is over the context and refused.
+    """Memory growth on every path of a model in its runtime.
 
     Args:
-        metric: the name of the runtime's metric.
-        session_spec: the model in its runtime, as `open_session` takes it.
-        pack: the questions.
+        prefix: of the runtime's metrics: "" or `foundry_`.
+        spec: the model in its runtime, as `open_session` takes it.
         context_length: of the model, in tokens; None where its configuration does not say.
-        log: where the child process writes.
+        log: where the child process writes; a flame graph is written beside it.
         progress: hears what is going on.
 
     Raises:
-        MeasureError: the pack has no case, or samples are missing or not finite.
+        MeasureError: samples are missing or not finite.
         ChildError: a child process died, or the model could not be loaded or did not answer.
     """
     too_long = [{"role": "user", "content": over_any_context(context_length or _ANY_CONTEXT)}]
-    questions = conversations(pack, ROUND_REQUESTS)
-    result = measure_leak(session_spec, questions, invalid=too_long, log=log, progress=progress)
-    return result.measured(metric)
+    questions = [[{"role": "user", "content": text}] for text in SHORT_QUESTIONS]
+    return measure_leaks(spec, questions, invalid=too_long, log=log, progress=progress).measured(prefix)
 
 
-def measure_leak(
-    session_spec: Mapping[str, Any],
+def measure_leaks(
+    spec: SessionSpec,
     questions: Sequence[Sequence[Message]],
     *,
+    invalid: Sequence[Message],
     log: Path,
     progress: Progress = SILENT,
-    max_new_tokens: int = 16,
-    invalid: Sequence[Message] | None = None,
-    segment_requests: int = ROUND_REQUESTS,
     method: str | None = None,
     timeout_s: float = 1800.0,
-) -> LeakResult:
-    """Memory growth per request of the session that `session_spec` describes.
+) -> LeakCheck:
+    """Memory growth on every path of the session that `spec` describes.
 
-    The first 16 questions are the round (fewer are repeated); prompts that never came before always grow some cache.
-    `invalid` is a conversation that the runtime must refuse: it replaces every 16th request, so that what the error
-    path keeps is seen too. `method` names the way to read memory; by default it is the finest that works here.
+    The questions are asked in turn; prompts that never came before always grow some cache. `invalid` is a conversation
+    that the runtime must refuse. `method` names the way to read memory; by default it is the finest that works here.
 
     Raises:
         MeasureError: no question, or samples that are missing or not finite.
         ChildError: a child process died, or the model could not be loaded or did not answer.
     """
     if not questions:
-        raise MeasureError("leaks cannot be measured without a conversation", next_step="give 16 prompts")
-    if segment_requests < ROUND_REQUESTS or segment_requests % ROUND_REQUESTS:
-        raise MeasureError(f"a segment of {segment_requests} requests is not a multiple of {ROUND_REQUESTS}")
+        raise MeasureError("leaks cannot be measured without a conversation", next_step="give a few short prompts")
     job = {
-        "session": dict(session_spec),
-        "conversations": [_as_json(questions[i % len(questions)]) for i in range(ROUND_REQUESTS)],
-        "invalid": None if invalid is None else _as_json(invalid),
-        "max_new_tokens": max_new_tokens,
-        "warmup_requests": WARMUP_REQUESTS,
-        "segments": SEGMENTS,
-        "segment_requests": segment_requests,
-        "coarse_segment_requests": max(segment_requests, COARSE_SEGMENT_REQUESTS),
+        "session": dict(spec),
+        "conversations": [_as_json(one) for one in questions],
+        "invalid": _as_json(invalid),
+        "max_new_tokens": SHORT_TOKENS,
+        "long_new_tokens": LONG_TOKENS,
+        "limits": dict(RESOLUTION_BYTES),
         "method": method,
     }
     child = _Child(job=job, log=log, progress=progress, timeout_s=timeout_s)
-    result = child.measure()
-    if not result.is_leaking and not result.is_conclusive:
-        result = _repeated(child, result)
-    return _with_stacks(child, result) if result.is_leaking else result
+    check = child.measure()
+    return _with_stacks(child, check) if check.leaking else check
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,24 +176,33 @@ class _Child:
     progress: Progress
     timeout_s: float
 
-    def measure(self, **changes: Any) -> LeakResult:
+    def measure(self) -> LeakCheck:
         """Samples of one run and their statistics."""
-        answer = self._run({"mode": "measure", **changes})
-        segment_requests = answer["segment_requests"]
-        anonymous = answer["anonymous_bytes"] or [None] * len(answer["in_use_bytes"])
-        samples = [
-            LeakSample(requests=index * segment_requests, in_use_bytes=in_use, anonymous_bytes=pages)
-            for index, (in_use, pages) in enumerate(zip(answer["in_use_bytes"], anonymous, strict=True))
-        ]
-        rounds = (len(samples) - 1) * segment_requests // ROUND_REQUESTS
-        return judge_samples(
-            samples, method=answer["method"], refused_requests=0 if self.job["invalid"] is None else rounds
+        already = self.log.stat().st_size if self.log.exists() else 0
+        answer = self._run({"mode": "measure"})
+        is_asked = self.job["session"]["runtime"] == "genai"
+        results = _alone(answer)
+        if answer["is_level"]:
+            results |= _together(answer)
+        return LeakCheck(
+            results={path: results[path] for path in RESOLUTION_BYTES if path in results},
+            method=answer["method"],
+            is_level=answer["is_level"],
+            lost_objects=lost_objects(_text_from(self.log, already)) if is_asked else None,
         )
 
-    def stacks(self) -> list[dict[str, Any]] | None:
-        """Unfreed allocations of a window of requests by stack; None without memray."""
-        stacks: list[dict[str, Any]] | None = self._run({"mode": "stacks", "stack_requests": STACK_REQUESTS})["stacks"]
-        return stacks
+    def stacks(self, path: str) -> tuple[tuple[str, ...], str | None] | None:
+        """Unfreed allocations of a window of walks by stack, and a page of them all; None without memray."""
+        walks = STACK_LOADS if path == "load" else STACK_WALKS
+        with tempfile.TemporaryDirectory(prefix="slm-gate-") as folder:
+            capture, page = Path(folder, "kept"), self.log.with_suffix(f".{path}.html")
+            changes = {"mode": "stacks", "path": path, "stack_walks": walks, "capture": str(capture)}
+            found = self._run(changes)
+            if found["stacks"] is None:
+                return None
+            least = MIN_ALLOCATIONS_PER_UNIT * walks
+            stacks = render_stacks(found["stacks"], path=path, units=found["units"], min_allocations=least)
+            return stacks, str(page) if write_flamegraph(capture, page) else None
 
     def _run(self, changes: Mapping[str, Any]) -> dict[str, Any]:
         return run_job(
@@ -157,62 +215,83 @@ class _Child:
         )
 
 
-def _repeated(child: _Child, first: LeakResult) -> LeakResult:
-    child.progress.line("leaks: memory moved in some segments only; repeating with four times the requests")
-    result = child.measure(segments=LONG_STRIDE * SEGMENTS)
-    steps = f"repeated, as memory moved unevenly at first ({first.theil_sen_bytes_per_request:.1f} B/request)"
-    return replace(result, earlier_samples=first.samples, note=f"{result.note}; {steps}")
+def lost_objects(text: str) -> tuple[str, ...]:
+    """What onnxruntime-genai reported as never freed in a process's output: `1 Generator`."""
+    found = [(int(count), _MANGLED.sub(r"\1", name)) for count, name in _LOST.findall(text)]
+    return tuple(f"{count} {name}" for count, name in found)
 
 
-def _with_stacks(child: _Child, result: LeakResult) -> LeakResult:
-    """The result with the stacks that hold memory; a search that fails changes nothing but the note."""
-    child.progress.line("leaks: memory grows; a second process looks for the stacks that hold it")
-    try:
-        found = child.stacks()
-    except ChildError as error:
-        return replace(result, note=f"{result.note}; stacks could not be listed: {error.what}")
-    if found is None:
-        return replace(result, note=f"{result.note}; memray is not installed here, so no stacks")
-    # A leak on the error path can show only once per round.
-    per_round = ROUND_REQUESTS if child.job["invalid"] is None else 1
-    least = STACK_MIN_ALLOCATIONS_PER_REQUEST * STACK_REQUESTS * per_round / ROUND_REQUESTS
-    return replace(result, stacks=render_stacks(found, requests=STACK_REQUESTS, min_allocations=least))
+def _alone(answer: Mapping[str, Any]) -> dict[str, LeakResult]:
+    """Results of the paths that were walked by themselves."""
+    results: dict[str, LeakResult] = {}
+    for path, runs in answer["alone"].items():
+        resolution = Resolution.of(answer["method"], RESOLUTION_BYTES[path])
+        first, last = samples_of(runs[0]), samples_of(runs[-1])
+        if path == "token" and results["request"].is_leaking:
+            last = _without_requests(last, answer["walks"]["token"], results["request"])
+        result = judge_samples(last, path=path, resolution=resolution, method=answer["method"])
+        if len(runs) > 1:
+            note = "repeated with four times as many, as memory moved in some segments only"
+            result = replace(result, earlier_samples=tuple(first), note=note)
+        results[path] = result
+    return results
 
 
-def render_stacks(found: Sequence[Mapping[str, Any]], *, requests: int, min_allocations: float) -> tuple[str, ...]:
-    """memray's records as text, equal stacks joined, most bytes first; at most 10 stacks of 12 frames."""
-    joined: dict[tuple[str, ...], tuple[int, int]] = {}
-    for record in found:
-        frames = tuple(_as_line(*frame) for frame in _telling(record["frames"])[:MAX_FRAMES])
-        held_bytes, count = joined.get(frames, (0, 0))
-        joined[frames] = (held_bytes + record["bytes"], count + record["allocations"])
-    often = [(held_bytes, count, frames) for frames, (held_bytes, count) in joined.items() if count >= min_allocations]
-    often.sort(key=lambda stack: stack[0], reverse=True)
-    return tuple(
-        "\n  ".join(
-            (f"{format_bytes(held_bytes / requests)}/request, {count / requests:.2f} allocations/request", *frames)
+def _without_requests(samples: Sequence[LeakSample], answers: int, request: LeakResult) -> list[LeakSample]:
+    """What tokens alone lost: without what their `answers` of each segment lose as requests."""
+    lost = (request.leak_bytes_per_unit, request.anonymous_bytes_per_unit or 0.0)
+    in_use, anonymous = (round(max(0.0, each)) * answers for each in lost)
+    return [
+        replace(
+            sample,
+            in_use_bytes=sample.in_use_bytes - index * in_use,
+            anonymous_bytes=None if sample.anonymous_bytes is None else sample.anonymous_bytes - index * anonymous,
         )
-        for held_bytes, count, frames in often[:MAX_STACKS]
+        for index, sample in enumerate(samples)
+    ]
+
+
+def _together(answer: Mapping[str, Any]) -> dict[str, LeakResult]:
+    """Results of the paths that were walked in mixed rounds: all growth of a round is counted against each of them."""
+    count = len(answer["rounds"]) - 1
+    note = f"walked in {count} level rounds with all other paths, whose growth is counted here too"
+    return {
+        path: judge_samples(
+            samples_of(answer["rounds"], units=units),
+            path=path,
+            resolution=Resolution.of(answer["method"], RESOLUTION_BYTES[path]),
+            method=answer["method"],
+            note=note,
+        )
+        for path, units in answer["units"].items()
+    }
+
+
+def _with_stacks(child: _Child, check: LeakCheck) -> LeakCheck:
+    """The check with the stacks of its worst path; a search that fails changes nothing but the note."""
+    worst = check.leaking[0]
+    child.progress.line(
+        f"leaks: memory grows with every {worst.path}; a second process looks for the stacks that hold it"
     )
+    try:
+        found = child.stacks(worst.path)
+    except ChildError as error:
+        told = replace(worst, note=_joined(worst.note, f"stacks could not be listed: {error.what}"))
+    else:
+        if found is None:
+            told = replace(worst, note=_joined(worst.note, "memray is not installed here, so no stacks"))
+        else:
+            told = replace(worst, stacks=found[0], flamegraph=found[1])
+    others = {one.path: replace(one, note=_joined(one.note, f"stacks: see {worst.path}")) for one in check.leaking[1:]}
+    return replace(check, results={**check.results, **others, worst.path: told})
 
 
-def _telling(frames: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
-    """Without the interpreter's own C frames and those without a symbol, unless nothing else is there."""
-    telling = [frame for frame in frames if frame[0] != UNKNOWN and not _is_interpreter(Path(frame[1]))]
-    return telling or list(frames)
+def _joined(*notes: str) -> str:
+    return "; ".join(filter(None, notes))
 
 
-def _is_interpreter(file: Path) -> bool:
-    return file.suffix in {".c", ".h"} and file.parent.name in INTERPRETER_FOLDERS
-
-
-def _as_line(function: str, file: str, line: int) -> str:
-    if file == UNKNOWN:
-        return function[:120]
-    path = Path(file)
-    is_ours = path.is_relative_to(REPOSITORY)
-    place = path.relative_to(REPOSITORY).as_posix() if is_ours else "/".join(path.parts[-2:])
-    return f"{function[:100]} {place}:{line}"
+def _text_from(log: Path, start: int) -> str:
+    return log.read_bytes()[start:].decode("utf-8", errors="replace")
 
 
 def _as_json(conversation: Sequence[Message]) -> list[dict[str, str]]:

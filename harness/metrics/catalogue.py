@@ -128,6 +128,7 @@ _PAIRED_ROUNDS = "Student's t over pairs of rounds, interleaved, error spent ove
 _CONVERSION, _DEPLOYMENT, _PRECISION = "test_conversion.py", "test_deployment.py", "test_precision_comparison.py"
 _MEMORY = "performance/test_memory.py"
 _FORMAT = "quality/test_format.py"
+_LEAKS = "quality/test_memory_leaks.py"
 _RELEVANCE, _LATENCY, _LOAD = (
     "quality/test_domain_relevance.py",
     "performance/test_latency.py",
@@ -211,6 +212,31 @@ def _against_baseline(name: str, meaning: str, unit: Unit, estimator: str, paren
         parent=parent,
         estimator=estimator,
     )
+
+
+def _leaks(prefix: str, runtime: str) -> list[Metric]:
+    """Growth of the heap on every path on which a runtime can lose memory."""
+    paths = {
+        "request": ("answered request", Unit.BYTES_PER_REQUEST),
+        "token": ("token of an answer", Unit.BYTES_PER_TOKEN),
+        "session": ("session or generator that is opened and closed", Unit.BYTES_PER_SESSION),
+        "stream": ("answer that is broken off in mid-stream", Unit.BYTES_PER_STREAM),
+        "error": ("request that is refused", Unit.BYTES_PER_ERROR),
+        "load": ("unload and load of the model", Unit.BYTES_PER_LOAD),
+    }
+    first = f"{prefix}leak_bytes_per_request"
+    return [
+        Metric(
+            name=f"{prefix}leak_bytes_per_{path}",
+            meaning=f"heap growth per {what} {runtime}, lower quartile of segments",
+            suite=_LEAKS,
+            group=Group.MEMORY,
+            unit=unit,
+            parent=None if path == "request" and not prefix else first if path != "request" else first[len(prefix) :],
+            estimator=_ORDER.format("segments"),
+        )
+        for path, (what, unit) in paths.items()
+    ]
 
 
 METRICS: dict[str, Metric] = {
@@ -504,23 +530,14 @@ METRICS: dict[str, Metric] = {
         _reading("cache_token_predicted_bytes", "the same by the graph's layers and heads", "cache_token_bytes"),
         _reading("unload_retention_bytes", "memory held after the model was let go, against before", "peak_rss_bytes"),
         _reading("unload_retention_trimmed_bytes", "the same after malloc_trim", "unload_retention_bytes"),
-        Metric(
-            name="leak_bytes_per_request",
-            meaning="heap growth per request in onnxruntime-genai, lower quartile of segments",
-            suite="quality/test_memory_leaks.py",
-            group=Group.MEMORY,
-            unit=Unit.BYTES_PER_REQUEST,
-            estimator=_ORDER.format("segments"),
+        *_leaks("", "in onnxruntime-genai"),
+        _yes_no(
+            "runtime_frees_objects",
+            "onnxruntime-genai's own report names no object that was never freed",
+            _LEAKS,
+            Group.MEMORY,
         ),
-        Metric(
-            name="foundry_leak_bytes_per_request",
-            meaning="the same through Foundry Local",
-            suite="quality/test_memory_leaks.py",
-            group=Group.MEMORY,
-            unit=Unit.BYTES_PER_REQUEST,
-            parent="leak_bytes_per_request",
-            estimator=_ORDER.format("segments"),
-        ),
+        *_leaks("foundry_", "in Foundry Local"),
         # deployment
         _yes_no(
             "prompt_matches_source",

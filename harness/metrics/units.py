@@ -17,6 +17,11 @@ class Unit(StrEnum):
     SECONDS = "s"
     BYTES = "bytes"
     BYTES_PER_REQUEST = "bytes/request"
+    BYTES_PER_TOKEN = "bytes/token"
+    BYTES_PER_SESSION = "bytes/session"
+    BYTES_PER_STREAM = "bytes/stream"
+    BYTES_PER_ERROR = "bytes/error"
+    BYTES_PER_LOAD = "bytes/load"
     PER_SECOND = "1/s"
     NATS = "nats"
     SHARE = "share"
@@ -53,6 +58,10 @@ def format_seconds(value_s: float, digits: int = 3) -> str:
     return f"{value_s / 1e-9:.{digits}g} ns"
 
 
+def _format_small_bytes(value: float, digits: int) -> str:
+    return f"{value:.{digits - 2}f} B"
+
+
 def _format_rate(value: float, digits: int) -> str:
     return f"{value:,.{digits - 3}f}/s" if value >= 100 else f"{value:.{digits}g}/s"
 
@@ -64,7 +73,12 @@ def _format_nats(value: float, digits: int) -> str:
 _FORMATS: Mapping[Unit, Callable[[float, int], str]] = {
     Unit.SECONDS: format_seconds,
     Unit.BYTES: format_bytes,
-    Unit.BYTES_PER_REQUEST: lambda value, digits: f"{value:.{digits - 2}f} B",
+    Unit.BYTES_PER_REQUEST: _format_small_bytes,
+    Unit.BYTES_PER_TOKEN: _format_small_bytes,
+    Unit.BYTES_PER_SESSION: _format_small_bytes,
+    Unit.BYTES_PER_STREAM: _format_small_bytes,
+    Unit.BYTES_PER_ERROR: _format_small_bytes,
+    Unit.BYTES_PER_LOAD: format_bytes,
     Unit.PER_SECOND: _format_rate,
     Unit.NATS: _format_nats,
     Unit.SHARE: lambda value, digits: f"{100 * value:.{digits - 2}f} %",

@@ -69,6 +69,21 @@ def _edge_from_1(row: Row) -> Row:
     return {"said": "", **row}
 
 
+def _leak_from_1(row: Row) -> Row:
+    """Only requests were measured."""
+    if "path" in row:
+        return row
+    names = {"requests": "units"}
+    samples = {
+        key: [{names.get(name, name): value for name, value in sample.items()} for sample in row[key]]
+        for key in ("samples", "earlier_samples")
+    }
+    renamed = {
+        name.replace("_per_request", "_per_unit"): value for name, value in row.items() if name != "refused_requests"
+    }
+    return {**{names.get(name, name): value for name, value in renamed.items()}, **samples, "path": "request"}
+
+
 ANSWERS: Final = SampleKind(
     name="answers", type=GradedAnswer, meaning="the answer to every case, graded", upgrade=_answer_from_1
 )
@@ -88,9 +103,14 @@ LATENCY_POINT: Final = SampleKind(
     meaning="the same at another point of the grid: prompt, generated, batch, depth",
 )
 RESOURCES: Final = SampleKind(name="resources", type=ResourceResult, meaning="memory and CPU of a fresh process")
-LEAK: Final = SampleKind(name="leak_bytes_per_request", type=LeakResult, meaning="memory by requests")
+LEAK: Final = SampleKind(
+    name="leak_bytes_per_request", type=LeakResult, meaning="memory on every path", upgrade=_leak_from_1
+)
 FOUNDRY_LEAK: Final = SampleKind(
-    name="foundry_leak_bytes_per_request", type=LeakResult, meaning="memory by requests through Foundry Local"
+    name="foundry_leak_bytes_per_request",
+    type=LeakResult,
+    meaning="the same through Foundry Local",
+    upgrade=_leak_from_1,
 )
 FOUNDRY_ANSWERS: Final = SampleKind(
     name="foundry_same_answer_rate", type=ServedComparison, meaning="Foundry Local in process beside the bare runtime"

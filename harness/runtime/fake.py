@@ -80,6 +80,19 @@ class FakeSession:
         """A place to read characters; what `score` says of them."""
         return FakeCursor(self.logits)
 
+    def open_and_drop(self) -> None:
+        """Nothing is held."""
+
+    def break_off(self, messages: Sequence[Message]) -> None:
+        """Answer with one character."""
+        self.answer(messages, max_new_tokens=1)
+
+    def fail(self) -> None:
+        """Nothing can."""
+
+    def reload(self) -> None:
+        """There is no model."""
+
     def close(self) -> None:
         """Note that it happened."""
         self.is_closed = True

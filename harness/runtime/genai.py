@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,19 @@ from harness.errors import InvalidPromptError, SessionError, first_line
 from harness.runtime.session import Answer, Message, TokenTimeline
 from harness.runtime.timed import time_at_depth, time_batch
 from harness.runtime.verified import CHUNK_TOKENS
+
+_SMALL_LENGTH = 32
+"""Tokens that a generator is made for which is not to answer."""
+
+
+def report_leaks_at_exit() -> None:
+    """Have onnxruntime-genai name, when the process ends, its objects that were never freed.
+
+    Since 0.14 it does so only where its log is on.
+    """
+    import onnxruntime_genai as og
+
+    og.set_log_options(enabled=True, warning=True)
 
 
 def open_model(folder: Path, target: Target, overlay: str | None = None, *, threads: int | None = None) -> Any:
@@ -64,9 +78,11 @@ class GenaiSession:
 
         self.name = name or f"{path.name} in onnxruntime-genai"
         self._og: Any = og
+        self._load = partial(open_model, path, target, overlay, threads=threads)
+        self._model: Any = None
+        self._tokenizer: Any = None
         try:
-            self._model: Any = open_model(path, target, overlay, threads=threads)
-            self._tokenizer: Any = og.Tokenizer(self._model)
+            self.reload()
             config_file = json.loads(Path(path, "genai_config.json").read_text(encoding="utf-8"))
             settings = config_file["model"]
         except (RuntimeError, OSError, ValueError, KeyError) as error:
@@ -169,6 +185,39 @@ class GenaiSession:
     def close(self) -> None:
         """Drop the model; onnxruntime-genai frees it with its last reference."""
         self._tokenizer = self._model = None
+
+    def reload(self) -> None:
+        """Drop the model and load it again."""
+        self.close()
+        self._model = self._load()
+        self._tokenizer = self._og.Tokenizer(self._model)
+
+    def open_and_drop(self) -> None:
+        """Begin a generator and give it back unused."""
+        self._generator(1, min(self.context_length, _SMALL_LENGTH))
+
+    def break_off(self, messages: Sequence[Message]) -> None:
+        """Read a prompt, take one token of the answer, and drop the generator and its stream."""
+        prompt = self.encode(self.render(messages))
+        generator = self._generator(len(prompt), min(self.context_length, len(prompt) + _SMALL_LENGTH))
+        stream = self._tokenizer.create_stream()
+        with _told(self.name):
+            generator.append_tokens(np.asarray(prompt, dtype=np.int32))
+            generator.generate_next_token()
+            stream.decode(int(generator.get_next_tokens()[0]))
+
+    def fail(self) -> None:
+        """Give a generator more tokens than it was made for, which the runtime refuses.
+
+        Raises:
+            SessionError: it does not.
+        """
+        generator = self._generator(1, 2)
+        try:
+            generator.append_tokens(np.zeros(_SMALL_LENGTH, dtype=np.int32))
+        except RuntimeError:
+            return
+        raise SessionError("onnxruntime-genai took more tokens than it was told to expect", where=self.name)
 
     def _generate(self, prompt: Sequence[int], start_s: float, max_new_tokens: int, min_new_tokens: int) -> Answer:
         limit = min(self.context_length, len(prompt) + max_new_tokens)

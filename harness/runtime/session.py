@@ -134,3 +134,24 @@ class BatchSession(Session, Protocol):
     ) -> list[Answer | InvalidPromptError]:
         """Answers in the order of the conversations; for a refused one the error that `answer` would raise."""
         ...
+
+
+@runtime_checkable
+class LeakSession(Session, Protocol):
+    """A session that also walks the paths on which a runtime can lose memory without an answer."""
+
+    def open_and_drop(self) -> None:
+        """Begin what holds one conversation, and give it back before anything is asked."""
+        ...
+
+    def break_off(self, messages: Sequence[Message]) -> None:
+        """Read the first piece of an answer, then drop it in mid-stream, as when a client hangs up."""
+        ...
+
+    def fail(self) -> None:
+        """Make the runtime itself fail in a request, and catch what it raises."""
+        ...
+
+    def reload(self) -> None:
+        """Give the model's memory back and load it again."""
+        ...

@@ -11,7 +11,7 @@ from harness.config.target import target_of
 from harness.errors import SessionError
 from harness.foundry.host import FoundryHost, RegisteredModel
 from harness.foundry.http_session import FoundryHttpSession
-from harness.measure.children.leak_child import choose_meter, settle
+from harness.measure.children.meters import choose_meter, settle
 from harness.system.child import serve_job, tell_step
 
 Memory = Callable[[], int]

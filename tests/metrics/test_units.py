@@ -26,6 +26,8 @@ def test_seconds(value, text):
         (Unit.PER_SECOND, 12.34, "12.3/s"),
         (Unit.BYTES, 1024, "1.0 KiB"),
         (Unit.BYTES_PER_REQUEST, 0.25, "0.2 B"),
+        (Unit.BYTES_PER_TOKEN, 4.0, "4.0 B"),
+        (Unit.BYTES_PER_LOAD, 4096.0, "4.0 KiB"),
         (Unit.SHARE, 0.9512, "95.1 %"),
         (Unit.NATS, 1.2e-4, "1.20e-04"),
         (Unit.NATS, 0.1234, "0.123"),

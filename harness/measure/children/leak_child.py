@@ -1,124 +1,165 @@
-"""The measured side of `harness.measure.leaks`: one model, the same requests again and again, its own memory.
+"""The measured side of `harness.measure.leaks`: one model, the same walks again and again, its own memory.
 
-What is read. Heap in use is what malloc has handed out and not got back: `uordblks + hblkhd` of glibc's
-`mallinfo2` (mallinfo(3)). It leaves out free pages that the allocator keeps, so in a healthy process it stays
-still to the byte where RSS does not. Direct mmap escapes it, so anonymous memory of `/proc/self/smaps_rollup`
-(proc(5)) is read beside it.
+Loads come first: the model is let go and loaded again, with a sample after each. Then every path is walked in mixed
+rounds, until a row of rounds is level: whatever a path lost would show in them. Only where they do not become level,
+each path is walked alone.
 """
 
 from __future__ import annotations
 
-import ctypes
-import functools
 import gc
 import sys
-import tempfile
+import time
 from array import array
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from harness.errors import InvalidPromptError, MeasureError
 from harness.foundry.opening import open_session
-from harness.runtime.session import Message, Session
+from harness.measure.children.meters import Meter, choose_meter, settle
+from harness.measure.children.walks import BASE_UNITS, Walker
+from harness.measure.growth import EXACT, LONG_STRIDE, SEGMENTS, Resolution, judge_samples, samples_of
 from harness.system.child import serve_job, tell_progress, tell_step
 
-CONTROL_OBJECTS: Final = 1024
-CONTROL_OBJECT_BYTES: Final = 64
-_SMAPS: Final = Path("/proc/self/smaps_rollup")
+ROUNDS: Final = 16
+"""Mixed rounds at most; those that are not level by then are looked into path by path."""
 
+LEVEL_ROUNDS: Final = 6
+"""So many level rounds in a row clear every path."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Meter:
-    """One way to read how much memory this process uses."""
+WARMUP_ROUNDS: Final = 3
+FAST_FACTOR: Final = 4
+SLOW_ROUND_S: Final = 0.6
+"""A smallest round that takes longer is not enlarged: half a billion parameters need seconds for it."""
 
-    method: str
-    """`mallinfo2`, `anonymous`, `private` (Windows) or `uss`."""
-
-    in_use_bytes: Callable[[], int]
-    """The quantity that is judged, in bytes."""
-
-    anonymous_bytes: Callable[[], int] | None
-    """Anonymous memory in bytes; None where the system does not tell it apart."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workload:
-    """A fixed round of requests, always in the same order."""
-
-    session: Session
-
-    conversations: Sequence[Sequence[Message]]
-    """One round; request i asks conversation i modulo its length."""
-
-    invalid: Sequence[Message] | None
-    """Takes the place of each round's last request, and must be refused; None: every request is valid."""
-
-    max_new_tokens: int
-
-    def run(self, requests: int) -> None:
-        """Answer `requests` requests from the beginning of the round, and keep nothing of them."""
-        last = len(self.conversations) - 1
-        for index in range(requests):
-            place = index % len(self.conversations)
-            if self.invalid is not None and place == last:
-                self._provoke(self.invalid)
-            else:
-                self.session.answer(self.conversations[place], max_new_tokens=self.max_new_tokens)
-
-    def _provoke(self, invalid: Sequence[Message]) -> None:
-        try:
-            self.session.answer(invalid, max_new_tokens=self.max_new_tokens)
-        except InvalidPromptError:
-            return
-        raise MeasureError(
-            "the runtime answered the request that should walk its error path",
-            where=self.session.name,
-            next_step="give a request that this runtime refuses, for example one over its context",
-        )
+COARSE_FACTOR: Final = 4
+SEGMENT_WALKS: Final[Mapping[str, int]] = {**dict.fromkeys(BASE_UNITS, 16), "token": 4}
+LOADS: Final = 8
+LEVEL_LOADS: Final = 3
+LOADS_BUDGET_S: Final = 15.0
 
 
 def main(job: dict[str, Any]) -> dict[str, Any]:
-    """Measure growth, or list the stacks that grow, as the job's `mode` says."""
+    """Measure growth, or list the stacks that grow on one path, as the job's `mode` says."""
     session = open_session(job["session"])
     try:
-        workload = Workload(
+        if job["session"]["runtime"] == "genai":
+            from harness.runtime.genai import report_leaks_at_exit
+
+            report_leaks_at_exit()
+        walker = Walker(
             session=session,
             conversations=job["conversations"],
             invalid=job["invalid"],
             max_new_tokens=job["max_new_tokens"],
+            long_new_tokens=job["long_new_tokens"],
         )
-        return list_stacks(workload, job) if job["mode"] == "stacks" else measure(workload, job)
+        return list_stacks(walker, job) if job["mode"] == "stacks" else measure(walker, job)
     finally:
         session.close()
 
 
-def measure(workload: Workload, job: dict[str, Any]) -> dict[str, Any]:
-    """Warm up, then sample before the first and after each of the job's `segments`."""
+def measure(walker: Walker, job: dict[str, Any]) -> dict[str, Any]:
+    """Samples of the loads, of the mixed rounds, and of each path alone where the rounds did not become level."""
     meter = choose_meter(job.get("method"))
-    segment_requests = job["segment_requests" if meter.method == "mallinfo2" else "coarse_segment_requests"]
-    segments = job["segments"]
-    in_use, anonymous = array("q", bytes(8 * (segments + 1))), array("q", bytes(8 * (segments + 1)))
-    workload.run(job["warmup_requests"])
-    for segment in range(segments + 1):
-        if segment:
-            workload.run(segment_requests)
-        tell_step(f"leaks: segments of {segment_requests} requests", segment, segments)
+    limits, is_exact = job["limits"], meter.method == EXACT
+    walks = {path: times * (1 if is_exact else COARSE_FACTOR) for path, times in SEGMENT_WALKS.items()}
+    found: dict[str, Any] = {"method": meter.method, "alone": {}, "units": {}, "walks": walks}
+    if "session" in walker.paths:
+        found["alone"]["load"] = [loads(walker, meter, Resolution.of(meter.method, limits["load"]))]
+    factor = _factor(walker) * (1 if is_exact else COARSE_FACTOR)
+    for _ in range(WARMUP_ROUNDS):
+        found["units"] = walker.round(factor)
+    resolution = Resolution.of_round(meter.method, limits, found["units"])
+    found["rounds"], found["is_level"] = rounds(walker, meter, factor, resolution)
+    if not found["is_level"]:
+        tell_progress("leaks: memory moves; each path is walked by itself")
+        for path in walker.paths:
+            found["alone"][path] = alone(walker, meter, path, walks[path], Resolution.of(meter.method, limits[path]))
+    return found
+
+
+def loads(walker: Walker, meter: Meter, resolution: Resolution) -> Samples:
+    """Let the model go and load it again, until three loads are level or the time for it is over."""
+    recorder = Recorder(meter, LOADS)
+    started_s = time.perf_counter()
+    recorder.sample(walker.walk("request", 1))
+    for number in range(LOADS):
+        tell_step("leaks: loads", number, LOADS)
+        recorder.sample(walker.walk("load", 1))
+        is_late = time.perf_counter() - started_s > LOADS_BUDGET_S and number > 0
+        if is_late or (number + 1 >= LEVEL_LOADS and recorder.is_level(LOADS, resolution)):
+            break
+    return recorder.samples()
+
+
+def rounds(walker: Walker, meter: Meter, factor: int, resolution: Resolution) -> tuple[Samples, bool]:
+    """Walk mixed rounds until a row of them is level; whether one was."""
+    recorder = Recorder(meter, ROUNDS)
+    recorder.sample(0)
+    for number in range(ROUNDS):
+        tell_step("leaks: rounds of all paths", number, ROUNDS)
+        walker.round(factor)
+        recorder.sample(1)
+        if number + 1 >= LEVEL_ROUNDS and recorder.is_level(LEVEL_ROUNDS, resolution):
+            return recorder.samples(LEVEL_ROUNDS), True
+    return recorder.samples(), False
+
+
+def alone(walker: Walker, meter: Meter, path: str, walks: int, resolution: Resolution) -> list[Samples]:
+    """Walk one path in eight segments; in four times as many where those do not decide. The last run decides."""
+    found: list[Samples] = []
+    for segments in (SEGMENTS, LONG_STRIDE * SEGMENTS):
+        recorder = Recorder(meter, segments)
+        walker.walk(path, walks)
+        recorder.sample(0)
+        for number in range(segments):
+            tell_step(f"leaks: {path}, segments of {walks}", number, segments)
+            recorder.sample(walker.walk(path, walks))
+        found.append(recorder.samples())
+        if judge_samples(samples_of(found[-1]), path=path, resolution=resolution).is_conclusive:
+            break
+    return found
+
+
+Samples = list[list[int | None]]
+"""Units since the first sample, memory in use, anonymous memory; the last two in bytes."""
+
+
+class Recorder:
+    """Samples in memory that was taken beforehand, so that keeping them does not look like growth."""
+
+    def __init__(self, meter: Meter, samples: int) -> None:
+        self._meter, self._count = meter, 0
+        self._units, self._in_use, self._anonymous = (array("q", bytes(8 * (samples + 1))) for _ in range(3))
+
+    def sample(self, units: int) -> None:
+        """Note memory after `units` more."""
+        place = self._count
         settle()
-        in_use[segment] = meter.in_use_bytes()
-        if meter.anonymous_bytes:
-            anonymous[segment] = meter.anonymous_bytes()
-    return {
-        "method": meter.method,
-        "segment_requests": segment_requests,
-        "in_use_bytes": list(in_use),
-        "anonymous_bytes": list(anonymous) if meter.anonymous_bytes else None,
-    }
+        self._units[place] = units if place == 0 else self._units[place - 1] + units
+        self._in_use[place] = self._meter.in_use_bytes()
+        if self._meter.anonymous_bytes:
+            self._anonymous[place] = self._meter.anonymous_bytes()
+        self._count += 1
+
+    def samples(self, steps: int | None = None) -> Samples:
+        """The last `steps` and the one before them; all without it. Units are counted from the first of them."""
+        first = 0 if steps is None else max(0, self._count - steps - 1)
+        has_anonymous = self._meter.anonymous_bytes is not None
+        return [
+            [self._units[i] - self._units[first], self._in_use[i], self._anonymous[i] if has_anonymous else None]
+            for i in range(first, self._count)
+        ]
+
+    def is_level(self, steps: int, resolution: Resolution) -> bool:
+        """Whether memory stood still over the last `steps`; nothing of the question stays in memory."""
+        result = judge_samples(samples_of(self.samples(steps)), path="round", resolution=resolution)
+        return result.is_conclusive and not result.is_leaking
 
 
-def list_stacks(workload: Workload, job: dict[str, Any]) -> dict[str, Any]:
-    """What was allocated in a window of requests and not freed in it, by call stack, as memray saw it.
+def list_stacks(walker: Walker, job: dict[str, Any]) -> dict[str, Any]:
+    """What was allocated in a window of walks and not freed in it, by call stack, as memray saw it.
 
     A first window is recorded and dropped: it holds what tracing itself allocates once.
     """
@@ -126,118 +167,24 @@ def list_stacks(workload: Workload, job: dict[str, Any]) -> dict[str, Any]:
         import memray
     except ImportError:
         return {"stacks": None}
-    window = job["stack_requests"]
-    workload.run(job["warmup_requests"])
-    with tempfile.TemporaryDirectory(prefix="slm-gate-") as folder:
-        for name in ("dropped", "kept"):
-            tell_progress(f"leaks: tracing allocations, window {name}")
-            settle()
-            with memray.Tracker(
-                Path(folder, name),
-                native_traces=True,
-                file_format=memray.FileFormat.AGGREGATED_ALLOCATIONS,
-            ):
-                workload.run(window)
-                gc.collect()
-        with memray.FileReader(str(Path(folder, "kept"))) as reader:
-            leaked = reader.get_leaked_allocation_records(merge_threads=True)
-            stacks = [_as_stack(record) for record in leaked]
-    return {"stacks": stacks}
+    path, walks, capture = job["path"], job["stack_walks"], Path(job["capture"])
+    units = walker.walk(path, walks)
+    for file in (capture.with_suffix(".dropped"), capture):
+        tell_progress(f"leaks: tracing allocations of {walks} walks of {path}")
+        settle()
+        with memray.Tracker(file, native_traces=True, file_format=memray.FileFormat.AGGREGATED_ALLOCATIONS):
+            walker.walk(path, walks)
+            gc.collect()
+    with memray.FileReader(str(capture)) as reader:
+        stacks = [_as_stack(record) for record in reader.get_leaked_allocation_records(merge_threads=True)]
+    return {"stacks": stacks, "units": units}
 
 
-def choose_meter(method: str | None = None) -> Meter:
-    """The finest meter that works here, or the named one.
-
-    `mallinfo2` is tried first on memory of its own: under a preloaded allocator it stands still and would see no leak.
-
-    Raises:
-        MeasureError: the named meter does not exist on this system.
-    """
-    for make in (_mallinfo2, _anonymous, _process):
-        meter = make()
-        if meter and (meter.method == method or (method is None and _is_usable(meter))):
-            return meter
-    raise MeasureError(f"memory cannot be read by {method!r} on {sys.platform}")
-
-
-def settle() -> None:
-    """Give back what is only cached: garbage cycles, CPython's type cache, the allocator's free pages."""
-    gc.collect()
-    clear = getattr(sys, "_clear_internal_caches", None) or getattr(sys, "_clear_type_cache", None)
-    if clear:
-        clear()
-    trim = getattr(_c_library(), "malloc_trim", None)
-    if trim:
-        trim(0)
-
-
-def _is_usable(meter: Meter) -> bool:
-    if meter.method != "mallinfo2":
-        return True
-    settle()
-    before = meter.in_use_bytes()
-    control = [bytes(CONTROL_OBJECT_BYTES) + index.to_bytes(4, "big") for index in range(CONTROL_OBJECTS)]
-    seen = meter.in_use_bytes() - before
-    return seen >= len(control) * CONTROL_OBJECT_BYTES
-
-
-class _Mallinfo2(ctypes.Structure):
-    _fields_ = (
-        ("arena", ctypes.c_size_t),
-        ("ordblks", ctypes.c_size_t),
-        ("smblks", ctypes.c_size_t),
-        ("hblks", ctypes.c_size_t),
-        ("hblkhd", ctypes.c_size_t),
-        ("usmblks", ctypes.c_size_t),
-        ("fsmblks", ctypes.c_size_t),
-        ("uordblks", ctypes.c_size_t),
-        ("fordblks", ctypes.c_size_t),
-        ("keepcost", ctypes.c_size_t),
-    )
-
-
-def _mallinfo2() -> Meter | None:
-    read = getattr(_c_library(), "mallinfo2", None)
-    if read is None:
-        return None
-    read.restype = _Mallinfo2
-
-    def in_use_bytes() -> int:
-        info = read()
-        return int(info.uordblks + info.hblkhd)
-
-    return Meter(
-        method="mallinfo2",
-        in_use_bytes=in_use_bytes,
-        anonymous_bytes=_anonymous_bytes if _SMAPS.exists() else None,
-    )
-
-
-def _anonymous() -> Meter | None:
-    if not _SMAPS.exists():
-        return None
-    return Meter(method="anonymous", in_use_bytes=_anonymous_bytes, anonymous_bytes=_anonymous_bytes)
-
-
-def _process() -> Meter | None:
-    import psutil
-
-    process = psutil.Process()
-    if sys.platform == "win32":
-        return Meter(method="private", in_use_bytes=lambda: int(process.memory_info().private), anonymous_bytes=None)
-    return Meter(method="uss", in_use_bytes=lambda: int(process.memory_full_info().uss), anonymous_bytes=None)
-
-
-def _anonymous_bytes() -> int:
-    for line in _SMAPS.read_bytes().splitlines():
-        if line.startswith(b"Anonymous:"):
-            return int(line.split()[1]) * 1024
-    raise MeasureError(f"{_SMAPS} has no line `Anonymous`")
-
-
-@functools.cache
-def _c_library() -> ctypes.CDLL | None:
-    return None if sys.platform == "win32" else ctypes.CDLL(None)
+def _factor(walker: Walker) -> int:
+    walker.round(1)
+    started_s = time.perf_counter()
+    walker.round(1)
+    return 1 if time.perf_counter() - started_s > SLOW_ROUND_S else FAST_FACTOR
 
 
 def _as_stack(record: Any) -> dict[str, Any]:
