@@ -142,6 +142,26 @@ def test_load_runs_only_when_it_is_asked_for(pytester, monkeypatch, options, pas
     result.assert_outcomes(passed=passed, deselected=2 - passed)
 
 
+@pytest.mark.parametrize(("lengths", "timed"), [((64,), 0), ((64, 256, 1024), 2)])
+def test_longer_prompts_are_timed_only_where_there_are_some(pytester, monkeypatch, lengths, timed):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    pytester.makeconftest(
+        f"""
+        from types import SimpleNamespace
+        from fixtures.options import GATE
+        from harness.config.benchmark import BenchmarkSettings
+
+        def pytest_configure(config):
+            benchmark = BenchmarkSettings(prompt_tokens={lengths})
+            settings = SimpleNamespace(variants=("int4",), benchmark=benchmark)
+            config.stash[GATE] = SimpleNamespace(config=settings, run_folder="none")
+        """
+    )
+    pytester.makepyfile("def test_first(variant): ...\ndef test_longer(variant, latency_point): ...")
+    result = pytester.runpytest_subprocess("-pfixtures.options", "-pfixtures.variants")
+    result.assert_outcomes(passed=1 + timed, deselected=0 if timed else 1)
+
+
 def test_a_variant_stays_on_one_worker(pytester, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     pytester.makeconftest(

@@ -57,3 +57,14 @@ class BenchmarkSettings(Settings):
     disturbed: Literal["invalid", "told"] = "invalid"
     """What becomes of times that were measured while the machine was stolen, loaded or throttled: `invalid` makes them
     no data, `told` keeps them and says so, for machines that are never left alone."""
+
+    @property
+    def has_further_points(self) -> bool:
+        """Whether there is a point beside the headline; batches and filled caches do not go together."""
+        is_full = self.grid == "full"
+        batches, depths = (axis if is_full else axis[:1] for axis in (self.batch, self.depth_tokens))
+        return (
+            any(len(set(axis)) > 1 for axis in (self.prompt_tokens, self.new_tokens))
+            or (len(set(self.batch)) > 1 and 0 in depths)
+            or (len(set(self.depth_tokens)) > 1 and 1 in batches)
+        )

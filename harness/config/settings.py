@@ -16,7 +16,7 @@ from harness.config.limits import Limit, criterion_limit
 from harness.config.profiles import is_of_device, profile_named
 from harness.config.target import CPU_PROVIDER, Device, Target
 from harness.errors import ConfigError
-from harness.metrics.catalogue import METRICS, Group
+from harness.metrics.catalogue import METRICS, Group, Metric
 
 CACHE_ROUTE = re.compile(r"^(command|\d+(\.\d+)+)$")
 VARIANT_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
@@ -241,7 +241,7 @@ class GateConfig(Settings):
         profile = {} if self.device.profile is None else profile_named(self.device.profile).limits
         own = {name: limit for name, limit in self._own_limits(variant).items() if not self._is_unchosen(name)}
         limits = {**criteria, **LEAK_LIMITS, **default_limits(precision), **profile, **own}
-        return {name: limit for name, limit in limits.items() if self._is_measured(METRICS[name].group)}
+        return {name: limit for name, limit in limits.items() if self._is_measured(METRICS[name])}
 
     @property
     def unchosen(self) -> tuple[str, ...]:
@@ -270,10 +270,13 @@ class GateConfig(Settings):
         metric = METRICS[name]
         return self.configured_source is not None and (is_of_device(metric) or metric.group is Group.DIVERGENCE)
 
-    def _is_measured(self, group: Group) -> bool:
-        if group is Group.LOAD:
+    def _is_measured(self, metric: Metric) -> bool:
+        """Whether these settings ask for it: what they do not ask for is never demanded."""
+        if metric.name == "longer_prompts_timed":
+            return bool(self.benchmark.has_further_points)
+        if metric.group is Group.LOAD:
             return self.with_load
-        return group is not Group.CACHE_ROUTE or self.foundry.cache_route is not None
+        return metric.group is not Group.CACHE_ROUTE or self.foundry.cache_route is not None
 
     def with_model(self, source: str) -> GateConfig:
         """Another model in the place of the configured one; the limits that were chosen for that one judge no more."""

@@ -109,6 +109,12 @@ def test_what_is_not_asked_for_has_no_limits(tmp_path):
     assert "cache_route_serves_model" in config.with_cache_route("2.0.1").limits_for("mine")
 
 
+@pytest.mark.parametrize(("lengths", "is_demanded"), [("[64]", False), ("[64, 256]", True)])
+def test_one_prompt_length_demands_no_longer_ones(tmp_path, lengths, is_demanded):
+    config = load(tmp_path, GOOD + f"[benchmark]\nprompt_tokens = {lengths}\n")
+    assert ("longer_prompts_timed" in config.limits_for("mine")) is is_demanded
+
+
 def test_every_variant_has_the_criteria_whatever_the_file_says(tmp_path):
     limit = load(tmp_path, GOOD).limits_for("mine")["graph_matches_source"]
     assert limit.admits(1.0)

@@ -209,6 +209,16 @@ class TestGrid:
         assert len(points) == len(set(points)) == 4 * 3
         assert all(point.batch == 1 or point.depth_tokens == 0 for point in points)
 
+    @pytest.mark.parametrize("grid", ["axes", "full"])
+    @pytest.mark.parametrize("depth_tokens", [(0,), (512,), (0, 512)])
+    @pytest.mark.parametrize("batch", [(1,), (1, 4), (1, 1)])
+    @pytest.mark.parametrize("prompt_tokens", [(64,), (64, 64), (64, 256)])
+    def test_whether_there_is_more_than_the_headline_is_known(self, prompt_tokens, batch, depth_tokens, grid):
+        settings = BenchmarkSettings(
+            prompt_tokens=prompt_tokens, batch=batch, depth_tokens=depth_tokens, grid=grid, new_tokens=8
+        )
+        assert settings.has_further_points == (len(grid_points(settings)) > 1)
+
     @pytest.mark.parametrize("one", [32, [32]])
     def test_a_single_number_is_a_list_of_one(self, one):
         assert BenchmarkSettings.model_validate({"new_tokens": one}).new_tokens == (32,)
