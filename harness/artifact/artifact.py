@@ -11,6 +11,7 @@ from typing import Any
 from harness.artifact.facts import ArtifactFacts, precision_of
 from harness.config.target import Target
 from harness.errors import ArtifactError
+from harness.prompts.template_files import find_templates
 from harness.recipes.recipe import Recipe
 from harness.runtime.smoke_test import runtime_version
 from harness.source.source import TOKENIZER_FILES, Source
@@ -117,6 +118,13 @@ def collect_model(produced: Path, target: Path) -> None:
 def keep_tokenizer(folder: Path, source: Source) -> None:
     """Have the folder say what the source's tokenizer.json says, which transformers 5 rewrites for some classes."""
     shutil.copyfile(source.path / "tokenizer.json", folder / "tokenizer.json")
+
+
+def keep_template(folder: Path, source: Source) -> None:
+    """Have the folder hold the source's chat template where converters read past it, in a file for processors."""
+    found = next(iter(find_templates(source.path)), None)
+    if found is not None and found.file == "chat_template.json":
+        (folder / "chat_template.jinja").write_text(found.text, encoding="utf-8")
 
 
 class ArtifactStore:

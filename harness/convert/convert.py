@@ -16,6 +16,7 @@ from harness.artifact.artifact import (
     artifact_key,
     collect_model,
     describe,
+    keep_template,
     keep_tokenizer,
     reject_duplicate_variants,
 )
@@ -184,6 +185,7 @@ class _Converter:
             if job.recipe.olive_config is None:
                 keep_penalties(model, self.source)
                 set_target(model, job.recipe.target)
+            keep_template(model, self.source)
             facts = inspect_artifact(model)
             require_match(model, job.variant, facts, job.recipe, source=self.source, log=job.log)
             self.reference_logits.ensure("tokens")

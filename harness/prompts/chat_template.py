@@ -12,6 +12,7 @@ from typing import Any, Final, NoReturn
 from jinja2 import Template, TemplateError, nodes
 from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension
+from jinja2.meta import find_undeclared_variables
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -23,6 +24,8 @@ Message = Mapping[str, str]
 
 _CONTAINMENT: Final = ("in", "notin")
 _SPECIAL_TOKENS: Final = ("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token")
+_GIVEN: Final = frozenset((*_SPECIAL_TOKENS, "messages", "add_generation_prompt", "tools", "documents"))
+"""What a template is always given; everything else that it asks for is an option."""
 
 
 class ChatTemplate:
@@ -37,8 +40,7 @@ class ChatTemplate:
         """`options` are handed to every rendering: `{"enable_thinking": False}`."""
         self.folder = folder
         self.options = dict(options or {})
-        config = _read_json(folder / "tokenizer_config.json")
-        self.special_tokens = dict(_special_tokens(config))
+        self.special_tokens = special_tokens(folder)
         self.source = _source(folder)
         self.uses_date = False
         try:
@@ -102,6 +104,47 @@ def render_chat_template(folder: Path, messages: Sequence[Message]) -> str:
         DeployError: no chat template, a broken one, or one that refuses the conversation.
     """
     return ChatTemplate(folder).render(messages)
+
+
+def means_the_same(template: str, other: str) -> bool:
+    """Whether a template does what another does, word for word.
+
+    Comments and where blocks are broken into lines do not count, nor do options that are set in front, as
+    `template_options.set_options` writes them, where the other one asks for them. Both are as `find_templates` gives
+    them, without the last line break, which Jinja never renders.
+    """
+    environment = _environment(str)
+    try:
+        tree, wanted = (environment.parse(f"{text}\n") for text in (template, other))
+    except TemplateError:
+        return template == other
+    options = asked_names(other) - _GIVEN
+    while tree.body and _sets_option(tree.body[0], options):
+        del tree.body[0]
+    return tree == wanted
+
+
+def asked_names(template: str) -> set[str]:
+    """Names that a template asks for and does not set itself everywhere; none where it is not valid Jinja."""
+    try:
+        return find_undeclared_variables(_environment(str).parse(template))  # which changes the tree
+    except TemplateError:
+        return set()
+
+
+def special_tokens(folder: Path) -> dict[str, str]:
+    """The texts of a folder's special tokens, by the names that chat templates call them.
+
+    Raises:
+        DeployError: tokenizer_config.json cannot be read.
+    """
+    return dict(_special_tokens(_read_json(folder / "tokenizer_config.json")))
+
+
+def _sets_option(node: nodes.Node, asked: set[str]) -> bool:
+    if not isinstance(node, nodes.Assign) or not isinstance(node.node, nodes.Const):
+        return False
+    return isinstance(node.target, nodes.Name) and node.target.name in asked
 
 
 _MEND: Final = "mend chat_template.jinja in the source model and convert it again"

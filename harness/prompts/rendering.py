@@ -18,6 +18,14 @@ from harness.prompts.difference import template_differences
 CONTAINMENT: Final = "onnxruntime-genai answers `'x' in text` with false, and the template asks it"
 ENGINE: Final = "onnxruntime-genai's template engine does something else than Jinja"
 REFUSAL: Final = "onnxruntime-genai's template engine refuses what Jinja renders"
+OWN_FILES: Final = "the folder's own template, or a token in its tokenizer_config.json, says so: the runtime obeys it"
+
+_ADVICE = {
+    True: "what the folder itself sets, such as an option in front of its template, is named in [prompt] "
+    "template_options too, or the source's files put there",
+    False: "converting again changes nothing: write the template without it, or avoid such conversations",
+}
+"""What to do, by whether the folder's own files are the cause."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +47,8 @@ def prompt_deviation(
 ) -> PromptDeviation | None:
     """How the runtime's prompt differs from transformers'; None where it does not, or transformers refuses as well.
 
-    `actual` is None where the runtime refuses the conversation. `chat` is the artifact's template: rendered with the
-    runtime's known fault it tells whether that is the cause.
+    `actual` is None where the runtime refuses the conversation. `chat` is the artifact's template: rendered as it
+    stands, and with the runtime's known fault, it tells which of the two is the cause.
     """
     if expected is None:
         return None
@@ -56,13 +64,15 @@ def describe_deviations(deviations: Sequence[PromptDeviation], *, most: int = 3)
     """The first deviations, a line each with its cause, and how many more there are."""
     lines = [f"{one.conversation}: {one.what} ({one.cause})" for one in deviations[:most]]
     more = len(deviations) - most
-    ending = "converting again changes nothing: write the template without it, or avoid such conversations"
-    return "\n".join([*lines, *([f"and {more} more"] if more > 0 else []), ending])
+    endings = [_ADVICE[is_own] for is_own in sorted({one.cause == OWN_FILES for one in deviations}, reverse=True)]
+    return "\n".join([*lines, *([f"and {more} more"] if more > 0 else []), *endings])
 
 
 def _cause(actual: str, messages: Sequence[Message], chat: ChatTemplate) -> str:
-    try:
-        emulated = chat.render(messages, as_runtime=True)
-    except DeployError:
-        return ENGINE
-    return CONTAINMENT if emulated == actual else ENGINE
+    for cause, as_runtime in ((OWN_FILES, False), (CONTAINMENT, True)):
+        try:
+            if chat.render(messages, as_runtime=as_runtime) == actual:
+                return cause
+        except DeployError:
+            continue
+    return ENGINE

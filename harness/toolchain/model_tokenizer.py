@@ -27,6 +27,14 @@ def load_tokenizer(path: str, trust: bool) -> tuple[Any, dict[str, Any]]:
     (whether transformers 5 wrote tokenizer.json), `parts` (its own
     steps as in tokenizer.json), `vocabulary` (SHA-256 of its vocabulary).
     """
+    tokenizer, facts = _load(path, trust)
+    template = _processor_template(Path(path))
+    if template is not None:
+        tokenizer.chat_template = template
+    return tokenizer, facts
+
+
+def _load(path: str, trust: bool) -> tuple[Any, dict[str, Any]]:
     import transformers  # only in the toolchain
 
     tokenizer = transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=trust)
@@ -51,6 +59,15 @@ def load_tokenizer(path: str, trust: bool) -> tuple[Any, dict[str, Any]]:
     facts["rebuilt_parts"] = {part: said.get(part) for part in PARTS}
     facts["vocabulary"] = _digest(own["model"].get("vocab"))
     return tokenizer, facts
+
+
+def _processor_template(folder: Path) -> Any:
+    """The template in chat_template.json, which transformers reads for processors only; None where it counts less."""
+    return (
+        None
+        if (folder / "chat_template.jinja").is_file()
+        else _read(folder / "chat_template.json").get("chat_template")
+    )
 
 
 def _was_built_by_class(folder: Path) -> bool:

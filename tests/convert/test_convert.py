@@ -335,6 +335,19 @@ def test_another_chat_template_is_told(bench, make_artifact, place):
         adopt(folder, load_recipe("int4"), "mine", bench.workspace, source=bench.source)
 
 
+def test_a_token_that_the_template_writes_is_the_sources(bench, make_artifact):
+    """`bos_token` is a name in the template, and a text in another file."""
+    folder = make_artifact()
+    for place in (folder, bench.source.path):
+        (place / "chat_template.jinja").write_text("{{ bos_token }}{{ messages }}")
+        (place / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<s>", "eos_token": "</s>"}))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"bos_token": {"content": "<s>"}, "eos_token": "x"}))
+    adopt(folder, load_recipe("int4"), "mine", bench.workspace, source=bench.source)
+    (folder / "tokenizer_config.json").write_text(json.dumps({"bos_token": "</s>"}))
+    with pytest.raises(ArtifactError, match=r"it writes bos_token, which tokenizer_config.json says is '</s>', the"):
+        adopt(folder, load_recipe("int4"), "mine", bench.workspace, source=bench.source)
+
+
 def test_of_several_chat_templates_the_default_counts(bench, make_artifact):
     folder = make_artifact()
     several = [{"name": "tool_use", "template": "x"}, {"name": "default", "template": "{{ messages }}"}]

@@ -15,6 +15,7 @@ from harness.prompts.conversations import parity_conversations
 from harness.prompts.rendering import (
     CONTAINMENT,
     ENGINE,
+    OWN_FILES,
     REFUSAL,
     PromptDeviation,
     describe_deviations,
@@ -114,6 +115,19 @@ def test_the_advice_is_never_to_convert_again() -> None:
     told = describe_deviations([one] * 5)
     assert "and 2 more" in told
     assert "converting again changes nothing" in told
+
+
+def test_what_the_folder_itself_sets_is_no_fault_of_the_runtime(tmp_path: Path) -> None:
+    """And is mended in the folder, or in the gate's settings."""
+    template = "{{ 'quick' if quick is defined and quick else 'slow' }}"
+    (tmp_path / "chat_template.jinja").write_text("{% set quick = true %}" + template, encoding="utf-8")
+    messages = [{"role": "user", "content": "x"}]
+    found = prompt_deviation("c", "slow", "quick", messages, ChatTemplate(tmp_path))
+    assert found is not None
+    assert found.cause == OWN_FILES
+    told = describe_deviations([found])
+    assert "[prompt] template_options" in told
+    assert "converting again" not in told
 
 
 @pytest.mark.toolchain
