@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,10 @@ from harness.errors import InvalidPromptError, SessionError, first_line
 from harness.runtime.session import Answer, Message, TokenTimeline
 from harness.runtime.timed import time_at_depth, time_batch
 from harness.runtime.verified import CHUNK_TOKENS
+
+_NO_PENALTY: Final = 1.0
+_IN_ONE_CHUNK: Final = 0
+"""Search options where logits are read: a penalty changes them, and a prefill in chunks leaves the last one's."""
 
 _SMALL_LENGTH = 32
 """Tokens that a generator is made for which is not to answer."""
@@ -152,7 +156,7 @@ class GenaiSession:
 
     def logits(self, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """Logits of every position in one prefill, shape [len(token_ids), vocabulary], float32."""
-        generator = self._generator(len(token_ids), len(token_ids) + 1)
+        generator = self._generator(len(token_ids), len(token_ids) + 1, chunk_size=_IN_ONE_CHUNK)
         with _told(self.name):
             generator.append_tokens(np.asarray(token_ids, dtype=np.int32))
             return np.asarray(generator.get_output("logits")[0], dtype=np.float32)
@@ -163,8 +167,9 @@ class GenaiSession:
         Shape [count, vocabulary], float32; what must not be chosen (end-of-sequence) has the lowest number there is.
         """
         total = len(token_ids) + count
-        # A penalty would change the logits themselves.
-        generator = self._generator(len(token_ids), total + 1, min_length=total, repetition_penalty=1.0)
+        generator = self._generator(
+            len(token_ids), total + 1, min_length=total, repetition_penalty=_NO_PENALTY, chunk_size=_IN_ONE_CHUNK
+        )
         tokens, rows = [], []
         with _told(self.name):
             generator.append_tokens(np.asarray(token_ids, dtype=np.int32))
@@ -178,8 +183,8 @@ class GenaiSession:
         """A place to read and rewind tokens of this model; `max_length` bounds prompt and answer together."""
         params = self._og.GeneratorParams(self._model)
         limit = min(max_length, self.context_length)
-        # A penalty would change the logits themselves.
-        params.set_search_options(do_sample=False, num_beams=1, max_length=limit, batch_size=1, repetition_penalty=1.0)
+        options = {"repetition_penalty": _NO_PENALTY, "chunk_size": _IN_ONE_CHUNK}
+        params.set_search_options(do_sample=False, num_beams=1, max_length=limit, batch_size=1, **options)
         return GenaiCursor(lambda: self._og.Generator(self._model, params), self.name)
 
     def close(self) -> None:
@@ -245,7 +250,7 @@ class GenaiSession:
         )
 
     def _generator(
-        self, prompt_tokens: int, max_length: int, *, min_length: int = 0, batch: int = 1, **penalties: float
+        self, prompt_tokens: int, max_length: int, *, min_length: int = 0, batch: int = 1, **options: float
     ) -> Any:
         if prompt_tokens == 0:
             raise InvalidPromptError("the prompt has no tokens", where=self.name)
@@ -257,7 +262,7 @@ class GenaiSession:
             )
         params = self._og.GeneratorParams(self._model)
         params.set_search_options(
-            do_sample=False, num_beams=1, max_length=max_length, min_length=min_length, batch_size=batch, **penalties
+            do_sample=False, num_beams=1, max_length=max_length, min_length=min_length, batch_size=batch, **options
         )
         return self._og.Generator(self._model, params)
 

@@ -35,7 +35,7 @@ _MODEL_DEFAULTS: Mapping[str, Any] = {
     "type": "BPE", "unk_token": None, "continuing_subword_prefix": "", "end_of_word_suffix": "", "fuse_unk": False,
     "byte_fallback": False, "ignore_merges": False, "dropout": None,
 }  # fmt: skip
-_FLAGS = ("content", "lstrip", "rstrip", "single_word", "normalized")
+_FLAGS = ("content", "lstrip", "rstrip", "single_word", "normalized", "special")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,7 +52,7 @@ CUDA = Target.of("CUDAExecutionProvider")
 def test_a_session_is_opened_on_the_target_of_its_spec(monkeypatch, tmp_path):
     opened = []
 
-    def open_model(folder, target, overlay=None):
+    def open_model(folder, target, *_, **_options):
         opened.append((folder, target))
         raise RuntimeError("no such device")
 
