@@ -10,6 +10,10 @@ from harness.pack.schema import OUT_OF_SCOPE, DomainPack
 NO_CONTRACT = "the pack has no response schema and no other form for its answers"
 
 
+_OF_ALL = ("json_valid_rate", "truncated_answer_rate", "repeating_answer_rate", "text_around_rate", "thinking_rate")
+"""Metrics that count out-of-scope cases too."""
+
+
 def not_asked(pack: DomainPack) -> dict[str, str]:
     """Metrics that do not apply to a pack, each with the reason."""
     in_scope = [case for case in pack.cases if case.kind != OUT_OF_SCOPE]
@@ -40,6 +44,6 @@ def kinds_of(metric: str, pack: DomainPack) -> list[str]:
     if not METRICS[metric].is_by_kind:
         return []
     split = {"exact_match_dev_rate": "dev", "exact_match_final_rate": "final"}.get(metric)
-    is_of_all = metric in ("json_valid_rate", "truncated_answer_rate", "text_around_rate", "thinking_rate")
+    is_of_all = metric in _OF_ALL
     counted = [one for one in pack.cases if split in (None, one.split) and (is_of_all or one.kind != OUT_OF_SCOPE)]
     return list(dict.fromkeys(case.kind for case in counted))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from harness.grading.grade import GradedAnswer
+from harness.grading.repetition import repeated_end
 from harness.measure.leniency import lenient_settings
 from harness.pack.schema import Case, DomainPack, Turn
 
@@ -68,7 +69,11 @@ def said_by(answer: GradedAnswer) -> str:
     """What the model said, or why it said nothing."""
     if answer.refusal:
         return f"nothing: the runtime refused the prompt ({cut(answer.refusal)})"
-    return cut(answer.text) + (" and was cut there" if answer.finish_reason == "length" else "")
+    if answer.finish_reason != "length":
+        return cut(answer.text)
+    repeated = repeated_end(answer.text)
+    over_and_over = "" if repeated is None else f", saying {cut(repeated)} over and over"
+    return f"{cut(answer.text)} and was cut there{over_and_over}"
 
 
 def expectation(case: Case) -> str:

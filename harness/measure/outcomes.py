@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from harness.grading.grade import GradedAnswer
+from harness.grading.repetition import repeated_end
 from harness.pack.schema import OUT_OF_SCOPE
 from harness.stats.estimate import Estimate
 from harness.stats.proportions import proportion
@@ -45,6 +46,10 @@ def _is_cut(answer: GradedAnswer) -> bool:
     return answer.finish_reason == "length"
 
 
+def _is_endless(answer: GradedAnswer) -> bool:
+    return _is_cut(answer) and repeated_end(answer.text) is not None
+
+
 def counts_against(name: str) -> Callable[[GradedAnswer], bool]:
     """When an answer counts against a metric."""
     return _FAILS.get(name, _is_wrong)
@@ -52,6 +57,7 @@ def counts_against(name: str) -> Callable[[GradedAnswer], bool]:
 
 _COUNTED: Mapping[str, Callable[[GradedAnswer], bool]] = {
     "truncated_answer_rate": _is_cut,
+    "repeating_answer_rate": _is_endless,
     "text_around_rate": lambda answer: answer.around_characters > 0,
     "thinking_rate": lambda answer: answer.thinking_characters > 0,
 }

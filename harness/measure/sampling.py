@@ -33,6 +33,7 @@ RATES = (
     "text_around_rate",
     "thinking_rate",
     "truncated_answer_rate",
+    "repeating_answer_rate",
 )
 """Metrics that are a share of the answers, or the mean of their scores."""
 

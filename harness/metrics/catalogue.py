@@ -367,6 +367,16 @@ METRICS: dict[str, Metric] = {
             estimator=_WILSON.format("answered cases"),
             is_by_kind=True,
         ),
+        Metric(
+            name="repeating_answer_rate",
+            meaning="answers that say the same over and over until they are cut",
+            suite=_FORMAT,
+            group=Group.QUALITY,
+            unit=Unit.SHARE,
+            parent="truncated_answer_rate",
+            estimator=_WILSON.format("answered cases"),
+            is_by_kind=True,
+        ),
         _share(
             "edge_case_rate",
             "unfriendly prompts that are handled, with the next ordinary question unharmed",

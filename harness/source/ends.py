@@ -117,7 +117,9 @@ def end_remark(folder: Path) -> str | None:
     configured = configured_ends(folder)
     turn = end_of_turn(folder)
     expected = turn or end_of_sequence(folder)
-    if expected is None or expected.id in configured.ids or not configured.ids:
+    if expected is None:
+        return _unknown_remark(folder, configured)
+    if expected.id in configured.ids or not configured.ids:
         return None
     who = "the chat template closes a turn" if turn else "the tokenizer ends a sequence"
     ids = json.dumps([*configured.ids, expected.id])
@@ -125,6 +127,17 @@ def end_remark(folder: Path) -> str | None:
     return (
         f"answers may never end: {who} with {expected.text!r} ({expected.id}), {configured.file} names "
         f'{_named(folder, configured.ids)} only; put "eos_token_id": {ids} into {fix}'
+    )
+
+
+def _unknown_remark(folder: Path, configured: ConfiguredEnds) -> str | None:
+    """Ends of which the tokenizer has none: it was saved without the tokens that tuning added."""
+    known = _token_ids(folder)
+    if not known or not configured.ids or known & set(configured.ids):
+        return None
+    return (
+        f"answers may never end: {configured.file} names token {', '.join(map(str, configured.ids))}, which "
+        "tokenizer.json does not have; save the tokenizer that the model was tuned with"
     )
 
 
@@ -141,6 +154,14 @@ def _added_tokens(folder: Path) -> dict[str, int]:
     if not entries and isinstance(named, dict):  # a tokenizer of SentencePiece's alone
         entries = [{**entry, "id": int(number)} for number, entry in named.items() if number.isdigit()]
     return {entry["content"]: entry["id"] for entry in entries if entry.get("content") and _is_id(entry.get("id"))}
+
+
+def _token_ids(folder: Path) -> set[int]:
+    """Every id of tokenizer.json; empty where there is no such file."""
+    model = _read(folder / "tokenizer.json").get("model") or {}
+    pieces = model.get("vocab") or {}
+    ids = set(range(len(pieces))) if isinstance(pieces, list) else {*filter(_is_id, pieces.values())}
+    return ids | {*_added_tokens(folder).values()} if pieces else set()
 
 
 def _is_id(value: object) -> TypeGuard[int]:

@@ -1,6 +1,7 @@
 """Rates of a healthy model and of models with one fault each, and what their details say."""
 
 import json
+import re
 
 import pytest
 
@@ -53,13 +54,34 @@ def test_a_model_that_never_declines_is_seen(pack):
 
 def test_answers_that_do_not_end_are_counted_and_shown_with_their_end(pack):
     def endless(messages):
-        return right(messages) + " and so on" * 9 if "3" in messages[-1]["content"] else right(messages)
+        return "and so on " * 9 if "3" in messages[-1]["content"] else right(messages)
 
     found = measure(endless, pack).measurement
     assert found.estimate("truncated_answer_rate").value == pytest.approx(1 / 9)
     details = found.details["truncated_answer_rate"]
     assert details.startswith("1 of 9 fail; the source model does not: conversion, not tuning\ncase-3 (part)\n")
-    assert "and was cut there" in details
+    assert re.search(r"and was cut there, saying '.{10}' over and over", details)
+    assert found.estimate("repeating_answer_rate").value == pytest.approx(1 / 9)
+
+
+def test_an_answer_that_is_only_too_long_repeats_nothing(pack):
+    found = estimates(lambda messages: right(messages) + " ".join(map(str, range(60))), pack)
+    assert found["truncated_answer_rate"].value == 1.0
+    assert found["repeating_answer_rate"].value == 0.0
+
+
+def test_the_thinking_part_is_measured_apart_and_no_answer(pack):
+    """Of a quarter of the questions the model never comes to an answer."""
+    domain = pack.domain.model_copy(update={"answer": AnswerSettings(thinking=True), "max_new_tokens": 200})
+    pack = pack.model_copy(update={"domain": domain})
+
+    def thinks(messages):
+        number = messages[-1]["content"]
+        return f"<think>{'hm ' * 8}" if "3" in number else f"<think>\nhm\n</think>\n\n{right(messages)}"
+
+    found = estimates(thinks, pack)
+    assert found["thinking_rate"].value == 1.0
+    assert found["exact_match_rate"].value == pytest.approx(7 / 8)
 
 
 def test_a_refused_prompt_is_wrong_and_not_cut(pack):
