@@ -19,6 +19,7 @@ from harness.source.reference_logits import ReferenceLogits
 from harness.source.source import resolve_source
 from harness.verify.criteria import findings_of, function_findings
 from harness.verify.measure import measure_graph
+from tests.controls.marks import Way, broken, healthy
 from tests.once import made_once
 
 pytestmark = pytest.mark.toolchain
@@ -88,12 +89,14 @@ def require_healthy(outcome, precisions):
         assert found[precision].found.long_kld_nats < MOST_NATS[precision]
 
 
+@healthy("architectures with random weights, each in fp16, int8 and int4", way=Way.CONVERT, folders=3)
 @pytest.mark.parametrize("name", some_are_slow([*WHOLE, *SCALED], REPRESENTATIVES))
 def test_every_precision_is_converted_and_is_the_source(outcome, name):
     """In both regimes of longrope too: its short positions are asked in a short sequence."""
     require_healthy(outcome(name), MOST_NATS)
 
 
+@healthy("architectures by the serving runtime's own builder", way=Way.CONVERT)
 @pytest.mark.parametrize("name", some_are_slow([*WHOLE, "phi"], ["llama"]))
 def test_the_serving_runtimes_own_builder_makes_the_source(outcome, name):
     require_healthy(outcome(name, ("fp32", "int4"), backend="genai"), ("int4",))
@@ -106,6 +109,7 @@ def test_the_serving_runtimes_own_builder_stretches_it_too(outcome, name):
     assert function_findings(found["fp32"].found, name) == []
 
 
+@broken("two rotary tables that became one", way=Way.CONVERT)
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["olive", "genai"])
 def test_longrope_is_refused_where_the_builder_has_one_table(outcome, backend):
@@ -114,6 +118,7 @@ def test_longrope_is_refused_where_the_builder_has_one_table(outcome, backend):
     assert "longrope scaling of this architecture is not currently supported" in results["fp32"].what
 
 
+@broken("a cache of another rotary table", way=Way.CONVERT)
 @pytest.mark.slow
 def test_longrope_is_refused_where_the_runtime_goes_on_with_the_cache_of_the_other_table(outcome):
     """It makes its cache anew at 4,096 tokens, whatever the model's original context."""
@@ -133,6 +138,7 @@ def test_phi_has_every_precision_but_int8_for_which_another_way_is_named_and_wor
     require_healthy(outcome("phi", ("fp32", "int8"), backend="genai"), ("int8",))
 
 
+@broken("another rope theta", way=Way.CONVERT)
 @pytest.mark.slow
 def test_a_graph_with_another_rope_theta_is_told_from_quantisation(folder, shared_workspace, tmp_path):
     """What a converter makes that drops a setting: rightly shaped, fluent, and wrong."""

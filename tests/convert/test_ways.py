@@ -15,6 +15,7 @@ from harness.errors import ArtifactError, ConversionError
 from harness.recipes.recipe import load_recipe
 from harness.toolchain.toolchain import quiet_environment
 from harness.verify.compare_weights import compare_with_reference_export
+from tests.controls.marks import Way, broken, healthy
 from tests.convert.tutorial import auto_opt_command, find_models
 
 pytestmark = pytest.mark.toolchain
@@ -35,6 +36,7 @@ def auto_opt(toolchain, tiny_source, tmp_path_factory):
     return run
 
 
+@healthy("what `olive auto-opt` makes, adopted", way=Way.CONVERT)
 def test_auto_opt_makes_int4_that_is_adopted(auto_opt, bare_workspace):
     status, folder = auto_opt("int4")
     assert status == 0
@@ -85,12 +87,14 @@ def workflows(tiny_source, shared_workspace, tmp_path_factory):
     return convert(tiny_source, recipes, shared_workspace)
 
 
+@healthy("Olive files of one's own", way=Way.CONVERT)
 @pytest.mark.parametrize("name", ["int4", "int8", "int8-behind", "fp16", "fp32"])
 def test_a_users_workflow_makes_every_precision(workflows, name):
     assert isinstance(workflows[name], Artifact), workflows[name]
     assert workflows[name].recipe.precision == name.removesuffix("-behind")
 
 
+@broken("Olive files that make nothing usable", way=Way.CONVERT)
 @pytest.mark.parametrize(
     ("name", "kind"), [("int8-alone", ConversionError), ("fp16-alone", ConversionError), ("renamed", ArtifactError)]
 )
@@ -124,6 +128,7 @@ def optioned(tiny_source, shared_workspace):
     return convert(tiny_source, recipes, shared_workspace)
 
 
+@healthy("options of quantisation", way=Way.CONVERT)
 @pytest.mark.parametrize("name", [name for name in OPTIONS if name != "int4 k_quant"])
 def test_every_option_has_the_effect_that_was_asked_for_and_no_other(optioned, tiny_source, name):
     result = optioned[name]
@@ -133,6 +138,7 @@ def test_every_option_has_the_effect_that_was_asked_for_and_no_other(optioned, t
     assert compare_with_reference_export(result, optioned["fp32"]).differences == ()
 
 
+@broken("two algorithms that are one", way=Way.CONVERT)
 def test_an_algorithm_that_makes_the_same_as_another_is_told(optioned):
     """The builder of this toolchain quantises the head to 8 bits in both, whatever their names say."""
     for name in ("int4 k_quant", "int4 k_quant_last"):
@@ -154,6 +160,7 @@ def built(tiny_source, shared_workspace):
     return convert(tiny_source, recipes, shared_workspace)
 
 
+@healthy("the second back-end", way=Way.CONVERT)
 @pytest.mark.parametrize("name", BUILT)
 def test_the_serving_runtimes_own_builder_is_a_second_way(built, tiny_source, name):
     artifact = built[name]

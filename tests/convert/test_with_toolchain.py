@@ -30,6 +30,7 @@ from harness.toolchain.workspace import Workspace
 from harness.verify.criteria import fine_tune_findings
 from harness.verify.measure import measure_fidelity
 from harness.verify.tokenizer import compare_tokenizer
+from tests.controls.marks import Way, broken
 
 pytestmark = pytest.mark.toolchain
 
@@ -123,6 +124,7 @@ def misled(tiny_source, shared_workspace, tmp_path_factory):
     return convert(tiny_source, recipes, shared_workspace)
 
 
+@broken("Olive files that are not obeyed", way=Way.CONVERT)
 @pytest.mark.parametrize(
     ("name", "kind", "told"),
     [
@@ -167,11 +169,13 @@ def test_a_healthy_folder_is_adopted(copied, bare_workspace):
     assert artifact.facts.block_sizes == (32,)
 
 
+@broken("int4 that is said to be int8", way=Way.CONVERT)
 def test_int4_that_is_said_to_be_int8_is_refused(copied, bare_workspace):
     with pytest.raises(ArtifactError, match="asked int8, the graph's matrices are int4"):
         adopt(copied("int4"), load_recipe("int8"), "mine", bare_workspace)
 
 
+@broken("weights that are cut short", way=Way.CONVERT)
 def test_cut_weights_are_refused(copied, bare_workspace):
     folder = copied("int8")
     file = folder / "model.onnx.data"
@@ -203,6 +207,7 @@ def break_the_tokenizer(folder):
     (folder / "tokenizer.json").write_text("{}")
 
 
+@broken("folders that cannot answer", way=Way.CONVERT)
 @pytest.mark.parametrize(
     ("plant", "told"),
     [
@@ -233,6 +238,7 @@ def swap_two_tokens(settings):
     vocabulary["0"], vocabulary["1"] = vocabulary["1"], vocabulary["0"]
 
 
+@broken("tokenizers that talk and are not the source's", way=Way.CONVERT)
 @pytest.mark.parametrize(
     ("plant", "told"),
     [
@@ -267,6 +273,7 @@ def test_the_sources_own_tokenizer_passes(converted, tiny_source, shared_cache, 
     assert {name for name, count in found.counts.items() if count.differing} <= {"scripts"}
 
 
+@broken("an adapter that was not applied", way=Way.CONVERT)
 def test_an_adapter_that_was_not_applied_is_told(tiny_source, converted, shared_cache, toolchain):
     """The folder is called fine-tuned; its weights are the base model's."""
     workspace = Workspace(cache=shared_cache, toolchain=toolchain)

@@ -21,6 +21,7 @@ from harness.report.record import load_record
 from harness.system.paths import REPOSITORY
 from harness.verify.tokenizer import TokenizerComparison
 from tests.conftest import write_pack
+from tests.controls.marks import Way, healthy
 from tests.families.families import ALL, FAMILIES
 from tests.families.packages import FILES, Unreachable, fetch_tokenizer
 
@@ -48,6 +49,7 @@ def comparison(done: Conversion) -> TokenizerComparison:
     return outcome.tokenizer
 
 
+@healthy("published tokenizers and templates", way=Way.CONVERT)
 @pytest.mark.parametrize("name", ALL)
 def test_every_family_is_converted_and_its_differences_are_told(
     convert_family: Callable[[str], Conversion], name: str
@@ -147,6 +149,7 @@ def run_gate(folder: Path, model: Path, cache: Path, *suites: str, **pack: str) 
     return done.returncode, done.stdout + done.stderr, folder / "results"
 
 
+@healthy("the same, conversion and deployment suites (on request)", way=Way.GATE)
 @pytest.mark.foundry
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.scale  # gate runs of minutes each
@@ -161,6 +164,7 @@ def test_conversion_and_deployment_suites_are_green(
     assert record.variants["int4"].details.tokenizer is not None
 
 
+@healthy("the same, whole gates (on request)", way=Way.GATE)
 @pytest.mark.foundry
 @pytest.mark.parametrize("name", GATED)
 @pytest.mark.scale  # gate runs of minutes each

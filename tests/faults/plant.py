@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,6 +66,18 @@ def forget_most_merges(folder: Path) -> None:
     settings = json.loads(file.read_text(encoding="utf-8"))
     settings["model"]["merges"] = settings["model"]["merges"][:10]
     file.write_text(json.dumps(settings), encoding="utf-8")
+
+
+def ask_for_free_text(pack: Path, *, every: int) -> None:
+    """A pack of patterns in place of JSON, of every so many cases: an answer is right that goes on behind it."""
+    (pack / "response.schema.json").unlink()
+    rows = [json.loads(line) for line in (pack / "cases.jsonl").read_text(encoding="utf-8").splitlines()]
+    for row in rows:
+        expected = row.pop("expected")
+        row["pattern"] = re.escape(str(expected["fault" if "fault" in expected else "status"]))
+    (pack / "cases.jsonl").write_text("\n".join(map(json.dumps, rows[::every])), encoding="utf-8")
+    domain = (pack / "domain.toml").read_text(encoding="utf-8").replace("cases = 12", "cases = 2")
+    (pack / "domain.toml").write_text(domain, encoding="utf-8")
 
 
 def _rewrite(folder: Path, tensor: onnx.TensorProto, change: Callable[[np.ndarray], np.ndarray]) -> None:

@@ -7,6 +7,7 @@ import pytest
 from harness.errors import SourceError
 from harness.source.ends import EndToken, configured_ends, end_of_sequence, end_of_turn, end_remark
 from harness.source.source import resolve_source
+from tests.controls.marks import Way, broken, healthy
 
 CHATML = (
     "{%- if messages[0]['role'] != 'system' -%}{{ '<|im_start|>system\nHelp.<|im_end|>\n' }}{%- endif -%}"
@@ -77,6 +78,7 @@ HEALTHY = {
 }  # fmt: skip
 
 
+@healthy("ends as families state them", way=Way.SOURCE)
 @pytest.mark.parametrize("name", HEALTHY)
 def test_a_healthy_family_passes_without_a_word(family, name):
     template, tokens, ends = HEALTHY[name]
@@ -97,6 +99,7 @@ ENDLESS = {
 }  # fmt: skip
 
 
+@broken("models whose answers never end", way=Way.SOURCE)
 @pytest.mark.parametrize("name", ENDLESS)
 def test_answers_that_never_end_are_told_with_the_fix(family, name):
     template, tokens, ends, told = ENDLESS[name]
@@ -105,6 +108,7 @@ def test_answers_that_never_end_are_told_with_the_fix(family, name):
     assert [part for part in told if part not in remark] == []
 
 
+@broken("models of which nothing says how an answer ends", way=Way.SOURCE)
 @pytest.mark.parametrize(
     ("template", "eos_token", "told"),
     [
@@ -123,6 +127,18 @@ def test_a_model_that_says_of_no_end_is_refused(family, template, eos_token, tol
     assert resolve_source(str(folder), is_base=True).eos_token_ids == ()
 
 
+def test_an_end_that_no_tokenizer_has_is_told(family):
+    """A tokenizer that was saved without the tokens that tuning added."""
+    tokens = {text: number for text, number in QWEN_TOKENS.items() if number != 2}
+    (remark,) = resolve_source(str(family(CHATML, tokens, eos_token="<|im_end|>", config=[2]))).remarks
+    assert "config.json names token 2, which tokenizer.json does not have" in remark
+    folder = family(CHATML, QWEN_TOKENS, eos_token="<|im_end|>", config=[2, 5])
+    assert end_remark(folder) is None
+    unigram = {"model": {"vocab": [["a", 0.0], ["b", -1.0], ["</s>", -2.0]]}, "added_tokens": []}
+    (folder / "tokenizer.json").write_text(json.dumps(unigram))
+    assert end_remark(folder) is None
+
+
 def test_where_ends_are_read(family):
     folder = family(CHATML, QWEN_TOKENS, eos_token={"content": "<|im_end|>"}, config=[2, True, "0"])
     assert configured_ends(folder).ids == (2,)
@@ -137,6 +153,7 @@ def test_where_ends_are_read(family):
         end_remark(folder)
 
 
+@broken("two templates in one folder", way=Way.SOURCE)
 @pytest.mark.parametrize(("first", "second"), [("chat_template.jinja", "tokenizer_config.json"), ("chat_template.jinja", "chat_template.json")])  # fmt: skip
 def test_files_that_hold_different_templates_are_both_named(toy_source, first, second):
     (toy_source / second).write_text(json.dumps({"chat_template": "{{ messages | tojson }}"}))

@@ -13,6 +13,7 @@ from harness.source import merge as module
 from harness.source.obtain import obtain_source
 from harness.toolchain.toolchain import PINS, Toolchain
 from harness.toolchain.workspace import Workspace
+from tests.controls.marks import Way, healthy
 from tests.toys import write_safetensors
 
 UP = "base_model.model.model.layers.0.mlp.up_proj"
@@ -108,6 +109,7 @@ def put_template(folder, name, text):
         (folder / name).write_text(text)
 
 
+@healthy("adapters with a template of their own", way=Way.SOURCE)
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_the_adapters_template_outranks_the_bases(merged, adapter, toy_source, name):
     bases, own = TEMPLATES[name]

@@ -13,6 +13,7 @@ from harness.system.paths import default_cache
 from harness.system.store import build_once
 from harness.toolchain.toolchain import quiet_environment
 from harness.toolchain.workspace import Workspace
+from tests.controls.marks import Way, healthy
 
 pytestmark = [pytest.mark.toolchain, pytest.mark.slow]
 
@@ -152,6 +153,7 @@ def found(peft_python, bases, toolchain, tmp_path_factory):
     return json.loads(peft_python(SCRIPT, "compare", json.dumps(merged)))
 
 
+@healthy("adapters that PEFT has saved", way=Way.MERGE)
 @pytest.mark.parametrize("name", CASES)
 def test_a_merge_computes_what_the_live_model_does(found, name):
     assert found[name]["merged"] < FLOAT32_NATS

@@ -5,6 +5,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from harness.verify.compare_weights import compare_with_reference_export
+from tests.controls.marks import Way, broken, healthy
 from tests.verify.toy_graph import BIAS, EMBEDDING, LAYER, NORM, ROWS, WIDTH, Model
 
 ADD, ATTENTION, NORMED = f"{LAYER}/qkv_proj/Add", f"{LAYER}/Attention", f"{LAYER}/norm"
@@ -133,6 +134,7 @@ FAULTS = {
 }
 
 
+@broken("operators and tensors of a small graph, in int4 and fp16", way=Way.COMPARE)
 @pytest.mark.parametrize("bits", [4, 16])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_what_is_more_than_rounding_is_told_by_name(tmp_path, reference_export, fault, bits):
@@ -184,6 +186,7 @@ HEALTHY = {"nothing": lambda _: None, "casts": with_casts, "one matrix": with_a_
            "a default": with_an_attribute_at_its_default}  # fmt: skip
 
 
+@healthy("storage of a small graph", way=Way.COMPARE)
 @pytest.mark.parametrize("bits", [4, 8, 16])
 @pytest.mark.parametrize("change", HEALTHY)
 def test_storage_is_no_difference(tmp_path, reference_export, change, bits):
