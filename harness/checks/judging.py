@@ -23,6 +23,12 @@ def applicable(limits: Mapping[str, Limit], pack: DomainPack) -> dict[str, Limit
     return {metric: limit for metric, limit in limits.items() if metric not in absent and not limit.is_default}
 
 
+def _limit(limit: Limit, kind: str | None, *, is_cut: bool) -> Limit:
+    """The limit on all cases or on a kind; held against the worse end of the interval where not all was measured."""
+    own = limit if kind is None else limit.of_kind(kind)
+    return own.model_copy(update={"judge": "bound"}) if is_cut else own
+
+
 def checks_of(
     variant: str, measurement: Measurement, metrics: Sequence[str], limits: Mapping[str, Limit], pack: DomainPack
 ) -> list[Check]:
@@ -39,9 +45,9 @@ def checks_of(
         Check(
             variant=variant,
             metric=metric,
-            kind=kind,
+kind=kind,
             estimate=measurement.estimate(metric, kind),
-            limit=limits[metric] if kind is None else limits[metric].of_kind(kind),
+            limit=_limit(limits[metric], kind, is_cut=metric in measurement.cut),
             details=measurement.of(kind).details.get(metric, ""),
         )
         for metric in metrics

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness.system.progress import LineProgress, Progress
+from harness.system.progress import BETWEEN_LOGGED_STEPS_S, LineProgress, Progress
 
 
 def tolerate_narrow_output() -> None:
@@ -24,7 +24,7 @@ def tolerate_narrow_output() -> None:
 def shown_progress() -> Iterator[Progress]:
     """Progress while something runs: one live line that goes at the end, or plain lines where nobody sees it move."""
     if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
-        yield LineProgress(lambda line: print(f"  … {line}", flush=True))
+        yield LineProgress(lambda line: print(f"  … {line}", flush=True), between_s=BETWEEN_LOGGED_STEPS_S)
         return
     from rich.console import Console  # here: most commands show no progress
     from rich.text import Text

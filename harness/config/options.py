@@ -39,6 +39,7 @@ GATE_OPTIONS: Final = (
     GateOption(flag="--variants", metavar="NAMES", help="comma-separated subset of the configured variants"),
     GateOption(flag="--reference", metavar="FILE", help="judge converted folders by this bundle, without the source"),
     GateOption(flag="--until-decided", help="stop asking cases as soon as every quality limit is decided"),
+    GateOption(flag="--budget", metavar="TIME", help="ask what fits into 20m or 1h; intervals judge what is cut"),
     GateOption(flag="--fresh", help="ask every question again instead of taking answers that were kept"),
     GateOption(flag="--load", help="also put Foundry Local's web service under load (minutes)"),
     GateOption(flag="--cache-route", metavar="RELEASE", help="also serve from that foundry-local-sdk's cache folder"),

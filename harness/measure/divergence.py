@@ -23,6 +23,9 @@ from harness.system.progress import SILENT, Progress, Step, silent_step
 
 _FORMAT = 3
 _SHOWN = 3
+_LEAST_SEQUENCES = 2
+"""Without a second one there is no interval."""
+
 _OF_ANSWERS = ("answer_kld_mean_nats", "answer_top1_agreement", "perplexity", "perplexity_ratio")
 """What is measured where the source model gives a right answer: what quantisation costs the domain."""
 
@@ -30,13 +33,20 @@ _NO_ANSWER = Estimate.missing("the source model gives no right answer to score")
 
 
 def measure_divergence(
-    session: SteppingSession, reference: ReferenceScores, *, progress: Progress = SILENT
+    session: SteppingSession,
+    reference: ReferenceScores,
+    *,
+    is_over: Callable[[], bool] | None = None,
+    progress: Progress = SILENT,
 ) -> Measured:
     """KL divergence, top-1 agreement and perplexity of a candidate on what the source model was scored on.
 
     Raises:
         MeasureError: the candidate's tokenizer gives other ids, or a logit is not finite.
     """
+    whole = len(reference.sequences)
+    if is_over is not None:
+        reference = _in_time(session, reference.shuffled(), progress.step("divergence"), is_over)
     found = compare_with_reference(session, reference, progress.step("divergence"))
     estimates = divergence_estimates(found)
     of_all = f"{found.kld_nats.size} positions of {len(reference.sequences)} texts and answers{_drawn(found)}"
@@ -47,10 +57,27 @@ def measure_divergence(
         **dict.fromkeys(_OF_ANSWERS, of_answers),
     }
     return Measured(
-        measurement=Measurement(estimates=estimates, details=details),
+        measurement=Measurement(
+            estimates=estimates,
+            details=details,
+            cut=frozenset(estimates) if len(reference.sequences) < whole else frozenset(),
+        ),
         samples={"kld_nats": [round(float(value), 9) for value in found.kld_nats]},
         of_source={"perplexity": _source_perplexity(found)},
     )
+
+
+def _in_time(
+    session: SteppingSession, reference: ReferenceScores, step: Step, is_over: Callable[[], bool]
+) -> ReferenceScores:
+    """As many sequences as can be compared until the time is over, at least two; they are kept, so read once."""
+    count = len(reference.sequences)
+    for done in range(1, count + 1):
+        compare_with_reference(session, reference.part([done - 1]))
+        step(done, count)
+        if done >= _LEAST_SEQUENCES and is_over():
+            return reference.part(range(done))
+    return reference
 
 
 def divergence_estimates(found: Divergence) -> dict[str, Estimate]:

@@ -20,12 +20,20 @@ from harness.stats.paired import paired_loss
 from harness.stats.proportions import proportion
 from harness.system.progress import SILENT, Progress, Step, silent_step
 
+Padded = tuple[int, Case, list[dict[str, str]]]
+"""Tokens of padding, the case, and the conversation."""
+
 _TEMPLATE_TOKENS = 64
 """Room for what the chat template puts around a conversation."""
 
 
 def measure_length_consistency(
-    session: ScoringSession, pack: DomainPack, source: Sequence[GradedAnswer], *, progress: Progress = SILENT
+    session: ScoringSession,
+    pack: DomainPack,
+    source: Sequence[GradedAnswer],
+    *,
+    is_over: Callable[[], bool] | None = None,
+    progress: Progress = SILENT,
 ) -> Measured:
     """Ask the same questions at every step of the sweep and see whether answers get lost.
 
@@ -33,9 +41,11 @@ def measure_length_consistency(
         session: the variant.
         pack: questions, padding and steps.
         source: the source model's answers at the same steps.
+        is_over: ends it after a question that was asked at every step; None where there is time for all.
         progress: hears how far it is.
     """
-    answers = ask_lengths(session, pack, progress.step("long questions"))
+    asked = padded_conversations(pack, session.encode, session.context_length)
+    answers = _ask_padded(session, pack, asked, progress.step("long questions"), is_over)
     rates = rates_by_length(answers)
     shares = [f"{format_value(Unit.SHARE, rate.value)} of {rate.n} at {tokens}" for tokens, rate in rates.items()]
     longest = [answer for answer in answers if answer.padding_tokens == _worst_step(answers)]
@@ -47,6 +57,7 @@ def measure_length_consistency(
         measurement=Measurement(
             estimates={"length_drop_points": length_drop(answers, pack)},
             details={"length_drop_points": "\n".join(details)},
+            cut=frozenset({"length_drop_points"} if len(answers) < len(asked) else ()),
         ),
         samples={"length_answers": answers},
         details={"exact_match_by_padding_tokens": {str(tokens): asdict(rate) for tokens, rate in rates.items()}},
@@ -55,19 +66,34 @@ def measure_length_consistency(
 
 def ask_lengths(session: ScoringSession, pack: DomainPack, step: Step = silent_step) -> tuple[GradedAnswer, ...]:
     """Ask the same questions at every step of the sweep."""
-    grader = Grader.of(pack)
-    padded = padded_conversations(pack, session.encode, session.context_length)
-    conversations = [conversation for *_, conversation in padded]
-    answers = ask_all(session, conversations, max_new_tokens=pack.domain.max_new_tokens, step=step)
-    return tuple(
-        graded(grader, case, answer, padding_tokens=tokens)
-        for (tokens, case, _), answer in zip(padded, answers, strict=True)
-    )
+    return _ask_padded(session, pack, padded_conversations(pack, session.encode, session.context_length), step)
 
 
-def padded_conversations(
-    pack: DomainPack, encode: Callable[[str], Sequence[int]], context_length: int
-) -> list[tuple[int, Case, list[dict[str, str]]]]:
+def _ask_padded(
+    session: ScoringSession,
+    pack: DomainPack,
+    padded: Sequence[Padded],
+    step: Step,
+    is_over: Callable[[], bool] | None = None,
+) -> tuple[GradedAnswer, ...]:
+    """Ask all at once or, where time may run out, case by case at every step; answers in the order of the sweep."""
+    grader, limit = Grader.of(pack), pack.domain.max_new_tokens
+    said: dict[tuple[int, str], GradedAnswer] = {}
+    cases = list(dict.fromkeys(case.id for _, case, _ in padded))
+    for group in [cases] if is_over is None else [[case] for case in cases]:
+        chosen = [one for one in padded if one[1].id in group]
+        heard = step if is_over is None else silent_step
+        answers = ask_all(session, [turns for *_, turns in chosen], max_new_tokens=limit, step=heard)
+        for (tokens, case, _), answer in zip(chosen, answers, strict=True):
+            said[tokens, case.id] = graded(grader, case, answer, padding_tokens=tokens)
+        if is_over is not None:
+            step(len(said), len(padded))
+            if is_over():
+                break
+    return tuple(said[tokens, case.id] for tokens, case, _ in padded if (tokens, case.id) in said)
+
+
+def padded_conversations(pack: DomainPack, encode: Callable[[str], Sequence[int]], context_length: int) -> list[Padded]:
     """(tokens of padding, case, conversation) for every step at which question and answer fit into the context."""
     sweep = pack.domain.length
     result = []

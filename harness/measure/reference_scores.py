@@ -71,20 +71,28 @@ class ReferenceScores:
             yield sequence, self.rows.part(place, sequence.count), self.nll_nats[place : place + sequence.count]
             place += sequence.count
 
+    def part(self, numbers: Sequence[int]) -> ReferenceScores:
+        """Some of the sequences, by their numbers."""
+        every = list(self.by_sequence())
+        return ReferenceScores(
+            sequences=tuple(every[number][0] for number in numbers),
+            rows=SparseRows.joined([every[number][1] for number in numbers]),
+            nll_nats=np.concatenate([every[number][2] for number in numbers]),
+        )
+
+    def shuffled(self, seed: int = 0) -> ReferenceScores:
+        """The same in an order of which any beginning stands for the whole."""
+        numbers = np.random.default_rng(seed).permutation(len(self.sequences)).tolist()
+        return self.part(numbers) if numbers else self
+
     def some(self, tokens: int) -> ReferenceScores:
         """As many sequences as have so many tokens together, of right answers and of texts; at least one of each."""
-        starts = np.cumsum([0, *(sequence.count for sequence in self.sequences)])
         kept: list[int] = []
         for is_answer in (True, False):
             kind = [number for number, sequence in enumerate(self.sequences) if sequence.is_answer is is_answer]
             read = np.cumsum([len(self.sequences[number].token_ids) for number in kind])
             kept += kind[: max(1, int(np.searchsorted(read, tokens, side="right")))]
-        places = [(int(starts[number]), self.sequences[number].count) for number in kept]
-        return ReferenceScores(
-            sequences=tuple(self.sequences[number] for number in kept),
-            rows=SparseRows.joined([self.rows.part(start, count) for start, count in places]),
-            nll_nats=np.concatenate([self.nll_nats[start : start + count] for start, count in places]),
-        )
+        return self.part(kept)
 
     def save(self, folder: Path) -> None:
         """Write all into a folder."""

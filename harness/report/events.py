@@ -109,6 +109,9 @@ class RunEvent(Event):
     targets: dict[str, TargetDetails] | None = None
     """What each variant runs on."""
 
+    plan: str | None = None
+    """How much of the pack is asked."""
+
     part: str | None = None
     """What of the suites was asked for; None for all of them."""
 

@@ -150,6 +150,9 @@ class RunRecord(_Record):
     config_file: FileFacts | None = None
     """The gate.toml that it was read from."""
 
+    plan: str | None = None
+    """How much of the pack was asked; None in older records, which asked all."""
+
     part: str | None = None
     """What of the suites was asked for (`-k`, paths); None for all of them."""
 

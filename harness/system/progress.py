@@ -9,7 +9,10 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 BETWEEN_STEPS_S: Final = 2.0
-"""Least time between a shown line and the next shown step."""
+"""Least time between a shown line and the next shown step, for who watches."""
+
+BETWEEN_LOGGED_STEPS_S: Final = 60.0
+"""The same in a log, which is read later."""
 
 
 class Step(Protocol):
@@ -87,12 +90,22 @@ class LabelledProgress:
 class LineProgress:
     """A `Progress` that writes lines with `write`, one call after the other.
 
-    Steps are shown as `int4: questions 120/356, about 40 s left`, at most one line every two seconds; the time that is
-    left follows from the rate since the work began. `clock` returns seconds.
+    Steps are shown as `int4: questions 120/356, about 40 s left`, at most one every `between_s` seconds; the time that
+    is left follows from the rate since the work began. With `rewrite`, steps go there: onto one line that changes.
+    `clock` returns seconds.
     """
 
-    def __init__(self, write: Callable[[str], None], *, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self,
+        write: Callable[[str], None],
+        *,
+        rewrite: Callable[[str], None] | None = None,
+        between_s: float = BETWEEN_STEPS_S,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self._write = write
+        self._show_step = rewrite or write
+        self._between_s = between_s
         self._clock = clock
         self._lock = threading.Lock()
         self._last_s = -math.inf
@@ -100,10 +113,10 @@ class LineProgress:
     def line(self, text: str) -> None:
         """Show a line now."""
         with self._lock:
-            self._show(text)
+            self._show(text, self._write)
 
     def step(self, what: str) -> Step:
-        """Begin a counted work; nothing is shown of it for the first two seconds."""
+        """Begin a counted work; nothing is shown of it for the first `between_s` seconds."""
         started_s = self._clock()
         with self._lock:
             self._last_s = started_s
@@ -111,14 +124,14 @@ class LineProgress:
         def count(done: int, total: int, /) -> None:
             with self._lock:
                 now_s = self._clock()
-                if now_s - self._last_s >= BETWEEN_STEPS_S:
-                    self._show(f"{what} {done}/{total}{time_left(done, total, now_s - started_s)}")
+                if now_s - self._last_s >= self._between_s:
+                    self._show(f"{what} {done}/{total}{time_left(done, total, now_s - started_s)}", self._show_step)
 
         return count
 
-    def _show(self, text: str) -> None:
+    def _show(self, text: str, show: Callable[[str], None]) -> None:
         self._last_s = self._clock()
-        self._write(text)
+        show(text)
 
 
 def time_left(done: float, total: float, elapsed_s: float) -> str:
