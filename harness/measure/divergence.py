@@ -23,8 +23,8 @@ from harness.system.progress import SILENT, Progress, Step, silent_step
 
 _FORMAT = 3
 _SHOWN = 3
-_LEAST_SEQUENCES = 2
-"""Without a second one there is no interval."""
+_LEAST_OF_A_KIND = 2
+"""Sequences of answers and of texts: without a second one there is no interval."""
 
 _OF_ANSWERS = ("answer_kld_mean_nats", "answer_top1_agreement", "perplexity", "perplexity_ratio")
 """What is measured where the source model gives a right answer: what quantisation costs the domain."""
@@ -70,12 +70,14 @@ def measure_divergence(
 def _in_time(
     session: SteppingSession, reference: ReferenceScores, step: Step, is_over: Callable[[], bool]
 ) -> ReferenceScores:
-    """As many sequences as can be compared until the time is over, at least two; they are kept, so read once."""
-    count = len(reference.sequences)
-    for done in range(1, count + 1):
+    """As many sequences as can be compared until the time is over, and some of each kind; they are kept: read once."""
+    sequences = reference.sequences
+    wanted = {kind: min(_LEAST_OF_A_KIND, sum(one.is_answer is kind for one in sequences)) for kind in (True, False)}
+    for done, sequence in enumerate(sequences, 1):
         compare_with_reference(session, reference.part([done - 1]))
-        step(done, count)
-        if done >= _LEAST_SEQUENCES and is_over():
+        step(done, len(sequences))
+        wanted[sequence.is_answer] -= 1
+        if max(wanted.values()) <= 0 and is_over():
             return reference.part(range(done))
     return reference
 

@@ -81,9 +81,13 @@ class ReferenceScores:
         )
 
     def shuffled(self, seed: int = 0) -> ReferenceScores:
-        """The same in an order of which any beginning stands for the whole."""
-        numbers = np.random.default_rng(seed).permutation(len(self.sequences)).tolist()
-        return self.part(numbers) if numbers else self
+        """The same in an order in which answers and texts take turns: any beginning stands for the whole."""
+        generator, placed = np.random.default_rng(seed), []
+        for is_answer in (True, False):
+            kind = [number for number, sequence in enumerate(self.sequences) if sequence.is_answer is is_answer]
+            order = generator.permutation(kind)
+            placed += [((place + 0.5) / len(kind), int(number)) for place, number in enumerate(order)]
+        return self.part([number for _, number in sorted(placed)]) if placed else self
 
     def some(self, tokens: int) -> ReferenceScores:
         """As many sequences as have so many tokens together, of right answers and of texts; at least one of each."""
