@@ -45,7 +45,7 @@ def checks_of(
         Check(
             variant=variant,
             metric=metric,
-kind=kind,
+            kind=kind,
             estimate=measurement.estimate(metric, kind),
             limit=_limit(limits[metric], kind, is_cut=metric in measurement.cut),
             details=measurement.of(kind).details.get(metric, ""),

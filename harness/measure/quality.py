@@ -41,30 +41,14 @@ def measure_quality(
     """
     step = progress.step("questions")
     answers = ask_cases(session, pack, step) if until is None else ask_until_decided(session, pack, until, step)
-<<<<<<< HEAD
-    is_stopped = len(answers) < len(pack.cases)
-    stopped = f"stopped after {len(answers)} of {len(pack.cases)} cases, as every quality limit was decided"
-    whole = _measurement(answers, source, pack, stopped if is_stopped else "")
+    is_cut = until is not None and len(answers) < len(pack.cases) and not until.is_decided
+    why = "the time for them was used up" if is_cut else "every quality limit was decided"
+    told = f"stopped after {len(answers)} of {len(pack.cases)} cases, as {why}"
+    stopped = told if len(answers) < len(pack.cases) else ""
+    whole = _measurement(answers, source, pack, stopped)
+    cut = frozenset(whole.estimates) - until.decided if is_cut and until is not None else frozenset[str]()
     return Measured(
-        measurement=replace(whole, of_kinds=_of_kinds(answers, source, pack, stopped if is_stopped else "")),
-=======
-    estimates = {**quality_rates(answers, pack), "exact_match_loss_points": exact_match_loss(source, answers)}
-    if len(answers) < len(pack.cases):
-        estimates |= sequential_estimates(answers, source, estimates)
-    details = {
-        name: describe_failures(counted(name, answers), source, pack, counts_against(name)) for name in estimates
-    }
-    details["exact_match_loss_points"] = describe_losses(counted("exact_match_rate", answers), source, pack)
-    cut = frozenset[str]()
-    if until is not None and len(answers) < len(pack.cases) and not until.is_decided:
-        cut = frozenset(estimates) - until.decided
-    if len(answers) < len(pack.cases):
-        why = "the time for them was used up" if cut else "every quality limit was decided"
-        stopped = f"stopped after {len(answers)} of {len(pack.cases)} cases, as {why}"
-        details = {name: "\n".join(filter(None, [stopped, text])) for name, text in details.items()}
-    return Measured(
-        measurement=Measurement(estimates=estimates, details=details, cut=cut),
->>>>>>> 4f2e6e5 (A budget of time: three plans of how much is asked; slowness and progress told early)
+        measurement=replace(whole, of_kinds=_of_kinds(answers, source, pack, stopped), cut=cut),
         samples={"answers": answers},
         details={"exact_match_by_kind": exact_by_kind(answers)},
     )

@@ -9,12 +9,8 @@ likes. A broken variant is out after a few cases, a healthy one after a part of 
 from __future__ import annotations
 
 import random
-<<<<<<< HEAD
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-=======
-from collections.abc import Callable, Mapping, Sequence
->>>>>>> 4f2e6e5 (A budget of time: three plans of how much is asked; slowness and progress told early)
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from harness.config.limits import Limit
 from harness.grading.grade import GradedAnswer, Grader
@@ -48,10 +44,6 @@ _BATCH = 8
 class UntilDecided:
     """Sequential tests of the quality limits of one variant, those of single kinds among them."""
 
-<<<<<<< HEAD
-    def __init__(self, limits: Mapping[str, Limit], source: Sequence[GradedAnswer], *, seed: int = 0) -> None:
-        """`source` holds the source model's answers to every case, with which losses are paired."""
-=======
     def __init__(
         self,
         limits: Mapping[str, Limit],
@@ -60,8 +52,7 @@ class UntilDecided:
         seed: int = 0,
         is_over: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`source` holds the source model's answers, with which losses are paired; `is_over` ends it undecided."""
->>>>>>> 4f2e6e5 (A budget of time: three plans of how much is asked; slowness and progress told early)
+        """`source` has the source model's answers to every case, with which losses are paired; `is_over` ends it."""
         self.seed = seed
         self.is_over = is_over
         self._was_right = {answer.case_id: answer.is_exact for answer in source}
@@ -89,8 +80,9 @@ class UntilDecided:
 
     @property
     def decided(self) -> frozenset[str]:
-        """Metrics whose limit is kept or broken for good."""
-        return frozenset(name for name, test in self._tests.items() if test.is_decided)
+        """Metrics whose limits, those of single kinds among them, are kept or broken for good."""
+        open_ones = {name for (name, _), test in self._tests.items() if not test.is_decided}
+        return frozenset(name for name, _ in self._tests) - open_ones
 
     @property
     def is_out_of_time(self) -> bool:
@@ -169,16 +161,10 @@ def ask_until_decided(
         )
         for case, answer in zip(cases, said, strict=True):
             answers[case.id] = graded(grader, case, answer)
-<<<<<<< HEAD
         for together in batch:
             until.see([answers[case.id] for case in together])
         step(len(answers), len(pack.cases))
-        if until.is_decided:
-=======
-            until.see(answers[case.id])
-        step(len(answers), len(order))
         if until.is_decided or until.is_out_of_time:
->>>>>>> 4f2e6e5 (A budget of time: three plans of how much is asked; slowness and progress told early)
             break
     return tuple(answers[case.id] for case in pack.cases if case.id in answers)
 

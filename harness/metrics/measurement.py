@@ -24,13 +24,11 @@ class Measurement:
     details: Mapping[str, str] = field(default_factory=dict)
     """Counts, the worst examples, the first difference: what a check shows beside its numbers."""
 
-<<<<<<< HEAD
     of_kinds: Mapping[str, Measurement] = field(default_factory=dict)
     """The same of the cases of each kind, for metrics that are measured by kind."""
-=======
+
     cut: frozenset[str] = frozenset()
     """Metrics that are known of a part of what was to be measured, because time ran out: their interval decides."""
->>>>>>> 4f2e6e5 (A budget of time: three plans of how much is asked; slowness and progress told early)
 
     def __post_init__(self) -> None:
         for name in (*self.estimates, *self.details, *self.cut):

@@ -8,6 +8,7 @@ from tabulate import tabulate
 
 from harness.checks.draft import drafted
 from harness.config.settings import GateConfig
+from harness.measure.plan import ALL_CASES
 from harness.pack.remarks import INFERRED
 from harness.report.cells import bound_text, cell, listed
 from harness.report.record import RunRecord
@@ -16,6 +17,7 @@ from harness.report.record import RunRecord
 def warnings(record: RunRecord) -> list[str]:
     """One line per remark about the source model, the questions and the limits; they decide nothing."""
     lines = [f"warning: {remark}" for remark in record.model.remarks]
+    lines += [f"asked: {record.plan}"] if record.plan not in (None, ALL_CASES) else []
     unchosen = record.config.unchosen if isinstance(record.config, GateConfig) else ()
     lines += [f"warning: {unchosen_remark(unchosen)}"] if unchosen else []
     lines += [f"warning: {remark}" for remark in record.domain.remarks if INFERRED in remark]

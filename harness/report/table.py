@@ -8,7 +8,6 @@ from tabulate import tabulate
 
 from harness.checks.check import Outcome
 from harness.measure.activations import DivergenceParts
-from harness.measure.plan import ALL_CASES
 from harness.metrics.catalogue import METRICS, Group, Metric
 from harness.metrics.units import Unit, format_value
 from harness.report.cells import cell, format_metric, listed
@@ -171,26 +170,6 @@ def recommendation(record: RunRecord) -> str:
     return f"recommended: {record.recommended}, the smallest variant that passes ({size})"
 
 
-<<<<<<< HEAD
-=======
-def warnings(record: RunRecord) -> list[str]:
-    """One line per remark about the source model and about limits that do not judge it; they decide nothing."""
-    lines = [f"warning: {remark}" for remark in record.model.remarks]
-    if record.plan is not None and record.plan != ALL_CASES:
-        lines.append(f"asked: {record.plan}")
-    unchosen = record.config.unchosen if isinstance(record.config, GateConfig) else ()
-    return [*lines, *([f"warning: {unchosen_remark(unchosen)}"] if unchosen else [])]
-
-
-def unchosen_remark(metrics: Sequence[str]) -> str:
-    """Why some limits of gate.toml do not judge a model that was put in the place of its own."""
-    return (
-        f"measured and not judged, as never chosen for this model: {', '.join(metrics)}: name a device (--device "
-        "laptop), or write your own gate.toml (slm-gate init)"
-    )
-
-
->>>>>>> 4f2e6e5 (A budget of time: three plans of how much is asked; slowness and progress told early)
 def findings(record: RunRecord) -> list[str]:
     """One line per check that did not pass, per problem, and per reason why a variant's judgement is incomplete."""
     lines = [f"{_stopped(problem)}: {_first_line(problem.message)}" for problem in record.problems]
