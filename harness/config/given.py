@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.config.duration import parse_duration_s
 from harness.config.options import GATE_OPTIONS
 from harness.config.settings import DomainSettings, GateConfig
 from harness.errors import ConfigError
@@ -56,7 +57,10 @@ class GivenOptions:
             settings = settings.with_variants(_names(names, settings))
         if route := self.text("cache_route"):
             settings = settings.with_cache_route(route)
-        return settings.model_copy(update={"with_load": self.is_on("load")})
+        if soak := self.text("soak"):
+            soak_s = parse_duration_s(soak, where="--soak")
+            settings = settings.model_copy(update={"foundry": settings.foundry.model_copy(update={"soak_s": soak_s})})
+        return settings.model_copy(update={"with_load": self.is_on("load") or soak is not None})
 
     def _model(self, model: str) -> str:
         """A folder's absolute path, or a hub id as it is."""

@@ -42,6 +42,7 @@ GATE_OPTIONS: Final = (
     GateOption(flag="--budget", metavar="TIME", help="ask what fits into 20m or 1h; intervals judge what is cut"),
     GateOption(flag="--fresh", help="ask every question again instead of taking answers that were kept"),
     GateOption(flag="--load", help="also put Foundry Local's web service under load (minutes)"),
+    GateOption(flag="--soak", metavar="DURATION", help="with load, for that long (8h, 30m); Ctrl-C judges what it saw"),
     GateOption(flag="--cache-route", metavar="RELEASE", help="also serve from that foundry-local-sdk's cache folder"),
     GateOption(flag="--toolchain", metavar="PYTHON", help="an existing interpreter with the conversion packages"),
     GateOption(flag="--results-dir", metavar="DIR", help="where run records go (default: results/ beside suites/)"),

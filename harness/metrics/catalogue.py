@@ -700,6 +700,14 @@ METRICS: dict[str, Metric] = {
             group=Group.LOAD,
             unit=Unit.BYTES,
         ),
+        Metric(
+            name="soak_slowdown_ratio",
+            meaning="time of a request in the last eighth of a soak (`--soak`) by that in the first",
+            suite=_LOAD,
+            group=Group.LOAD,
+            unit=Unit.RATIO,
+            parent="soak_growth_bytes",
+        ),
         # regression
         _against_baseline(
             "e2e_ratio", "time of a whole request, to the baseline's in turn", Unit.RATIO, _PAIRED_ROUNDS

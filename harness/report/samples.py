@@ -20,10 +20,11 @@ from harness.measure.memory import ResourceResult
 from harness.measure.tokenization import TokenizationCost
 from harness.report.jsonline import reading_error, to_json
 from harness.runtime.session import TokenTimeline
-from harness.serving.endurance import Soak, Unloading
+from harness.serving.endurance import Unloading
 from harness.serving.load_level import LoadRequest
 from harness.serving.refusals import Refusal
 from harness.serving.same_answers import ServedComparison
+from harness.serving.soak import Soak
 from harness.system.store import write_atomically
 
 T = TypeVar("T")

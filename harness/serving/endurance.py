@@ -1,11 +1,11 @@
-"""What remains of a model in Foundry Local: after it was unloaded, and after many requests in a row.
+"""What remains of a model in Foundry Local after it was unloaded.
 
 In a fresh process, which holds Foundry Local, its web service and one client, and nothing of the gate's run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,16 +17,11 @@ from harness.metrics.measurement import Measured, Measurement
 from harness.metrics.units import format_bytes
 from harness.pack.choose import conversations_by_case
 from harness.pack.schema import DomainPack
-from harness.serving.load import QUESTIONS
 from harness.stats.estimate import Estimate
-from harness.stats.proportions import proportion_of
 from harness.system.child import harness_module, run_job
 from harness.system.progress import SILENT, Progress
 
-SEGMENTS: Final = 8
-"""Requests in a row are counted in so many parts, with a look at the memory after each."""
-
-_SHOWN: Final = 3
+_TIMEOUT_S: Final = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,45 +76,6 @@ class Unloading:
         return later / (len(self.cycles) - 1) if len(self.cycles) > 1 else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Soak:
-    """What a serving process said to many requests in a row, and what it kept of them."""
-
-    requests: int
-    """Asked one after the other over HTTP, none of them repeated on failure."""
-
-    errors: tuple[str, ...]
-    """What requests were told instead of an answer."""
-
-    wrong: tuple[str, ...]
-    """Cases whose answer was not the first one."""
-
-    memory_bytes: tuple[int, ...]
-    """Before the first request and after each segment of them."""
-
-    @property
-    def growth_bytes(self) -> int:
-        """Memory after the last request against after the first segment, in which caches fill."""
-        return self.memory_bytes[-1] - self.memory_bytes[1]
-
-    @property
-    def measured(self) -> Measured:
-        """The share of requests that got the first answer again, and how memory grew."""
-        same = self.requests - len(self.errors) - len(self.wrong)
-        wrong = [*self.errors[:_SHOWN], *(f"{case}: another answer" for case in self.wrong[:_SHOWN])]
-        details = "\n".join([f"{self.requests} requests in a row, {same} with the first answer", *wrong])
-        return Measured(
-            measurement=Measurement(
-                estimates={
-                    "soak_same_answer_rate": proportion_of(same, self.requests),
-                    "soak_growth_bytes": Estimate.exact(self.growth_bytes, n=self.requests),
-                },
-                details=dict.fromkeys(("soak_same_answer_rate", "soak_growth_bytes"), details),
-            ),
-            samples={"soak": [self]},
-        )
-
-
 def measure_unloading(
     spec: SessionSpec,
     pack: DomainPack,
@@ -145,23 +101,7 @@ def measure_unloading(
         raise MeasureError("without a cycle of load and unload nothing can be measured")
     (question,) = conversations_by_case(pack, 1).values()
     job = {"question": question, "cycles": cycles}
-    return read_unloading(_run(job, spec, pack, log, progress), cycles=cycles)
-
-
-def measure_soak(spec: SessionSpec, pack: DomainPack, *, requests: int, log: Path, progress: Progress = SILENT) -> Soak:
-    """Send `requests` requests in a row to a model in a Foundry Local of its own, questions of the pack in turn.
-
-    Raises:
-        MeasureError: too little is asked for to say anything, or the child did less than it was asked.
-        ChildError: the process died, hung, or Foundry Local refused the model.
-    """
-    if requests < SEGMENTS:
-        raise MeasureError(
-            f"{requests} requests in a row say nothing about growth; {SEGMENTS} are the least",
-            where="gate.toml, [foundry] soak_requests",
-        )
-    job = {"conversations": conversations_by_case(pack, QUESTIONS), "requests": requests, "segments": SEGMENTS}
-    return read_soak(_run(job, spec, pack, log, progress), requests=requests)
+    return read_unloading(run_endurance(job, spec, pack, log, progress), cycles=cycles)
 
 
 def read_unloading(result: Mapping[str, Any], *, cycles: int) -> Unloading:
@@ -179,32 +119,22 @@ def read_unloading(result: Mapping[str, Any], *, cycles: int) -> Unloading:
     return found
 
 
-def read_soak(result: Mapping[str, Any], *, requests: int) -> Soak:
-    """The child's result as values.
-
-    Raises:
-        MeasureError: a request that was asked for is missing.
-    """
-    found = Soak(
-        requests=result["requests"],
-        errors=tuple(result["errors"]),
-        wrong=tuple(result["wrong"]),
-        memory_bytes=tuple(result["memory_bytes"]),
-    )
-    if (found.requests, len(found.memory_bytes)) != (requests, SEGMENTS + 1):
-        raise MeasureError(f"only {found.requests} of {requests} requests in a row were made")
-    return found
-
-
-def _run(job: Mapping[str, Any], spec: SessionSpec, pack: DomainPack, log: Path, progress: Progress) -> dict[str, Any]:
+def run_endurance(
+    job: Mapping[str, Any],
+    spec: SessionSpec,
+    pack: DomainPack,
+    log: Path,
+    progress: Progress,
+    timeout_s: float = _TIMEOUT_S,
+    on_interrupt: Callable[[], None] | None = None,
+) -> dict[str, Any]:
+    """Let the child process do a job with the described model, in a Foundry Local of its own."""
     return run_job(
         harness_module("harness.serving.endurance_child"),
         {"session": dict(spec), "max_new_tokens": pack.domain.max_new_tokens, **job},
         log=log,
-        timeout_s=_TIMEOUT_S,
+        timeout_s=timeout_s,
         progress=progress,
         env=CHILD_ENVIRONMENT,
+        on_interrupt=on_interrupt,
     )
-
-
-_TIMEOUT_S: Final = 3600.0

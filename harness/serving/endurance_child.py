@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+import statistics
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from harness.config.target import target_of
 from harness.errors import SessionError
@@ -13,6 +16,10 @@ from harness.foundry.host import FoundryHost, RegisteredModel
 from harness.foundry.http_session import FoundryHttpSession
 from harness.measure.children.meters import choose_meter, settle
 from harness.system.child import serve_job, tell_step
+
+_SECONDS: Final = "soaking, seconds"
+_KEPT: Final = 100
+"""Errors and wrong answers that are kept; all are counted."""
 
 Memory = Callable[[], int]
 
@@ -25,6 +32,8 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
         settle()
         return meter.in_use_bytes()
 
+    if "stop_file" in job:  # Ctrl-C reaches the whole group of processes; the parent says when to stop
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     spec = job["session"]
     with FoundryHost(Path(spec["home"])) as host:
         model = host.register(Path(spec["path"]), spec["alias"], target=target_of(spec))
@@ -59,6 +68,8 @@ def unload(
 
 def soak(session: FoundryHttpSession, job: dict[str, Any], memory: Memory) -> dict[str, Any]:
     """Ask in turn as often as the job says; later answers are compared with the first one to each question."""
+    if "duration_s" in job:
+        return soak_for(session, job, memory)
     conversations = list(job["conversations"].items())
     expected = {case: session.answer(turns, max_new_tokens=job["max_new_tokens"]).text for case, turns in conversations}
     errors: list[str] = []
@@ -77,6 +88,50 @@ def soak(session: FoundryHttpSession, job: dict[str, Any], memory: Memory) -> di
             memory_bytes.append(memory())
             tell_step("requests in a row", number + 1, requests)
     return {"requests": requests, "errors": errors, "wrong": wrong, "memory_bytes": memory_bytes}
+
+
+def soak_for(session: FoundryHttpSession, job: dict[str, Any], memory: Memory) -> dict[str, Any]:
+    """Ask in turn for the job's duration, or until its stop file is there; memory is read at equal intervals."""
+    conversations = list(job["conversations"].items())
+    expected = {case: session.answer(turns, max_new_tokens=job["max_new_tokens"]).text for case, turns in conversations}
+    stop, duration_s, looks = Path(job["stop_file"]), job["duration_s"], job["looks"]
+    errors: list[str] = []
+    wrong: list[str] = []
+    memory_bytes, took_s, recent = [memory()], [], []
+    made = wrongs = failures = 0
+    start_s = time.perf_counter()
+    tell_step(_SECONDS, 0, round(duration_s))
+    while (elapsed_s := time.perf_counter() - start_s) < duration_s and not stop.exists():
+        case, turns = conversations[made % len(conversations)]
+        began_s = time.perf_counter()
+        try:
+            if session.answer(turns, max_new_tokens=job["max_new_tokens"]).text != expected[case]:
+                wrongs += 1
+                wrong += [case] if len(wrong) < _KEPT else []
+        except SessionError as error:
+            failures += 1
+            errors += [f"{case}: {error.what}"] if len(errors) < _KEPT else []
+        made += 1
+        recent.append(time.perf_counter() - began_s)
+        if elapsed_s * looks >= len(memory_bytes) * duration_s:
+            memory_bytes.append(memory())
+            took_s.append(statistics.median(recent))
+            recent.clear()
+            tell_step(_SECONDS, round(elapsed_s), round(duration_s))
+    if recent:
+        memory_bytes.append(memory())
+        took_s.append(statistics.median(recent))
+    return {
+        "requests": made,
+        "errors": errors,
+        "wrong": wrong,
+        "memory_bytes": memory_bytes,
+        "error_count": failures,
+        "wrong_count": wrongs,
+        "asked_s": duration_s,
+        "lasted_s": time.perf_counter() - start_s,
+        "request_s": took_s,
+    }
 
 
 if __name__ == "__main__":

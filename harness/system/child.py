@@ -37,11 +37,13 @@ def run_job(
     timeout_s: float,
     progress: Progress = SILENT,
     env: Mapping[str, str] | None = None,
+    on_interrupt: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
     """Run `command JOB_FILE RESULT_FILE` and return what it wrote into RESULT_FILE.
 
     A result is a JSON object. One with the key `error` (`{"what", "where", "next_step"}`) is raised as a
-    `ChildError`. `env` is added to this process's environment.
+    `ChildError`. `env` is added to this process's environment. With `on_interrupt`, the first Ctrl-C calls it and goes
+    on waiting, so that the child can be asked to come to its end; a second one stops the child, as else the first does.
 
     Raises:
         ChildError: the child reported an error, was killed by a signal (named), ran over `timeout_s`,
@@ -52,7 +54,7 @@ def run_job(
         job_file, result_file = Path(folder, "job.json"), Path(folder, "result.json")
         job_file.write_text(json.dumps(job), encoding="utf-8")
         arguments = [str(part) for part in (*command, job_file, result_file)]
-        returncode = _run(arguments, log, timeout_s, progress, {**os.environ, **(env or {})})
+        returncode = _run(arguments, log, timeout_s, progress, {**os.environ, **(env or {})}, on_interrupt)
         result = _read_result(result_file)
     if result is not None and "error" in result:
         error = result["error"]
@@ -120,7 +122,14 @@ def log_tail(log: Path, lines: int = 12) -> str:
     return "\n".join(f"    | {line}" for line in text.splitlines()[-lines:])
 
 
-def _run(arguments: list[str], log: Path, timeout_s: float, progress: Progress, env: Mapping[str, str]) -> int:
+def _run(
+    arguments: list[str],
+    log: Path,
+    timeout_s: float,
+    progress: Progress,
+    env: Mapping[str, str],
+    on_interrupt: Callable[[], None] | None,
+) -> int:
     with log.open("a", encoding="utf-8", errors="replace") as sink:
         process = subprocess.Popen(
             arguments,
@@ -133,9 +142,13 @@ def _run(arguments: list[str], log: Path, timeout_s: float, progress: Progress, 
         )
         try:
             with time_limit(process, timeout_s) as timed_out:
-                assert process.stdout is not None
-                _listen(process.stdout, sink, progress)
-                returncode = process.wait()
+                try:
+                    returncode = _follow(process, sink, progress)
+                except KeyboardInterrupt:
+                    if on_interrupt is None:
+                        raise
+                    on_interrupt()
+                    returncode = _follow(process, sink, progress)
         except BaseException:
             process.kill()
             process.wait()
@@ -147,6 +160,12 @@ def _run(arguments: list[str], log: Path, timeout_s: float, progress: Progress, 
             next_step="see in the log what it was doing",
         )
     return returncode
+
+
+def _follow(process: subprocess.Popen[str], sink: IO[str], progress: Progress) -> int:
+    assert process.stdout is not None
+    _listen(process.stdout, sink, progress)
+    return process.wait()
 
 
 def _listen(output: IO[str], sink: IO[str], progress: Progress) -> None:

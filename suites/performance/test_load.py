@@ -18,4 +18,4 @@ def test_a_client_that_hangs_up_harms_nobody(judge, hanging_up):
 
 
 def test_many_requests_in_a_row_lose_nothing(judge, soak):
-    judge(soak, "soak_same_answer_rate", "soak_growth_bytes")
+    judge(soak, "soak_same_answer_rate", "soak_growth_bytes", "soak_slowdown_ratio")

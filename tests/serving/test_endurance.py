@@ -16,14 +16,12 @@ from harness.runtime.fake import FakeSession
 from harness.runtime.session import Message
 from harness.serving.endurance import (
     LoadCycle,
-    Soak,
     Unloading,
-    measure_soak,
     measure_unloading,
-    read_soak,
     read_unloading,
 )
 from harness.serving.endurance_child import soak, unload
+from harness.serving.soak import Soak, measure_soak, read_soak
 from tests.serving.clients import QUESTION
 
 
@@ -124,6 +122,56 @@ def test_a_wrong_answer_an_error_and_growth_in_a_row_of_requests_are_counted() -
     found = soak(FakeSession(answer), job(16), lambda: next(sizes))
     assert (found["requests"], found["errors"], found["wrong"]) == (16, ["a: it broke off"], ["a"])
     assert found["memory_bytes"] == list(range(100, 190, 10))
+
+
+def for_long(stop: Path, **changes: Any) -> dict[str, Any]:
+    asked = {"conversations": {"a": QUESTION}, "duration_s": 0.5, "looks": 16, "stop_file": str(stop)}
+    return {**asked, "max_new_tokens": 8, **changes}
+
+
+def test_a_soak_by_time_lasts_so_long_and_looks_at_the_memory_meanwhile(tmp_path: Path) -> None:
+    found = read_soak(soak(FakeSession(lambda _: "same"), for_long(tmp_path / "stop"), lambda: 100), requests=None)
+    assert found.requests > 16
+    assert not found.is_broken_off
+    assert len(found.memory_bytes) == len(found.request_s) + 1
+    assert (found.growth_bytes, found.wrong, found.errors) == (0, (), ())
+    assert found.slowdown_ratio is not None
+    assert found.measured.measurement.estimate("soak_same_answer_rate").value == 1.0
+
+
+def test_a_soak_that_is_broken_off_is_judged_by_what_it_saw(tmp_path: Path) -> None:
+    stop, asked = tmp_path / "stop", 0
+
+    def answer(_messages: Sequence[Message]) -> str:
+        nonlocal asked
+        asked += 1
+        if asked == 40:
+            stop.touch()
+        return "other" if asked == 20 else "same"
+
+    job = for_long(stop, duration_s=3600.0, looks=10**9)  # a look after every request
+    found = read_soak(soak(FakeSession(answer), job, lambda: asked * 10), requests=None)
+    assert found.is_broken_off
+    assert (found.requests, found.wrong) == (39, ("a",))
+    assert found.growth_bytes == 10 * (40 - 6)  # after the last request against after the first eighth
+    measured = found.measured.measurement
+    assert measured.estimate("soak_same_answer_rate").value == 38 / 39
+    assert "of 3.6e+03 s: broken off" in measured.details["soak_growth_bytes"]
+
+
+def test_a_soak_that_saw_too_little_says_nothing_of_growth_and_is_no_pass(tmp_path: Path) -> None:
+    stop = tmp_path / "stop"
+
+    def answer(_messages: Sequence[Message]) -> str:
+        stop.touch()
+        return "same"
+
+    nothing = soak(FakeSession(answer), for_long(stop), lambda: 0)
+    with pytest.raises(MeasureError, match="before its first request"):
+        read_soak(nothing, requests=None)
+    little = read_soak({**nothing, "requests": 1}, requests=None).measured.measurement
+    assert little.estimate("soak_growth_bytes").is_missing
+    assert little.estimate("soak_slowdown_ratio").is_missing
 
 
 class Host:

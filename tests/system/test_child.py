@@ -1,5 +1,6 @@
 import itertools
 import json
+import signal
 import sys
 import textwrap
 
@@ -63,6 +64,47 @@ def test_a_death_is_named_and_the_log_shown(run, body, message):
 def test_a_hanging_child_is_stopped(run):
     with pytest.raises(ChildError, match="longer than 1 s"):
         run("time.sleep(60)", timeout_s=1)
+
+
+SLOW = """
+    import signal
+    from pathlib import Path
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    print("@progress here", flush=True)
+    while not Path(job["stop"]).exists():
+        time.sleep(0.01)
+    json.dump({"seen": 7}, open(sys.argv[2], "w"))
+    """
+
+
+def interrupting(lines):
+    """Listens like a person who presses Ctrl-C as soon as something is shown."""
+
+    def write(line):
+        lines.append(line)
+        if len(lines) == 1:
+            signal.raise_signal(signal.SIGINT)
+
+    return LineProgress(write)
+
+
+def test_an_interrupted_child_that_is_asked_to_end_gives_what_it_has(run, tmp_path):
+    lines, stop = [], tmp_path / "stop"
+    found = run(SLOW, {"stop": str(stop)}, progress=interrupting(lines), on_interrupt=stop.touch)
+    assert found == {"seen": 7}
+
+
+def test_an_interrupt_that_nobody_asked_for_stops_the_child(run, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(SLOW, {"stop": str(tmp_path / "stop")}, progress=interrupting([]))
+
+
+def test_a_second_interrupt_stops_it_too(run, tmp_path):
+    def again():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(SLOW, {"stop": str(tmp_path / "stop")}, progress=interrupting([]), on_interrupt=again)
 
 
 def test_a_reported_error_is_raised_as_it_was_said(run):
