@@ -62,6 +62,7 @@ format: install  ## put the code into shape
 bench: install  ## measure what the harness says of itself (hours, on a machine with nothing else to do)
 	"$(BIN)/python" benchmarks/overhead.py --write
 	"$(BIN)/python" benchmarks/regression.py --write
+	"$(BIN)/python" benchmarks/performance.py --write
 
 demo-model: install  ## train the demo model again (about half an hour on two cores)
 	"$(BIN)/slm-gate" toolchain fixtures/data/demo/training/build.py --out fixtures/data/demo $(ARGS)

@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
 import numpy as np
 
-from harness.system.cpu import logical_cpus
+from harness.machine.disturbance import MachineWatch
+from harness.system.cpu import logical_cpus, processor_flags
 
 SLACK: Final = 1.5
 """A rate up to this many times the measured limit may be the measurement's fault; above it a number is wrong."""
@@ -24,8 +24,7 @@ LARGEST_BYTES: Final = 2**28
 """More than any cache of a laptop or an edge box holds, and read in a tenth of a second."""
 
 _MATRIX: Final = 768
-_INT8_SPEEDUP: Final = 4
-_LEAST_S: Final = 0.04
+_LEAST_S: Final = 0.08
 _TRIES: Final = 4
 
 
@@ -38,22 +37,48 @@ class MachineLimits:
 
     buffer_bytes: int
     operations_per_second: float
-    """Multiplications and additions of float32 in matrix products, times four: 8-bit products are that much denser."""
+    """Multiplications and additions of float32 in matrix products, times what 8-bit products are denser at most."""
+
+    is_disturbed: bool = False
+    """Whether the machine was stolen, loaded or throttled meanwhile: the true limits are higher then."""
 
 
 def machine_limits(working_bytes: int) -> MachineLimits:
-    """The limits for a work that reads `working_bytes` again and again; about half a second, then remembered."""
+    """The limits for a work that reads `working_bytes` again and again.
+
+    Takes about half a second and is remembered, unless the machine was disturbed.
+    """
     size = max(2**16, min(working_bytes, LARGEST_BYTES))
     return _limits(1 << (size - 1).bit_length())  # a handful of sizes, so that variants of like size share one
 
 
-@lru_cache
 def _limits(size: int) -> MachineLimits:
+    if size not in _KNOWN or _KNOWN[size].is_disturbed:
+        _KNOWN[size] = _measured(size)
+    return _KNOWN[size]
+
+
+def _measured(size: int) -> MachineLimits:
+    with MachineWatch() as watch:
+        read, float32 = read_bytes_per_second(size), float32_operations_per_second()
     return MachineLimits(
-        read_bytes_per_second=read_bytes_per_second(size),
+        read_bytes_per_second=read,
         buffer_bytes=size,
-        operations_per_second=_INT8_SPEEDUP * float32_operations_per_second(),
+        operations_per_second=denser_than_float32() * float32,
+        is_disturbed=bool(watch.found),
     )
+
+
+_KNOWN: Final[dict[int, MachineLimits]] = {}
+
+
+def denser_than_float32() -> int:
+    """How many 8-bit products a processor makes in the place of one of float32, at most.
+
+    Dot products of four (AVX-VNNI, Arm's dotprod) make four, Arm's matrix products (i8mm) eight, Intel's tiles
+    (AMX) 16.
+    """
+    return 16 if "amx_int8" in processor_flags() else 8
 
 
 def read_bytes_per_second(size: int) -> float:

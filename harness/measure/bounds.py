@@ -91,7 +91,11 @@ def physical_shares(
         "prefill_compute_share": f"{operations:.3g} operations for a prompt, answered after {_seconds(first)}",
     }.items():
         share = found[name].value
-        if share is not None and not share <= SLACK:
+        if share is None or share <= SLACK:
+            continue
+        if limits.is_disturbed:
+            found[name] = Estimate.missing("the machine's limit could not be measured undisturbed")
+        else:
             raise MeasureError(
                 f"impossible at {point}: {what}, is {share:.1f} times what this machine can do",
                 where=name,

@@ -15,11 +15,18 @@ from harness.system.hashing import digest_of
 
 
 @cache
-def instruction_set() -> str:
-    """A short name that differs between processors with other vector instructions."""
+def processor_flags() -> tuple[str, ...]:
+    """What /proc/cpuinfo says that the processor can do, as Linux spells it; empty elsewhere."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines() if cpuinfo.exists() else []
-    flags = next((line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features"))), [])
+    found = (line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features")))
+    return tuple(next(found, []))
+
+
+@cache
+def instruction_set() -> str:
+    """A short name that differs between processors with other vector instructions."""
+    flags = processor_flags()
     return digest_of([platform.machine(), sorted(flags) or platform.processor()])[:16]
 
 

@@ -11,7 +11,8 @@ def test_limits_are_rates_of_this_machine_and_of_the_size_that_is_read():
     assert found.buffer_bytes == 2**22
     assert found.read_bytes_per_second > 1e7
     assert found.operations_per_second > 1e7
-    assert machine_limits(2**22) is found  # measured once
+    again = machine_limits(2**22)
+    assert found.is_disturbed or again is found  # measured once, unless it was disturbed
     assert LARGEST_BYTES <= 2**28
 
 

@@ -160,6 +160,12 @@ class TestPhysicalBound:
         with pytest.raises(MeasureError, match=f"impossible at 10\\+4: .*({words}).*times what this machine can do"):
             latency_row(timed_point(timelines), SETTINGS, FOOTPRINT, LIMITS)
 
+    def test_a_limit_that_was_measured_on_a_loaded_machine_refuses_nothing(self):
+        loaded, quick = replace(LIMITS, is_disturbed=True), [line(0, 0.1, 0.1001, 0.1002)] * 3
+        found = latency_row(timed_point(quick), SETTINGS, FOOTPRINT, loaded).estimates
+        assert found["decode_bandwidth_share"].is_missing
+        assert found["prefill_compute_share"].value == pytest.approx(0.2)
+
     def test_without_a_size_there_is_no_share(self):
         nothing = Footprint(step_bytes=0, cache_bytes_per_token=0, token_operations=0)
         found = latency_row(timed_point([line(0, 0.1, 0.2)]), SETTINGS, nothing, LIMITS).estimates
