@@ -61,6 +61,7 @@ format: install  ## put the code into shape
 
 bench: install  ## measure what the harness says of itself (hours, on a machine with nothing else to do)
 	"$(BIN)/python" benchmarks/overhead.py --write
+	"$(BIN)/python" benchmarks/leaks.py --write
 	"$(BIN)/python" benchmarks/regression.py --write
 	"$(BIN)/python" benchmarks/performance.py --write
 

@@ -2,7 +2,7 @@
 
     python benchmarks/leaks.py                                  # all parts; about twenty minutes on two quiet cores
     python benchmarks/leaks.py --parts healthy --healthy 100    # false alarms only
-    python benchmarks/leaks.py --rows rows.jsonl --docs         # adds to earlier rows, and writes docs/leaks.md
+    python benchmarks/leaks.py --rows rows.jsonl --write        # adds to earlier rows, and writes docs/leaks.md
 
 Every check is the gate's own, in a process of its own. Rows are kept as they come (`--rows`), so that a run can be
 broken off and gone on with; the table is of all rows in the file.
@@ -38,9 +38,9 @@ from harness.toolchain.toolchain import ensure_toolchain  # noqa: E402
 from harness.toolchain.workspace import Workspace  # noqa: E402
 from tests.measure.leak_controls import (  # noqa: E402
     HEALTHY,
-    LEAKY_TOKENIZERS,
-    MENDED_TOKENIZERS,
+    MENDED,
     PLANTED,
+    REAL,
     Control,
     run_control,
 )
@@ -84,7 +84,7 @@ def main() -> None:
     text = tables(rows)
     print(text)
     print(f"rows: {rows_file}")
-    if given.docs:
+    if given.write:
         write_docs(text, ROOT / "docs" / "leaks.md")
 
 
@@ -96,7 +96,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=3, help="checks of each control")
     parser.add_argument("--artifact", type=Path, help="another converted folder than the demo's, of half a billion say")
     parser.add_argument("--rows", type=Path, help="JSON lines to add to, and to make the table of")
-    parser.add_argument("--docs", action="store_true", help="write the table into docs/leaks.md")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/leaks.md")
     given = parser.parse_args()
     given.parts = given.parts.split(",") if given.parts else []
     if unknown := set(given.parts) - set(PARTS):
@@ -125,7 +125,7 @@ def planned(given: argparse.Namespace, artifacts: Mapping[str, Path]) -> Iterato
             control = HEALTHY[number % len(HEALTHY)]
             yield Job(part="healthy", control=control, artifact=artifact, variant=variant)
     variant, artifact = variants[0]
-    controls = {"planted": PLANTED, "real": (LEAKY_TOKENIZERS, MENDED_TOKENIZERS)}
+    controls = {"planted": PLANTED, "real": (*REAL, *MENDED)}
     for part in ("planted", "real"):
         for control in controls[part] if part in given.parts else ():
             for _ in range(given.repeats):

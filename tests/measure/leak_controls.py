@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.measure.leaks import SHORT_QUESTIONS, LeakCheck, measure_leaks
+from harness.measure.leak_check import LeakCheck
+from harness.measure.leaks import SHORT_QUESTIONS, measure_leaks
 from harness.pack.long_text import over_any_context
 from harness.system.paths import REPOSITORY
 from harness.system.progress import SILENT, Progress
@@ -134,6 +135,31 @@ class TokenizerSession:
 opening.open_session = lambda spec: TokenizerSession(spec["path"])
 """
 
+_MISSING_IMAGE = """
+import sys
+sys.path.insert(0, {packages!r})
+import onnxruntime_genai as og
+import harness.foundry.opening as opening
+from harness.errors import InvalidPromptError
+from harness.runtime.session import Answer, TokenTimeline
+
+class ImageSession:
+    '''Is asked about an image that is not there: releases up to 0.13.2 keep the list of its paths.'''
+    name, context_length = "images", 2048
+
+    def answer(self, messages, *, max_new_tokens):
+        if len(messages[0]["content"]) > 2048:
+            try:
+                og.Images.open("/missing/" + 200 * "x")
+            except (RuntimeError, ValueError) as error:
+                raise InvalidPromptError(str(error)) from None
+        return Answer(text="", token_ids=(1,), finish_reason="stop", timeline=TokenTimeline(start_s=0.0, token_s=()))
+
+    def close(self): pass
+
+opening.open_session = lambda spec: ImageSession()
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Control:
@@ -193,13 +219,23 @@ PLANTED = (
     ),
 )  # fmt: skip
 
-LEAKY_TOKENIZERS = Control(
-    name="tokenizers 0.20.3 on long words", runtime="tokenizers", source=_TOKENIZERS, paths=frozenset({"request"}),
-    package="tokenizers==0.20.3",
-)  # fmt: skip
-MENDED_TOKENIZERS = Control(
-    name="tokenizers 0.21.4 on the same", runtime="tokenizers", source=_TOKENIZERS, package="tokenizers==0.21.4"
+
+def _real(name: str, source: str, package: str, *paths: str) -> Control:
+    return Control(name=name, runtime="package", source=source, package=package, paths=frozenset(paths))
+
+
+REAL = (
+    _real("tokenizers 0.20.3 on long words", _TOKENIZERS, "tokenizers==0.20.3", "request"),
+    _real("onnxruntime-genai 0.13.2, image not there", _MISSING_IMAGE, "onnxruntime-genai==0.13.2", "error"),
 )
+"""Releases with leaks that were found in the field."""
+
+MENDED = (
+    _real("tokenizers 0.21.4 on long words", _TOKENIZERS, "tokenizers==0.21.4"),
+    _real("onnxruntime-genai 0.14.1, image not there", _MISSING_IMAGE, "onnxruntime-genai==0.14.1"),
+)
+"""Later releases of the same, asked the same."""
+
 HEALTHY = (Control(name="onnxruntime-genai", runtime="genai"), Control(name="Foundry Local", runtime="foundry"))
 
 
