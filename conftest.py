@@ -13,5 +13,6 @@ pytest_plugins = [
     "fixtures.memory",
     "fixtures.prompting",
     "fixtures.load",
+    "fixtures.regression",
     "fixtures.recording",
 ]

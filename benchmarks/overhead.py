@@ -26,13 +26,14 @@ from tabulate import tabulate  # noqa: E402
 
 from benchmarks.regression import demo_work, write_part  # noqa: E402
 from harness.checks.check import Check, Outcome  # noqa: E402
+from harness.config.regression_limits import ratio_limits  # noqa: E402
 from harness.config.settings import ModelSettings  # noqa: E402
 from harness.config.variants import parse_variants  # noqa: E402
 from harness.errors import GateError  # noqa: E402
 from harness.pipeline.conversion import ConversionPipeline, VariantRequest  # noqa: E402
 from harness.pipeline.request import DEFAULT_VARIANTS  # noqa: E402
 from harness.regression.arm import Arm, Work  # noqa: E402
-from harness.regression.comparing import compare, ratio_limits  # noqa: E402
+from harness.regression.comparing import compare  # noqa: E402
 from harness.regression.interleaved import Interleaved  # noqa: E402
 from harness.runtime.genai import GenaiSession  # noqa: E402
 from harness.runtime.session import Answer, Message, TokenTimeline  # noqa: E402

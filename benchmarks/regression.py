@@ -33,6 +33,7 @@ from pytest_benchmark.utils import PercentageRegressionCheck  # noqa: E402
 from tabulate import tabulate  # noqa: E402
 
 from benchmarks.planted import SlowSession, other_load  # noqa: E402
+from harness.config.regression_limits import TOLERANCE, ratio_limits  # noqa: E402
 from harness.config.settings import ModelSettings  # noqa: E402
 from harness.config.variants import parse_variants  # noqa: E402
 from harness.errors import GateError  # noqa: E402
@@ -41,7 +42,7 @@ from harness.pack.choose import conversations_by_case  # noqa: E402
 from harness.pack.split import open_domain  # noqa: E402
 from harness.pipeline.conversion import ConversionPipeline, VariantRequest  # noqa: E402
 from harness.regression.arm import Arm, Work, request_times  # noqa: E402
-from harness.regression.comparing import BUDGET_S, TOLERANCE, compare, ratio_limits  # noqa: E402
+from harness.regression.comparing import BUDGET_S, compare  # noqa: E402
 from harness.regression.interleaved import WARMUP_REQUESTS, Interleaved  # noqa: E402
 from harness.stats.estimate import Estimate  # noqa: E402
 from harness.stats.proportions import proportion_of  # noqa: E402

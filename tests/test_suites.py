@@ -22,6 +22,7 @@ CHECKLIST = {
     "performance/test_cpu.py",
     "performance/test_load.py",
     "test_precision_comparison.py",
+    "test_regression.py",
 }
 
 

@@ -10,6 +10,7 @@ import click
 from harness.checks.verdict import ExitStatus
 from harness.cli.command import PATH, TEXT, Example, GateCommand
 from harness.cli.terminal import shown_progress
+from harness.config.regression_limits import TOLERANCE
 from harness.config.settings import ModelSettings
 from harness.config.variants import parse_variants
 from harness.errors import ConfigError, GateError
@@ -17,7 +18,6 @@ from harness.pack.choose import conversations_by_case
 from harness.pack.split import open_domain
 from harness.pipeline.conversion import ConversionPipeline, VariantRequest
 from harness.regression.arm import Work
-from harness.regression.comparing import TOLERANCE
 from harness.regression.drawing import ratio_table
 from harness.regression.duel import Duel, control, fight
 from harness.regression.questions import plain_conversations

@@ -28,6 +28,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "doctor": "is this environment, or a model folder, able to be deployed",
     "toolchain": "run a Python script in the conversion environment",
     "compare": "is one model, runtime or setting slower than another",
+    "baseline": "show what runs are held against, or accept a regression",
+    "trend": "draw numbers of stored runs over time",
     "report": "show the tables of a stored run",
 }
 """Name -> what help says. `harness/cli/NAME.py` holds the click command, as `command`; it is imported when called."""

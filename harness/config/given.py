@@ -60,7 +60,11 @@ class GivenOptions:
         if soak := self.text("soak"):
             soak_s = parse_duration_s(soak, where="--soak")
             settings = settings.model_copy(update={"foundry": settings.foundry.model_copy(update={"soak_s": soak_s})})
-        return settings.model_copy(update={"with_load": self.is_on("load") or soak is not None})
+        asked = {
+            "with_load": self.is_on("load") or soak is not None,
+            "with_baseline": self.text("baseline") is not None,
+        }
+        return settings.model_copy(update=asked)
 
     def _model(self, model: str) -> str:
         """A folder's absolute path, or a hub id as it is."""

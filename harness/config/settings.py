@@ -14,6 +14,7 @@ from harness.config.default_limits import LEAK_LIMITS, default_limits
 from harness.config.diagnosis import Settings, did_you_mean
 from harness.config.limits import Limit, criterion_limit
 from harness.config.profiles import is_of_device, profile_named
+from harness.config.regression_limits import REGRESSION_LIMITS
 from harness.config.target import CPU_PROVIDER, Device, Target
 from harness.errors import ConfigError
 from harness.metrics.catalogue import METRICS, Group, Metric
@@ -220,6 +221,9 @@ class GateConfig(Settings):
     with_load: bool = False
     """Whether the served model is put under load too: `--load`."""
 
+    with_baseline: bool = False
+    """Whether the run is held against a stored one too: `--baseline`."""
+
     configured_source: str | None = None
     """The model that gate.toml names where `--model` put another in its place; None where it did not."""
 
@@ -240,7 +244,8 @@ class GateConfig(Settings):
         criteria = {metric.name: criterion_limit(metric) for metric in METRICS.values() if metric.is_criterion}
         profile = {} if self.device.profile is None else profile_named(self.device.profile).limits
         own = {name: limit for name, limit in self._own_limits(variant).items() if not self._is_unchosen(name)}
-        limits = {**criteria, **LEAK_LIMITS, **default_limits(precision), **profile, **own}
+        defaults = {**LEAK_LIMITS, **default_limits(precision), **REGRESSION_LIMITS}
+        limits = {**criteria, **defaults, **profile, **own}
         return {name: limit for name, limit in limits.items() if self._is_measured(METRICS[name])}
 
     @property
@@ -274,6 +279,8 @@ class GateConfig(Settings):
         """Whether these settings ask for it: what they do not ask for is never demanded."""
         if metric.name == "longer_prompts_timed":
             return bool(self.benchmark.has_further_points)
+        if metric.group is Group.REGRESSION:
+            return self.with_baseline
         if metric.group is Group.LOAD:
             return self.with_load
         return metric.group is not Group.CACHE_ROUTE or self.foundry.cache_route is not None

@@ -123,7 +123,7 @@ def _yes_no(name: str, meaning: str, suite: str, group: Group) -> Metric:
     )
 
 
-_REGRESSION = "performance/test_latency.py"
+_REGRESSION = "test_regression.py"
 _PAIRED_ROUNDS = "Student's t over pairs of rounds, interleaved, error spent over the looks"
 _CONVERSION, _DEPLOYMENT, _PRECISION = "test_conversion.py", "test_deployment.py", "test_precision_comparison.py"
 _MEMORY = "performance/test_memory.py"

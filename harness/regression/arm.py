@@ -9,13 +9,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from harness.config.regression_limits import RATIOS
 from harness.runtime.session import Answer, Message, ScoringSession
 
-E2E: Final = "e2e_ratio"
-TTFT: Final = "ttft_ratio"
-ITL: Final = "itl_ratio"
-QUANTITIES: Final = (E2E, TTFT, ITL)
-"""Metrics of a comparison: ratios of times, candidate to baseline."""
+QUANTITIES: Final = RATIOS
+"""What is compared: ratios of times, candidate to baseline, by metric."""
 
 Times = npt.NDArray[np.float64]
 """Times of one request in seconds, in the order of `QUANTITIES`."""

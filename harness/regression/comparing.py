@@ -10,9 +10,10 @@ from typing import Final, Protocol
 
 from harness.checks.check import Check
 from harness.config.limits import Limit
+from harness.config.regression_limits import TOLERANCE
 from harness.errors import MeasureError
 from harness.metrics.measurement import Measurement
-from harness.regression.arm import QUANTITIES, Observation
+from harness.regression.arm import Observation
 from harness.stats.estimate import Estimate
 from harness.stats.looks import Looks
 from harness.stats.ratio_test import RatioTest
@@ -21,9 +22,6 @@ from harness.system.progress import SILENT, Progress
 
 BUDGET_S: Final = 30.0
 """Time for measuring, a confirmation included."""
-
-TOLERANCE: Final = 0.015
-"""Slowdown that is none yet: half of the smallest one that is to be found."""
 
 ALPHA: Final = 0.01
 """Probability of a false alarm, over all quantities and looks, for a candidate that lies on the limit."""
@@ -88,12 +86,6 @@ class Comparison:
             Check(variant=variant, metric=name, estimate=estimate, limit=limits[name], details=details)
             for name, estimate in self.estimates.items()
         ]
-
-
-def ratio_limits(tolerance: float = TOLERANCE) -> dict[str, Limit]:
-    """How much slower a candidate may be: the whole interval must lie below, or none of it."""
-    reason = f"slower by up to {100 * tolerance:g} % counts as the same: smaller differences are of no use to users"
-    return {name: Limit(max=1 + tolerance, judge="bound", reason=reason) for name in QUANTITIES}
 
 
 def compare(

@@ -7,9 +7,10 @@ from typing import Any, Final
 
 from harness.checks.check import Check, Outcome
 from harness.checks.verdict import ExitStatus
+from harness.config.regression_limits import ratio_limits
 from harness.regression.answers import SameAnswers, answers_in_process, same_answers
 from harness.regression.arm import Work
-from harness.regression.comparing import BUDGET_S, Comparison, compare, ratio_limits
+from harness.regression.comparing import BUDGET_S, Comparison, compare
 from harness.regression.interleaved import Interleaved
 from harness.regression.separate import Separate
 from harness.regression.side import Side

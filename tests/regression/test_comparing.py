@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from harness.checks.check import Outcome
+from harness.config.regression_limits import ratio_limits
 from harness.errors import MeasureError
 from harness.regression.arm import QUANTITIES, Arm, Work
-from harness.regression.comparing import compare, ratio_limits
+from harness.regression.comparing import compare
 from harness.regression.drawing import draw, ratio_table
 from harness.regression.interleaved import Interleaved
 from harness.runtime.fake import FakeSession
