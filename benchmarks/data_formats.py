@@ -97,9 +97,9 @@ manner of real fine-tuning sets, with their dirt; nothing but the file is given:
     pytest {suites} --data FILE
 
 The rows under each format are what the run says at its head: what was read, what it takes answers to be, and every row
-that it does not ask, with line, field and reason. The verdict is the demo model's: it was tuned on bare questions, so
-that a system prompt it has never seen costs it some answers; whether conversion or tuning is to blame is said with
-every failed check.
+that it does not ask, with line, field and reason. The verdict is the demo model's, which was tuned on bare questions
+and answers with JSON: a system prompt that it has never seen costs it some answers, and it knows no labels.
+Whether conversion or tuning is to blame is said with every check that did not pass.
 """
 
 
@@ -114,7 +114,7 @@ def _section(one: Tried) -> str:
     lines += [f"* {_plain(line, one)}" for line in one.record.domain.reading]
     lines += [f"* note: {_plain(line, one)}" for line in one.record.domain.remarks]
     failed = [
-        check.headline(name)
+        f"{check.headline(name)}; {check.details.partition(chr(10))[0]}"
         for name, variant in one.record.variants.items()
         for check in variant.checks
         if check.outcome is not Outcome.PASS
