@@ -68,24 +68,28 @@ SHORTEST_S: Final = 0.25
 _WINDOW: Final = 5
 
 
-def disturbances(before: Reading, after: Reading, paces_s: Sequence[float] = ()) -> tuple[Disturbance, ...]:
+def disturbances(
+    before: Reading, after: Reading, paces_s: Sequence[float] = (), *, is_crowd: bool = False
+) -> tuple[Disturbance, ...]:
     """What disturbed the time between two readings.
 
     Args:
         before: counters at the beginning.
         after: counters at the end.
         paces_s: seconds of a fixed piece of work, taken at intervals in between.
+        is_crowd: the process itself has more work than processors, as under load: that it waits says nothing then.
     """
     found = [*_slowed(paces_s), *_clock(before, after)]
     if after.at_s - before.at_s >= SHORTEST_S:
-        found += _shares(before, after)
+        found += _shares(before, after, is_crowd=is_crowd)
     return tuple(found)
 
 
-def _shares(before: Reading, after: Reading) -> list[Disturbance]:
+def _shares(before: Reading, after: Reading, *, is_crowd: bool) -> list[Disturbance]:
     wall_s = after.at_s - before.at_s
     capacity_s, own_s = wall_s * after.cpus, after.own_s - before.own_s
-    waited = _change(before.waited_s, after.waited_s)
+    waited = None if is_crowd else _change(before.waited_s, after.waited_s)
+    stalled = None if is_crowd else _change(before.stalled_s, after.stalled_s)
     others = _change(before.busy_s, after.busy_s)
     candidates = [
         (Cause.STOLEN, STOLEN_MOST, _share(_change(before.stolen_s, after.stolen_s), capacity_s),
@@ -94,7 +98,7 @@ def _shares(before: Reading, after: Reading) -> list[Disturbance]:
          "the process waited {} of its running time for a processor"),
         (Cause.LOADED, OTHERS_MOST, None if others is None else _share(others - own_s, capacity_s),
          "other programs used {} of all processors"),
-        (Cause.LOADED, STALLED_MOST, _share(_change(before.stalled_s, after.stalled_s), wall_s),
+        (Cause.LOADED, STALLED_MOST, _share(stalled, wall_s),
          "some task waited for a processor for {} of the time"),
         (Cause.THROTTLED, QUOTA_MOST, _share(_change(before.quota_s, after.quota_s), capacity_s),
          "a CPU quota stopped the process for {} of the time"),
@@ -142,11 +146,18 @@ def _share(part_s: float | None, whole_s: float) -> float | None:
 class MachineWatch:
     """Watches the machine around a measurement: `with MachineWatch() as watch: ...; watch.beat()` between requests.
 
-    `read` and `pace` are where the counters come from.
+    `read` and `pace` are where the counters come from; `is_crowd` as for `disturbances`.
     """
 
-    def __init__(self, *, read: Callable[[], Reading] = read_machine, pace: Callable[[], float] = pace_s) -> None:
+    def __init__(
+        self,
+        *,
+        read: Callable[[], Reading] = read_machine,
+        pace: Callable[[], float] = pace_s,
+        is_crowd: bool = False,
+    ) -> None:
         self._read = read
+        self._is_crowd = is_crowd
         self._pace = pace
         self._paces_s: list[float] = []
         self._before: Reading | None = None
@@ -164,7 +175,7 @@ class MachineWatch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._before is not None
-        self._found = disturbances(self._before, self._read(), self._paces_s)
+        self._found = disturbances(self._before, self._read(), self._paces_s, is_crowd=self._is_crowd)
 
     @property
     def found(self) -> tuple[Disturbance, ...]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from harness.config.settings import FoundrySettings
 from harness.errors import MeasureError, SessionError
+from harness.machine.disturbance import Disturbance, MachineWatch
 from harness.measure.criteria import without_differences
 from harness.measure.failures import cut
 from harness.metrics.measurement import Measured, Measurement
@@ -32,8 +33,19 @@ _HUNG_UP: Final = 4
 _SHOWN: Final = 3
 
 
+def watch_crowd() -> MachineWatch:
+    """A watch over the machine while this process has more to do than processors."""
+    return MachineWatch(is_crowd=True)
+
+
 def measure_load(
-    session: Session, pack: DomainPack, settings: FoundrySettings, *, progress: Progress = SILENT
+    session: Session,
+    pack: DomainPack,
+    settings: FoundrySettings,
+    *,
+    is_invalid_if_disturbed: bool = True,
+    progress: Progress = SILENT,
+    watch: Callable[[], MachineWatch] = watch_crowd,
 ) -> Measured:
     """The web service with each of the configured numbers of clients at once; limits apply to the last of them.
 
@@ -44,27 +56,37 @@ def measure_load(
     questions, limit = conversations_by_case(pack, QUESTIONS), pack.domain.max_new_tokens
     expected = expected_answers(session, questions, max_new_tokens=limit)
     alone = alone_ttft_s(session, questions, max_new_tokens=limit)
-    levels = [
-        run_load(
-            session,
-            questions,
-            expected,
-            clients=clients,
-            requests=max(clients, settings.load_requests),
-            max_new_tokens=limit,
-            alone=alone,
-            step=progress.step(f"{clients} clients"),
-        )
-        for clients in settings.clients
-    ]
-    opened = _measure_open(session, questions, expected, alone, settings, levels[-1], limit, progress)
+    with watch() as watched:
+        levels = [
+            run_load(
+                session,
+                questions,
+                expected,
+                clients=clients,
+                requests=max(clients, settings.load_requests),
+                max_new_tokens=limit,
+                alone=alone,
+                step=progress.step(f"{clients} clients"),
+            )
+            for clients in settings.clients
+        ]
+        opened = _measure_open(session, questions, expected, alone, settings, levels[-1], limit, progress)
     objective = Objective(ttft_s=settings.objective_ttft_s, tpot_s=settings.objective_tpot_s)
     estimates = load_estimates(levels, opened, objective)
+    if watched.found and is_invalid_if_disturbed:
+        estimates = only_answers(estimates, watched.found)
+    told = "\n".join([_describe([*levels, *opened]), *map(str, watched.found)])
     return Measured(
-        measurement=Measurement(estimates=estimates, details=dict.fromkeys(estimates, _describe([*levels, *opened]))),
+        measurement=Measurement(estimates=estimates, details=dict.fromkeys(estimates, told)),
         samples={"load": [request for level in [*levels, *opened] for request in level.requests]},
         details={"load": [level.summary(objective) for level in [*levels, *opened]]},
     )
+
+
+def only_answers(estimates: Mapping[str, Estimate], found: Sequence[Disturbance]) -> dict[str, Estimate]:
+    """What of them stands on a disturbed machine: whether answers were right; times and rates are no data."""
+    why = Estimate.missing(f"invalid: {'; '.join(map(str, found))}")
+    return {name: one if name == "load_same_answer_rate" else why for name, one in estimates.items()}
 
 
 def _measure_open(

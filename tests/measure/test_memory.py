@@ -332,6 +332,12 @@ class TestRealModel:
         samples = [sample.rss_bytes for sample in resources.samples]
         assert resources.peak_rss_bytes >= 0.98 * max([*samples, resources.rss_after_load_bytes])
 
+    @pytest.mark.parametrize("threads", [1, 3])
+    def test_threads_in_effect_are_read_back(self, demo_artifact, tmp_path, threads):
+        spec = {"runtime": "genai", "path": str(demo_artifact), "threads": threads}
+        found = measure_resources(spec, CONVERSATIONS[:1], max_new_tokens=4, log=tmp_path / "log")
+        assert found.compute_threads == threads
+
     def test_the_cache_takes_what_the_graph_says(self, resources, demo_artifacts):
         expected = footprint(demo_artifacts["int4"]).cache_bytes_per_token
         assert expected > 0

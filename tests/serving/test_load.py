@@ -5,11 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from harness.config.settings import FoundrySettings
 from harness.errors import InvalidPromptError, MeasureError, SessionError
+from harness.machine.disturbance import MachineWatch
+from harness.machine.readings import Reading
 from harness.pack.load import load_pack
 from harness.runtime.fake import FakeSession
 from harness.runtime.session import Message
@@ -146,7 +150,7 @@ def test_nobody_answered_is_missing_and_not_zero() -> None:
 
 def test_every_configured_number_of_clients_is_measured_on_the_packs_questions(pack_folder) -> None:
     settings = FoundrySettings(clients=(1, 3), load_requests=2, arrival_shares=(0.5,))
-    found = measure_load(FakeSession(right), load_pack(pack_folder), settings)
+    found = measure_load(FakeSession(right), load_pack(pack_folder), settings, watch=watch_over())
     *closed, opened = found.details["load"]
     assert [(row["clients"], row["requests"], row["same"]) for row in closed] == [(1, 2, 2), (3, 3, 3)]
     assert (opened["requests"], opened["same"]) == (2, 2)
@@ -154,6 +158,29 @@ def test_every_configured_number_of_clients_is_measured_on_the_packs_questions(p
     assert len(found.samples["load"]) == 7
     assert found.measurement.estimate("arrival_good_rate").n == 2
     assert found.measurement.details["load_ttft_p95_s"].startswith("7 requests, up to 3 clients, 0 without the right")
+
+
+def watch_over(**after: float) -> Callable[[], MachineWatch]:
+    """A watch over a machine that was left alone, but for what is said."""
+    first = Reading(at_s=0.0, own_s=0.0, cpus=2, stolen_s=0.0, waited_s=0.0, busy_s=0.0)
+    readings = iter([first, replace(first, **{"at_s": 10.0, "own_s": 20.0, "busy_s": 20.0, **after})])
+    return lambda: MachineWatch(read=lambda: next(readings), pace=lambda: 1.0, is_crowd=True)
+
+
+@pytest.mark.parametrize(
+    ("after", "is_valid"),
+    [({}, True), ({"waited_s": 60.0}, True), ({"stolen_s": 3.0}, False), ({"busy_s": 30.0}, False)],
+)
+def test_on_a_disturbed_machine_answers_count_and_times_do_not(
+    pack_folder: Path, after: dict[str, float], is_valid: bool
+) -> None:
+    settings, pack = FoundrySettings(clients=(1,), load_requests=2, arrival_shares=(0.5,)), load_pack(pack_folder)
+    found = measure_load(FakeSession(right), pack, settings, watch=watch_over(**after)).measurement
+    assert found.estimate("load_same_answer_rate").value == 1.0
+    for name in ("load_requests_per_second", "load_ttft_p95_s", "arrival_good_rate", "arrival_queue_p95_s"):
+        assert found.estimate(name).is_missing is not is_valid
+    told = measure_load(FakeSession(right), pack, settings, watch=watch_over(**after), is_invalid_if_disturbed=False)
+    assert not told.measurement.estimate("load_requests_per_second").is_missing
 
 
 def late(ttft_s: float, *gaps_s: float, is_same: bool = True, alone_s: float | None = 0.1) -> LoadRequest:
