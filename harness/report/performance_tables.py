@@ -89,7 +89,9 @@ def _cells(found: Mapping[str, Estimate], metrics: tuple[str, ...]) -> list[str]
 
 
 def _state(row: LatencyRow) -> str:
-    words = "; ".join(row.remarks)
+    """The first remark; the record has all of them."""
+    others = len(row.remarks) - 1
+    words = next(iter(row.remarks), "") + (f" and {others} more" if others > 0 else "")
     return words if row.is_valid else f"INVALID: {words}"
 
 
