@@ -279,7 +279,13 @@ def test_an_odd_but_sound_file_is_taken(tmp_path, content):
 
 @pytest.mark.parametrize(
     ("field", "values", "is_cluster"),
-    [("source", 2, False), ("source", 30, True), ("conversation_id", 2, True), ("group", 40, True)],
+    [
+        ("source", 2, False),
+        ("source", 30, True),
+        ("conversation_id", 2, True),
+        ("group", 40, True),
+        ("passage", 9, True),
+    ],
 )
 def test_a_column_that_says_where_rows_come_from_makes_no_clusters(tmp_path, field, values, is_cluster):
     rows = [{"question": f"q{n}?", "answer": f"a{n % 7}", field: f"s{n % values}"} for n in range(60)]
