@@ -1,7 +1,7 @@
 """Whether what was measured of a graph shows that it is its source: limits, and a finding for each one broken.
 
 A limit here is a fact about converters and runtimes, taken between what was measured of healthy graphs and of faulty
-ones (docs/conversion.md); the limits of a domain stand in gate.toml.
+ones (docs/graphs.md); the limits of a domain stand in gate.toml.
 """
 
 from __future__ import annotations

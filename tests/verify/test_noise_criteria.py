@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from harness.verify import noise_criteria as module
 from harness.verify.criteria import findings_of
 from harness.verify.fidelity import GraphFidelity
 from harness.verify.noise_criteria import noise_findings, probe_findings
 from harness.verify.probes import ProbeComparison, ProbeNoise
+from tests.conftest import ROOT
 from tests.verify.values import EXPORT, INT4, artifact
 
 BITS = {"fp16": 16, "int8": 8, "int4": 4, "fp32": 32}
@@ -108,3 +110,11 @@ def test_a_variant_is_judged_by_its_probes_where_there_are_any():
     fidelity = GraphFidelity(artifact=artifact(), found=INT4, reference_export=EXPORT, probe_comparison=comparison)
     (finding,) = findings_of(fidelity)
     assert "off by 2 of their spread on prose" in finding.what
+
+
+@pytest.mark.parametrize("precision", HEALTHY)
+def test_the_limits_are_those_that_the_docs_show(precision):
+    texts, positions = module._OF_TEXTS[precision], module._OF_POSITIONS[precision]
+    row = f"| {precision} | {texts.least:g} / {texts.most:g} | {positions.least:g} / {positions.most:g} |"
+    assert row in (ROOT / "docs/graphs.md").read_text(encoding="utf-8")
+    assert (texts.times, positions.times) == (5, 15)
