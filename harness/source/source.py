@@ -322,6 +322,10 @@ def _check_tokenizer(folder: Path, vocabulary_size: int) -> None:
     ids = [entry.get("id", -1) for entry in content.get("added_tokens") or [] if isinstance(entry, dict)]
     model = content.get("model")
     vocabulary = model.get("vocab") if isinstance(model, dict) else None
+    if not vocabulary:
+        raise SourceError(
+            "tokenizer.json holds no vocabulary", where=str(file), next_step="tokenizer.save_pretrained(folder)"
+        )
     if isinstance(vocabulary, dict):
         ids.extend(vocabulary.values())
     largest = max((i for i in ids if isinstance(i, int)), default=-1)

@@ -80,6 +80,8 @@ def pickle_instead(folder):
 
 FAULTS = {
     "no config": (remove("config.json"), "no config.json"),
+    "an empty tokenizer": (write("tokenizer.json", b"{}"), "holds no vocabulary"),
+    "a tokenizer without tokens": (edit_json("tokenizer.json", model={"vocab": {}}), "holds no vocabulary"),
     "broken config": (write("config.json", b"{"), "not valid JSON"),
     "config is a list": (write("config.json", b"[]"), "not a JSON object"),
     "an encoder": (edit_json("config.json", architectures=["BertModel"]), "BertModel"),
