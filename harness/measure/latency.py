@@ -24,6 +24,7 @@ from harness.stats.estimate import Estimate
 from harness.stats.means import mean
 from harness.stats.quantiles import clustered_quantile, quantile
 
+LEAVE_ALONE: Final = 'measure on a machine that is left alone, or keep such times with [benchmark] disturbed = "told"'
 PERCENTS: Final = (50, 90, 95, 99)
 
 
@@ -177,6 +178,7 @@ def _details(row: LatencyRow) -> str:
     lines = [f"{row.rounds} requests of {row.point} after {row.warmup} of warm-up, median known to {known}"]
     lines += [f"tried {row.attempts} times"] if row.attempts > 1 else []
     lines += row.remarks
+    lines += [] if row.is_valid else [LEAVE_ALONE]
     if row.remarks and weaker_here():
         lines.append(weaker_here())
     return "\n".join(lines)

@@ -11,6 +11,7 @@ from harness.artifact.genai_config import read_settings
 from harness.config.benchmark import BenchmarkSettings
 from harness.machine.energy import NOT_MEASURABLE
 from harness.measure.bounds import footprint
+from harness.measure.latency import LEAVE_ALONE
 from harness.measure.memory import ResourceResult
 from harness.metrics.measurement import Measured, Measurement
 from harness.metrics.units import Unit, format_bytes, format_seconds, format_value
@@ -132,6 +133,8 @@ def _details(found: ResourceResult, expected: Expected) -> dict[str, str]:
         for row in found.lengths
     ]
     cache = format_value(Unit.BYTES, expected.cache_bytes_per_token)
+    if found.disturbances and expected.is_invalid_if_disturbed:
+        cpu = f"{cpu}\n{LEAVE_ALONE}"
     return {
         "load_s": f"imports took {format_seconds(found.import_s)} before it",
         "peak_rss_bytes": "\n".join([f"{before} before the model was loaded, {after} after", *rows]),

@@ -322,6 +322,7 @@ class TestDisturbedMachine:
             check = Check(variant="int4", metric="ttft_p95_s", estimate=estimate, limit=limit)
             assert check.outcome is Outcome.NO_DATA
             assert "invalid: a hypervisor took 15% of the processors' time" in check.headline
+        assert 'disturbed = "told"' in found.measurement.details["ttft_p95_s"]
         row = row_of(found)
         assert (row.is_valid, row.attempts) == (False, 2)
         assert row.estimates["ttft_p95_s"].value is not None  # kept, and marked
