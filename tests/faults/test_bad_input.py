@@ -122,3 +122,13 @@ def test_a_typo_in_the_configuration(refused, tmp_path):
 
 def test_no_such_configuration(refused):
     assert "cannot read the configuration" in refused("--config", "none.toml")
+
+
+def test_a_limit_on_a_kind_that_no_question_is_of(refused, tmp_path):
+    config = tmp_path / "gate.toml"
+    text = (ROOT / "gate.toml").read_text(encoding="utf-8").replace('"fixtures/', f'"{ROOT.as_posix()}/fixtures/')
+    config.write_text(f"{text}\n[limits.exact_match_rate.kinds]\ncod = {{ min = 0.9 }}\n", encoding="utf-8")
+    output = refused("--config", config)
+    assert "limits.exact_match_rate.kinds.cod" in output
+    assert "did you mean 'code'?" in output
+    assert "it counts the kinds code, symptom, part_number" in output
