@@ -7,6 +7,8 @@ starts. All of that is dealt with here.
 
 from __future__ import annotations
 
+import ctypes
+import importlib.util
 import os
 import re
 import sys
@@ -49,6 +51,22 @@ def load_sdk() -> Any:
             next_step="install foundry-local-sdk 2.2.1 into the gate's environment",
         ) from error
     return foundry_local_sdk
+
+
+def report_leaks_at_exit() -> bool:
+    """Have the onnxruntime-genai in Foundry Local name, when the process ends, its objects that were never freed.
+
+    Its log is off, and the SDK has no switch for it, so its C interface is asked; False where that is not found.
+    """
+    package = importlib.util.find_spec("onnxruntime_genai_core")
+    folders = package.submodule_search_locations if package and package.submodule_search_locations else []
+    libraries = [file for folder in folders for file in Path(folder, "bin").glob("*onnxruntime-genai.*")]
+    try:
+        switch = ctypes.CDLL(str(libraries[0])).OgaSetLogBool
+    except (IndexError, OSError, AttributeError):
+        return False
+    switch.argtypes, switch.restype = (ctypes.c_char_p, ctypes.c_bool), ctypes.c_void_p
+    return all(switch(name, True) is None for name in (b"enabled", b"warning"))
 
 
 def start(folder: Path, logs: Path, catalog_url: str) -> tuple[Any, Any]:

@@ -38,8 +38,9 @@ class LeakCheck:
         estimates = {metric_of(prefix, path): result.estimate for path, result in self.results.items()}
         details = {metric_of(prefix, path): self._details(result) for path, result in self.results.items()}
         if self.lost_objects is not None:
-            estimates["runtime_frees_objects"] = Estimate.exact(float(not self.lost_objects))
-            details["runtime_frees_objects"] = "\n".join(self.lost_objects) or "its own report at the end is empty"
+            freed = f"{prefix or 'runtime_'}frees_objects"
+            estimates[freed] = Estimate.exact(float(not self.lost_objects))
+            details[freed] = "\n".join(self.lost_objects) or "its own report at the end is empty"
         return Measured(
             measurement=Measurement(estimates=estimates, details=details),
             samples={f"{prefix}leak_bytes_per_request": list(self.results.values())},

@@ -118,7 +118,6 @@ class _Child:
         """Samples of one run and their statistics."""
         already = self.log.stat().st_size if self.log.exists() else 0
         answer = self._run({"mode": "measure"})
-        is_asked = self.job["session"]["runtime"] == "genai"
         results = _alone(answer)
         if answer["is_level"]:
             results |= _together(answer)
@@ -126,7 +125,7 @@ class _Child:
             results={path: results[path] for path in RESOLUTION_BYTES if path in results},
             method=answer["method"],
             is_level=answer["is_level"],
-            lost_objects=lost_objects(_text_from(self.log, already)) if is_asked else None,
+            lost_objects=lost_objects(_text_from(self.log, already)) if answer["is_reporting"] else None,
         )
 
     def stacks(self, path: str) -> tuple[tuple[str, ...], str | None] | None:

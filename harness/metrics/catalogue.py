@@ -548,6 +548,12 @@ METRICS: dict[str, Metric] = {
             Group.MEMORY,
         ),
         *_leaks("foundry_", "in Foundry Local"),
+        _yes_no(
+            "foundry_frees_objects",
+            "the same of the onnxruntime-genai in Foundry Local",
+            _LEAKS,
+            Group.MEMORY,
+        ),
         # deployment
         _yes_no(
             "prompt_matches_source",

@@ -25,3 +25,7 @@ def test_foundry_local_does_not_leak(judge, foundry_leaks):
 def test_foundry_local_does_not_leak_where_something_ends_early(judge, foundry_leaks):
     judge(foundry_leaks, "foundry_leak_bytes_per_stream", "foundry_leak_bytes_per_error")
     judge(foundry_leaks, "foundry_leak_bytes_per_load")
+
+
+def test_foundry_local_reports_no_lost_object(judge, foundry_leaks):
+    judge(foundry_leaks, "foundry_frees_objects")

@@ -108,6 +108,22 @@ _LOST_OBJECT = _START + (
     "wrap(og.Generator, '__init__', lambda self, *_: ctypes.pythonapi.Py_IncRef(ctypes.py_object(self)))"
 )
 
+_LOST_MODEL = (
+    _START
+    + """
+from pathlib import Path
+from harness.foundry.session import FoundrySession
+import onnxruntime_genai_core
+
+def lose(self, *_):
+    core = ctypes.CDLL(str(next(Path(onnxruntime_genai_core.__path__[0], "bin").glob("*onnxruntime-genai.*"))))
+    core.OgaCreateModel.restype = ctypes.c_void_p
+    core.OgaCreateModel(str(self._model.folder).encode(), ctypes.byref(ctypes.c_void_p()))
+
+wrap(FoundrySession, 'reload', lose)
+"""
+)
+
 _TOKENIZERS = """
 import random, sys
 sys.path.insert(0, {packages!r})
@@ -175,12 +191,15 @@ class Control:
     paths: frozenset[str] = frozenset()
     """Where it must be found; more may show it."""
 
+    lost: str = ""
+    """The object that the runtime's own report must name at the end; nothing where it must be empty."""
+
     package: str | None = None
     """A real one's package on the index, pinned."""
 
 
-def _planted(name: str, source: str, *paths: str, runtime: str = "genai") -> Control:
-    return Control(name=name, runtime=runtime, source=source, paths=frozenset(paths))
+def _planted(name: str, source: str, *paths: str, runtime: str = "genai", lost: str = "") -> Control:
+    return Control(name=name, runtime=runtime, source=source, paths=frozenset(paths), lost=lost)
 
 
 def _kept(template: str, keep: str, **names: str) -> str:
@@ -191,7 +210,7 @@ PLANTED = (
     _planted("64 B native per request", _kept(_GENERATOR, "native.keep(64)"), "request", "stream"),
     _planted("64 B Python per request", _kept(_GENERATOR, "kept.append(bytes(31))"), "request", "stream"),
     _planted("16 B native per request", _kept(_GENERATOR, "native.keep(16)"), "request", "stream"),
-    _planted("kept Generator", _kept(_GENERATOR, "kept.append(self)"), "request", "stream"),
+    _planted("kept Generator", _kept(_GENERATOR, "kept.append(self)"), "request", "stream", lost="Generator"),
     _planted(
         "kept exception on the error path",
         _EXCEPTION.replace("{module}", "harness.runtime.genai").replace("{session}", "GenaiSession"),
@@ -203,7 +222,8 @@ PLANTED = (
     _planted("16 B native per session", _kept(_GENAI, "native.keep(16)", method="open_and_drop"), "session"),
     _planted("16 B native per broken-off stream", _kept(_GENAI, "native.keep(16)", method="break_off"), "stream"),
     _planted("16 KiB native per load", _kept(_GENAI, "native.keep(16384)", method="reload"), "load"),
-    _planted("lost reference to a Generator", _LOST_OBJECT, "session", "request"),
+    _planted("lost reference to a Generator", _LOST_OBJECT, "session", "request", lost="Generator"),
+    _planted("Foundry's core loses a model", _LOST_MODEL, "load", runtime="foundry", lost="Model"),
     _planted("kept Foundry request", _kept(_FOUNDRY, "kept.append(found)", method="_request"), "request", runtime="foundry"),
     _planted(
         "64 B native per Foundry request",

@@ -15,10 +15,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from harness.foundry import sdk as foundry_sdk
 from harness.foundry.opening import open_session
 from harness.measure.children.meters import Meter, choose_meter, settle
 from harness.measure.children.walks import BASE_UNITS, Walker
 from harness.measure.growth import EXACT, LONG_STRIDE, SEGMENTS, Resolution, judge_samples, samples_of
+from harness.runtime import genai
 from harness.system.child import serve_job, tell_progress, tell_step
 
 ROUNDS: Final = 16
@@ -43,10 +45,7 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
     """Measure growth, or list the stacks that grow on one path, as the job's `mode` says."""
     session = open_session(job["session"])
     try:
-        if job["session"]["runtime"] == "genai":
-            from harness.runtime.genai import report_leaks_at_exit
-
-            report_leaks_at_exit()
+        is_reporting = report_leaks_at_exit(job["session"]["runtime"])
         walker = Walker(
             session=session,
             conversations=job["conversations"],
@@ -54,9 +53,19 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
             max_new_tokens=job["max_new_tokens"],
             long_new_tokens=job["long_new_tokens"],
         )
-        return list_stacks(walker, job) if job["mode"] == "stacks" else measure(walker, job)
+        if job["mode"] == "stacks":
+            return list_stacks(walker, job)
+        return {**measure(walker, job), "is_reporting": is_reporting}
     finally:
         session.close()
+
+
+def report_leaks_at_exit(runtime: str) -> bool:
+    """Have the runtime report, at the end of this process, objects that it never freed; whether it will."""
+    if runtime == "genai":
+        genai.report_leaks_at_exit()
+        return True
+    return runtime == "foundry" and foundry_sdk.report_leaks_at_exit()
 
 
 def measure(walker: Walker, job: dict[str, Any]) -> dict[str, Any]:
