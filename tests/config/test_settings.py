@@ -206,3 +206,14 @@ def test_a_limit_that_would_not_say_what_was_meant_is_refused(tmp_path, table, m
     with pytest.raises(ConfigError, match=told) as caught:
         load(tmp_path, f'{GOOD}\n[{table}.{metric}]\n{bound}\nreason = "because it must"\n')
     assert "line 2" in str(caught.value)
+
+
+def test_a_reference_bundle_judges_what_is_converted_already(tmp_path):
+    config = load(tmp_path, GOOD)
+    with pytest.raises(ConfigError, match="int4: to be converted, which a reference bundle cannot do") as caught:
+        config.require_converted()
+    assert "--model ONNX_FOLDER" in str(caught.value)
+    config.with_variants(("mine",)).require_converted()
+    adopted = config.with_model("/onnx").with_adopted("onnx", config.variants["mine"])
+    adopted.require_converted()
+    assert (list(adopted.variants), adopted.configured_source) == (["onnx"], "org/name")

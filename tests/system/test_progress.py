@@ -4,7 +4,14 @@ import threading
 
 import pytest
 
-from harness.system.progress import SILENT, LabelledProgress, LineProgress, TappedProgress, time_left
+from harness.system.progress import (
+    BETWEEN_LOGGED_STEPS_S,
+    SILENT,
+    LabelledProgress,
+    LineProgress,
+    TappedProgress,
+    time_left,
+)
 
 
 class Clock:
@@ -124,3 +131,21 @@ def test_a_label_stands_in_front_of_lines_and_steps(progress, lines, clock):
     clock.now_s = 10.0
     step(1, 2)
     assert lines == ["int8: converting", "int8: questions 1/2, about 10 s left"]
+
+
+def test_steps_go_onto_the_live_line_and_lines_stay(lines, clock):
+    live = []
+    progress = LineProgress(lines.append, rewrite=live.append, clock=clock)
+    step = progress.step("questions")
+    clock.now_s = 10.0
+    step(1, 4)
+    progress.line("int8: converting")
+    assert (live, lines) == (["questions 1/4, about 30 s left"], ["int8: converting"])
+
+
+def test_a_log_gets_a_line_a_minute(lines, clock):
+    step = LineProgress(lines.append, between_s=BETWEEN_LOGGED_STEPS_S, clock=clock).step("questions")
+    for done in range(1, 301):
+        clock.now_s += 1.0
+        step(done, 300)
+    assert [line.split(",")[0] for line in lines] == [f"questions {done}/300" for done in (60, 120, 180, 240, 300)]
