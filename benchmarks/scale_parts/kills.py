@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks.scale_parts.common import ROOT, Table, say
 from harness.toolchain.workspace import Workspace
 
-ROUNDS, KILLS_A_ROUND = 5, 4
+KILLS_A_ROUND = 4
 SUITES = ("suites/quality/test_domain_relevance.py", "suites/quality/test_format.py",
           "suites/quality/test_length_consistency.py", "suites/test_precision_comparison.py")  # fmt: skip
 SHARED = ("artifacts", "source-answers", "reference_logits", "fidelity", "exact_activations", "toolchains")
@@ -41,7 +41,7 @@ class Place:
         return [str(part) for part in (sys.executable, "-m", "pytest", *SUITES, "-q", "-p", "no:cacheprovider", *own)]
 
 
-def measure(place: Workspace, scratch: Path) -> Table:
+def measure(place: Workspace, scratch: Path, *, rounds: int) -> Table:
     """An uninterrupted run, and rounds of kills at random moments of it, each ended by a whole run."""
     python = Path(place.toolchain().python)
     whole = _place(scratch / "whole", place.cache)
@@ -52,7 +52,7 @@ def measure(place: Workspace, scratch: Path) -> Table:
     expected, rows_whole = _figures(whole), _rows(whole.cache)
     table = Table(head=("round", "killed after", "rows kept by then", "asked twice", "lost", "other figures"))
     rng = random.Random(0)
-    for number in range(1, ROUNDS + 1):
+    for number in range(1, rounds + 1):
         _round(number, _place(scratch / f"round-{number}", place.cache), python, took_s, rng, expected, table)
     count = sum(len(rows) for rows in rows_whole.values())
     table.notes.append(
