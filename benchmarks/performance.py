@@ -99,7 +99,11 @@ def main() -> None:
     parts = tuple(part for part in PARTS if part in given.parts.split(","))
     progress = LineProgress(lambda line: print(f"  … {line}", flush=True))
     settings = BenchmarkSettings(
-        prompt_tokens=(64, 256, 1024), batch=(1, 4), depth_tokens=(0, 1024), max_s=given.seconds, disturbed="told"
+        prompt_tokens=tuple(map(int, given.prompts.split(","))),
+        batch=(1, 4),
+        depth_tokens=(0, 512),
+        max_s=given.seconds,
+        disturbed="told",
     )
     pack, models = open_domain(given.domain), models_of(given, progress)
     with tempfile.TemporaryDirectory() as scratch:
@@ -118,6 +122,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--folder", action="append", default=[], metavar="NAME=DIR", help="converted folder instead")
     parser.add_argument("--domain", type=Path, default=DEMO / "pack", help="whose questions and padding are used")
     parser.add_argument("--parts", default=",".join(PARTS), help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--prompts", default="64,256,1024", help="prompt lengths in tokens")
     parser.add_argument("--seconds", type=float, default=20.0, help="at most, at each point of the grid (default: 20)")
     parser.add_argument("--cache-dir", type=Path, default=default_cache(), help="where artifacts are")
     parser.add_argument("--toolchain", type=Path, help="an existing interpreter with the conversion packages")
