@@ -1,17 +1,15 @@
-"""The web service under load: many clients at once, clients that hang up, many requests in a row."""
+"""The web service under load: many clients at once, and requests that come at random."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from harness.config.settings import FoundrySettings
 from harness.errors import MeasureError, SessionError
 from harness.machine.disturbance import Disturbance, MachineWatch
-from harness.measure.criteria import without_differences
-from harness.measure.failures import cut
 from harness.metrics.measurement import Measured, Measurement
 from harness.pack.choose import conversations_by_case
 from harness.pack.schema import DomainPack
@@ -23,13 +21,9 @@ from harness.stats.proportions import proportion, proportion_of
 from harness.stats.quantiles import quantile
 from harness.system.progress import SILENT, Progress, Step, silent_step
 
-if TYPE_CHECKING:  # it brings openai, and the record reads what is measured here
-    from harness.foundry.http_session import FoundryHttpSession
-
 QUESTIONS: Final = 16
 """Questions of the pack, spread over its cases, that are asked again and again."""
 
-_HUNG_UP: Final = 4
 _SHOWN: Final = 3
 
 
@@ -166,19 +160,6 @@ def load_estimates(
     }
 
 
-def measure_hanging_up(session: FoundryHttpSession, pack: DomainPack) -> Measured:
-    """Whether answers stay the same after a client hung up in mid-stream.
-
-    Raises:
-        MeasureError: the pack has no case.
-        SessionError: the service did not answer.
-    """
-    questions, limit = conversations_by_case(pack, _HUNG_UP), pack.domain.max_new_tokens
-    expected = expected_answers(session, questions, max_new_tokens=limit)
-    differences = hung_up_differences(session, questions, expected, max_new_tokens=limit)
-    return Measured(measurement=without_differences("hung_up_client_harms_nobody", differences))
-
-
 def _describe(levels: Sequence[LoadLevel]) -> str:
     total, most = sum(len(level.requests) for level in levels), max(level.clients for level in levels)
     wrong = [request for level in levels for request in level.requests if not request.is_same]
@@ -247,29 +228,6 @@ def run_load(
     if len(done) != requests:
         raise MeasureError(f"only {len(done)} of {requests} requests of {clients} clients came to an end")
     return LoadLevel(clients=clients, duration_s=duration_s, requests=tuple(done))
-
-
-def hung_up_differences(
-    session: FoundryHttpSession,
-    conversations: Mapping[str, Sequence[Message]],
-    expected: Mapping[str, str],
-    *,
-    max_new_tokens: int,
-) -> tuple[str, ...]:
-    """Hang up in mid-stream on each conversation, ask it again, and tell where the answer was another one.
-
-    Raises:
-        SessionError: the service did not answer.
-    """
-    differences = []
-    for case_id, messages in conversations.items():
-        begun = session.hang_up(messages, max_new_tokens=max_new_tokens, after_pieces=2)
-        again = session.answer(messages, max_new_tokens=max_new_tokens).text
-        if not expected[case_id].startswith(begun):
-            differences.append(f"{case_id}: {cut(expected[case_id])} began with {cut(begun)}")
-        if again != expected[case_id]:
-            differences.append(f"{case_id}: after hanging up, {cut(expected[case_id])} became {cut(again)}")
-    return tuple(differences)
 
 
 def _drawn(

@@ -139,7 +139,7 @@ def test_a_soak_by_time_lasts_so_long_and_looks_at_the_memory_meanwhile(tmp_path
 
 
 def test_growth_and_slowdown_of_a_soak_by_hand() -> None:
-    times = tuple([1.0, 1.0, *[1.2] * 12, 1.5, 1.5])
+    times = (1.0, 1.0, *[1.2] * 12, 1.5, 1.5)
     whole = {"requests": 160, "errors": (), "wrong": (), "asked_s": 60.0, "lasted_s": 60.0}
     found = Soak(**whole, request_s=times, memory_bytes=(100, 150, 160, *[165] * 13, 170))
     assert found.slowdown_ratio == 1.5  # the last two parts of sixteen against the first two

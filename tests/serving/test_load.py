@@ -17,11 +17,10 @@ from harness.machine.readings import Reading
 from harness.pack.load import load_pack
 from harness.runtime.fake import FakeSession
 from harness.runtime.session import Message
+from harness.serving.hanging_up import hung_up_differences, measure_hanging_up
 from harness.serving.load import (
     expected_answers,
-    hung_up_differences,
     load_estimates,
-    measure_hanging_up,
     measure_load,
     run_load,
 )
