@@ -509,6 +509,7 @@ METRICS: dict[str, Metric] = {
             group=Group.SPEED,
             unit=Unit.SECONDS,
             parent="load_s",
+            is_compared=False,
         ),
         _yes_no(
             "threads_as_asked",
