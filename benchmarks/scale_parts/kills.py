@@ -21,7 +21,7 @@ from harness.toolchain.workspace import Workspace
 KILLS_A_ROUND = 4
 SUITES = ("suites/quality/test_domain_relevance.py", "suites/quality/test_format.py",
           "suites/quality/test_length_consistency.py", "suites/test_precision_comparison.py")  # fmt: skip
-SHARED = ("artifacts", "source-answers", "reference_logits", "fidelity", "exact_activations", "toolchains")
+SHARED = ("artifacts", "source-answers", "reference_logits", "fidelity", "exact_activations")
 """What the runs may find in the cache: all but the answers and divergences of the variants."""
 
 Rows = dict[str, dict[str, tuple[int, str, str]]]
@@ -35,25 +35,25 @@ class Place:
     cache: Path
     results: Path
 
-    def command(self, python: Path) -> list[str]:
+    @property
+    def command(self) -> list[str]:
         """The gate on the demo, quality suites only."""
-        own = ["--cache-dir", self.cache, "--results-dir", self.results, "--toolchain", python]
+        own = ["--cache-dir", self.cache, "--results-dir", self.results]
         return [str(part) for part in (sys.executable, "-m", "pytest", *SUITES, "-q", "-p", "no:cacheprovider", *own)]
 
 
 def measure(place: Workspace, scratch: Path, *, rounds: int) -> Table:
     """An uninterrupted run, and rounds of kills at random moments of it, each ended by a whole run."""
-    python = Path(place.toolchain().python)
     whole = _place(scratch / "whole", place.cache)
     say("an uninterrupted run")
     started_s = time.perf_counter()
-    _run(whole, python)
+    _run(whole)
     took_s = time.perf_counter() - started_s
     expected, rows_whole = _figures(whole), _rows(whole.cache)
     table = Table(head=("round", "killed after", "rows kept by then", "asked twice", "lost", "other figures"))
     rng = random.Random(0)
     for number in range(1, rounds + 1):
-        _round(number, _place(scratch / f"round-{number}", place.cache), python, took_s, rng, expected, table)
+        _round(number, _place(scratch / f"round-{number}", place.cache), took_s, rng, expected, table)
     count = sum(len(rows) for rows in rows_whole.values())
     table.notes.append(
         f"Demo, three variants, {count} answers and divergences in all. Each round begins without any, is killed "
@@ -64,22 +64,20 @@ def measure(place: Workspace, scratch: Path, *, rounds: int) -> Table:
     return table
 
 
-def _round(
-    number: int, own: Place, python: Path, took_s: float, rng: random.Random, expected: Any, table: Table
-) -> None:
+def _round(number: int, own: Place, took_s: float, rng: random.Random, expected: Any, table: Table) -> None:
     moments, counts, twice, lost = [], [], 0, 0
     before: Rows = {}
     for _ in range(KILLS_A_ROUND):
         after_s = rng.uniform(0.15, 0.9) * took_s
         say(f"round {number}: a run that is killed after {after_s:.1f} s")
-        _run(own, python, kill_after_s=after_s)
+        _run(own, kill_after_s=after_s)
         rows = _rows(own.cache)
         twice, lost = twice + _replaced(before, rows), lost + _missing(before, rows)
         before = rows
         moments.append(f"{after_s:.1f} s")
         counts.append(sum(len(kept) for kept in rows.values()))
     say(f"round {number}: a whole run")
-    _run(own, python)
+    _run(own)
     rows = _rows(own.cache)
     twice, lost = twice + _replaced(before, rows), lost + _missing(before, rows)
     figures = _figures(own)
@@ -95,16 +93,15 @@ def _place(folder: Path, cache: Path) -> Place:
     for name in SHARED:
         if (cache / name).exists():
             shutil.copytree(cache / name, own.cache / name, copy_function=os.link, symlinks=True)
+    (own.cache / "toolchains").symlink_to(cache / "toolchains")
     return own
 
 
-def _run(own: Place, python: Path, kill_after_s: float | None = None) -> None:
+def _run(own: Place, kill_after_s: float | None = None) -> None:
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     log = own.cache.parent / "log.txt"
     with log.open("ab") as sink:
-        process = subprocess.Popen(
-            own.command(python), cwd=ROOT, env=env, stdout=sink, stderr=sink, start_new_session=True
-        )
+        process = subprocess.Popen(own.command, cwd=ROOT, env=env, stdout=sink, stderr=sink, start_new_session=True)
         try:
             status = process.wait(kill_after_s)
         except subprocess.TimeoutExpired:
