@@ -47,7 +47,7 @@ def parts(place: Workspace, asked: argparse.Namespace) -> Mapping[str, Callable[
         "equality": lambda: equality.measure(place, scratch),
         "sequential": sequential.measure,
         "sparse": lambda: sparse.measure(place),
-        "kills": lambda: kills.measure(place, scratch / "kills", rounds=asked.rounds),
+        "kills": lambda: kills.measure(place, scratch / "kills", rounds=asked.rounds, variants=asked.variants),
         "demo": lambda: loops.measure_demo(place, scratch),
         "questions": lambda: loops.measure_questions(place, scratch, size=asked.size, sample=asked.sample),
         "gate": lambda: gates.measure_gate(place, scratch, size=asked.size, variants=asked.variants),
@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--scratch", type=Path, default=default_cache() / "benchmarks", help="folder for models")
     parser.add_argument("--toolchain", type=Path, help="the conversion environment's Python")
     parser.add_argument("--size", default="0.5b", help="of `questions` and `gate` (default: 0.5b)")
-    parser.add_argument("--variants", default="int4,int8,fp16", help="of `gate` (default: int4,int8,fp16)")
+    parser.add_argument("--variants", default="int4,int8,fp16", help="of `gate` and `kills` (default: int4,int8,fp16)")
     parser.add_argument("--sizes", default="1.5b,3b", help="of `sizes` (default: 1.5b,3b)")
     parser.add_argument("--sample", type=int, default=40, help="questions that the plain loop of `questions` answers")
     parser.add_argument("--rounds", type=int, default=5, help="of `kills`, four kills each (default: 5)")

@@ -34,17 +34,18 @@ class Place:
 
     cache: Path
     results: Path
+    variants: str
 
     @property
     def command(self) -> list[str]:
         """The gate on the demo, quality suites only."""
-        own = ["--cache-dir", self.cache, "--results-dir", self.results]
+        own = ["--variants", self.variants, "--cache-dir", self.cache, "--results-dir", self.results]
         return [str(part) for part in (sys.executable, "-m", "pytest", *SUITES, "-q", "-p", "no:cacheprovider", *own)]
 
 
-def measure(place: Workspace, scratch: Path, *, rounds: int) -> Table:
+def measure(place: Workspace, scratch: Path, *, rounds: int, variants: str) -> Table:
     """An uninterrupted run, and rounds of kills at random moments of it, each ended by a whole run."""
-    whole = _place(scratch / "whole", place.cache)
+    whole = _place(scratch / "whole", place.cache, variants)
     say("an uninterrupted run")
     started_s = time.perf_counter()
     _run(whole)
@@ -53,10 +54,10 @@ def measure(place: Workspace, scratch: Path, *, rounds: int) -> Table:
     table = Table(head=("round", "killed after", "rows kept by then", "asked twice", "lost", "other figures"))
     rng = random.Random(0)
     for number in range(1, rounds + 1):
-        _round(number, _place(scratch / f"round-{number}", place.cache), took_s, rng, expected, table)
+        _round(number, _place(scratch / f"round-{number}", place.cache, variants), took_s, rng, expected, table)
     count = sum(len(rows) for rows in rows_whole.values())
     table.notes.append(
-        f"Demo, three variants, {count} answers and divergences in all. Each round begins without any, is killed "
+        f"Demo, {variants}: {count} answers and divergences in all. Each round begins without any, is killed "
         f"{KILLS_A_ROUND} times at moments drawn over the length of what it has left, and then runs to its end. Asked "
         "twice: rows that a later process wrote again. Other figures: metrics of the record that are not exactly those "
         "of the uninterrupted run."
@@ -86,9 +87,9 @@ def _round(number: int, own: Place, took_s: float, rng: random.Random, expected:
     shutil.rmtree(own.cache, ignore_errors=True)
 
 
-def _place(folder: Path, cache: Path) -> Place:
+def _place(folder: Path, cache: Path, variants: str) -> Place:
     shutil.rmtree(folder, ignore_errors=True)
-    own = Place(cache=folder / "cache", results=folder / "results")
+    own = Place(cache=folder / "cache", results=folder / "results", variants=variants)
     own.cache.mkdir(parents=True)
     for name in SHARED:
         if (cache / name).exists():
