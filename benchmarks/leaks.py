@@ -1,4 +1,4 @@
-"""What the leak check sees and what it says of healthy processes: `leaks.py --parts healthy,planted,real,coarse`.
+"""What the leak check sees and what it says of healthy processes: `leaks.py --parts healthy,smallest,planted`.
 
     python benchmarks/leaks.py                                  # all parts; about twenty minutes on two quiet cores
     python benchmarks/leaks.py --parts healthy --healthy 100    # false alarms only
@@ -41,11 +41,12 @@ from tests.measure.leak_controls import (  # noqa: E402
     MENDED,
     PLANTED,
     REAL,
+    SMALLEST,
     Control,
     run_control,
 )
 
-PARTS = ("healthy", "planted", "real", "coarse")
+PARTS = ("healthy", "smallest", "planted", "real", "coarse")
 COARSE_METHODS = ("anonymous", "uss")
 COARSE_LEAK = "kept Generator"
 BEGIN, END = "<!-- measured -->", "<!-- /measured -->"
@@ -65,6 +66,7 @@ class Job:
     def name(self) -> str:
         """Of its row in the table."""
         what = f"{self.control.name}, {self.variant}" if self.part == "healthy" else self.control.name
+        what += ", stacks not asked" if self.part == "smallest" else ""
         return f"{what}, read by {self.method}" if self.method else what
 
 
@@ -94,6 +96,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--parts", default=",".join(PARTS), help="some of: %(default)s")
     parser.add_argument("--healthy", type=int, default=100, help="healthy checks, over runtimes and variants in turn")
     parser.add_argument("--repeats", type=int, default=3, help="checks of each control")
+    parser.add_argument("--smallest", type=int, default=20, help="checks of the smallest leaks, in each runtime")
     parser.add_argument("--artifact", type=Path, help="another converted folder than the demo's, of half a billion say")
     parser.add_argument("--rows", type=Path, help="JSON lines to add to, and to make the table of")
     parser.add_argument("--write", action="store_true", help="write the table into docs/leaks.md")
@@ -125,6 +128,9 @@ def planned(given: argparse.Namespace, artifacts: Mapping[str, Path]) -> Iterato
             control = HEALTHY[number % len(HEALTHY)]
             yield Job(part="healthy", control=control, artifact=artifact, variant=variant)
     variant, artifact = variants[0]
+    for control in SMALLEST if "smallest" in given.parts else ():
+        for _ in range(given.smallest):
+            yield Job(part="smallest", control=control, artifact=artifact, variant=variant)
     controls = {"planted": PLANTED, "real": (*REAL, *MENDED)}
     for part in ("planted", "real"):
         for control in controls[part] if part in given.parts else ():

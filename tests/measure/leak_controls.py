@@ -12,7 +12,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.measure.leak_check import LeakCheck
@@ -243,6 +243,23 @@ PLANTED = (
 def _real(name: str, source: str, package: str, *paths: str) -> Control:
     return Control(name=name, runtime="package", source=source, package=package, paths=frozenset(paths))
 
+
+WITHOUT_MEMRAY = "import sys\nsys.modules['memray'] = None\n"
+"""Put before a fault where only the verdict is wanted: tracing stacks takes longer than everything else."""
+
+SMALLEST = tuple(
+    replace(control, source=WITHOUT_MEMRAY + control.source)
+    for control in (
+        _planted("16 B native per request", _kept(_GENERATOR, "native.keep(16)"), "request", "stream"),
+        _planted(
+            "16 B native per Foundry request",
+            _kept(_FOUNDRY, "native.keep(16)", method="_request"),
+            "request",
+            runtime="foundry",
+        ),
+    )
+)
+"""The smallest leaks that are claimed to be seen, in each runtime."""
 
 REAL = (
     _real("tokenizers 0.20.3 on long words", _TOKENIZERS, "tokenizers==0.20.3", "request"),
