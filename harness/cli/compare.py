@@ -105,7 +105,7 @@ def _sides(a: str, b: str, workspace: Workspace, given: dict[str, Any]) -> tuple
     folders = _converted(a, b, given["model"], workspace) if given["model"] else [Path(a), Path(b)]
     sides = [
         Side(
-            name=f"{letter.upper()} ({name})",
+            name=f"{letter.upper()} ({_short(name)})",
             folder=require_model(folder),
             options=parse_options(given[f"set_{letter}"], f"--set-{letter}"),
             environment=parse_environment(given[f"env_{letter}"], f"--env-{letter}"),
@@ -114,6 +114,11 @@ def _sides(a: str, b: str, workspace: Workspace, given: dict[str, Any]) -> tuple
         for letter, name, folder in zip("ab", (a, b), folders, strict=True)
     ]
     return sides[0], sides[1]
+
+
+def _short(name: str) -> str:
+    """A recipe, or the last two parts of a path."""
+    return "/".join(Path(name).parts[-2:])
 
 
 def _python(letter: str, workspace: Workspace, given: dict[str, Any]) -> Path | None:

@@ -28,7 +28,7 @@ REGRESSION_LIMITS: Final[Mapping[str, Limit]] = {
         reason="the interval of an unchanged answer sheet of some 200 cases reaches to 2 points",
     ),
     "size_ratio": Limit(max=1.02, reason="a new exporter may write a little more around the same weights"),
-    "peak_rss_ratio": Limit(max=1.05, reason="two readings of one model in fresh processes differ by 1 or 2 %"),
+    "peak_rss_ratio": Limit(max=1.05, reason="two readings of one model, each in a fresh process, differ a little"),
     "leak_increase_bytes_per_request": Limit(
         max=16.0, reason="what the leak suite tells from the noise of a healthy process"
     ),

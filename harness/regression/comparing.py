@@ -29,7 +29,7 @@ ALPHA: Final = 0.01
 CONFIRMING: Final = 2
 """Observations by which an alarm must be repeated."""
 
-_FIRST_LOOK, _EVERY, _FEWEST = 4, 2, 6
+_PLANNING, _FIRST_LOOK, _EVERY, _FEWEST = 3, 4, 2, 6
 
 
 class Observer(Protocol):
@@ -99,7 +99,7 @@ def compare(
 ) -> Comparison:
     """Observe until every quantity is decided, one is confirmed to be worse, or `budget_s` seconds are over.
 
-    The first observation tells how many there will be, so how the error is spread over the looks.
+    The first three observations tell how many there will be, and so how the error is spread over the looks.
 
     Args:
         observer: makes the observations.
@@ -114,21 +114,19 @@ def compare(
         MeasureError: a time is not a positive number.
     """
     step, started_s = progress.step("pairs of rounds"), clock()
-    first = _sound(observer.observe())
-    one_s = max(clock() - started_s, 1e-9)
+    begun = [_sound(observer.observe()) for _ in range(_PLANNING)]
+    one_s = max((clock() - started_s) / len(begun), 1e-9)
     most = max(_FEWEST, math.floor(budget_s / one_s) - CONFIRMING)
-    looks = Looks.plan(most, alpha=alpha / len(first), first=_FIRST_LOOK, every=_EVERY)
-    tests = {name: RatioTest(limit=1 + tolerance, looks=looks, confirming=CONFIRMING) for name in first}
-    found = Comparison(tests=tests, measuring_s=one_s)
-    observation = first
+    looks = Looks.plan(most, alpha=alpha / len(begun[0]), first=_FIRST_LOOK, every=_EVERY)
+    tests = {name: RatioTest(limit=1 + tolerance, looks=looks, confirming=CONFIRMING) for name in begun[0]}
     while True:
+        observation = begun.pop(0) if begun else _sound(observer.observe())
         for name, test in tests.items():
             test.see(observation[name])
         found = Comparison(tests=tests, measuring_s=clock() - started_s)
         step(found.observations, max(most, found.observations))
-        if found.is_clear or _is_over(found, most, budget_s):
+        if found.is_clear or (not begun and _is_over(found, most, budget_s)):
             return found
-        observation = _sound(observer.observe())
 
 
 def _is_over(found: Comparison, most: int, budget_s: float) -> bool:

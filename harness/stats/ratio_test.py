@@ -61,7 +61,8 @@ class RatioTest:
     @property
     def estimate(self) -> Estimate:
         """The ratio of all observations; its interval reaches down to the limit where an alarm was not repeated."""
-        found = mean_ratio(self.log_ratios, confidence=self.looks.confidence(len(self.log_ratios)))
+        confidence = round(self.looks.confidence(len(self.log_ratios)), 4)
+        found = mean_ratio(self.log_ratios, confidence=confidence)
         is_alarm = found.low is not None and found.low > self.limit
         if is_alarm and self.decision is not Decision.ABOVE:
             return replace(found, low=self.limit, method=f"{found.method}, alarm not confirmed")

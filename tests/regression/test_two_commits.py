@@ -61,6 +61,9 @@ def project(tmp_path, demo_artifacts, leaky_library):
 def settings(precision):
     demo = ROOT / "fixtures/data/demo"
     variant = f"[variants.shipped]\nartifact = 'model'\nprecision = '{precision}'\n"
+    variant += (
+        "[gate]\ninconclusive = 'green'\n"  # as a team sets it whose runners are shared: only what is clear is red
+    )
     return f"[model]\nsource = '{demo / 'model'}'\n[domain]\npack = '{demo / 'pack'}'\n{variant}"
 
 
