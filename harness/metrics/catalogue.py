@@ -124,7 +124,7 @@ def _yes_no(name: str, meaning: str, suite: str, group: Group) -> Metric:
 
 
 _REGRESSION = "test_regression.py"
-_PAIRED_ROUNDS = "Student's t over pairs of rounds, interleaved, error spent over the looks"
+_PAIRED_ROUNDS = "trimmed mean over pairs of rounds in turn, Student's t, error spent over the looks"
 _CONVERSION, _DEPLOYMENT, _PRECISION = "test_conversion.py", "test_deployment.py", "test_precision_comparison.py"
 _MEMORY = "performance/test_memory.py"
 _FORMAT = "quality/test_format.py"

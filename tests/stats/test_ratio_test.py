@@ -59,7 +59,7 @@ def test_the_same_is_never_called_worse(noise):
     assert rates(noise, 1.0)[Decision.ABOVE] <= 0.01
 
 
-@pytest.mark.parametrize("noise", [normal, autocorrelated, drifting], ids=lambda noise: noise.__name__)
+@pytest.mark.parametrize("noise", NOISES, ids=lambda noise: noise.__name__)
 def test_three_and_five_per_cent_are_found(noise):
     assert rates(noise, 1.05)[Decision.ABOVE] >= 0.95
     assert rates(noise, 1.03)[Decision.ABOVE] >= 0.80
@@ -124,3 +124,12 @@ def test_the_mean_ratio_of_none_one_and_two():
     two = mean_ratio([math.log(2), math.log(8)], confidence=0.5)  # Student's t of one degree is 1 at 75 %
     assert (two.low, two.value, two.high) == pytest.approx((2, 4, 8))
     assert math.isnan(mean_ratio([math.nan, 1.0]).value)
+    assert math.isnan(mean_ratio([math.nan, *[1.0] * 15]).value)
+
+
+def test_from_eight_on_the_extremes_are_left_out():
+    calm = [0.0, 0.01, -0.01, 0.0, 0.01, -0.01, 0.0]
+    wild = mean_ratio([*calm, 5.0])
+    assert wild.value == pytest.approx(math.exp(0.01 / 6))  # without 5 and -0.01
+    assert wild.high < 1.05
+    assert wild.n == 8
