@@ -146,6 +146,8 @@ def _share(part_s: float | None, whole_s: float) -> float | None:
 class MachineWatch:
     """Watches the machine around a measurement: `with MachineWatch() as watch: ...; watch.beat()` between requests.
 
+    A measurement that is too short for counters to mean something is followed by work until they do.
+
     `read` and `pace` are where the counters come from; `is_crowd` as for `disturbances`.
     """
 
@@ -175,7 +177,11 @@ class MachineWatch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._before is not None
-        self._found = disturbances(self._before, self._read(), self._paces_s, is_crowd=self._is_crowd)
+        after = self._read()
+        while kind is None and after.at_s - self._before.at_s < SHORTEST_S:
+            self.beat()  # busy as the measurement was: what disturbed it disturbs this too
+            after = self._read()
+        self._found = disturbances(self._before, after, self._paces_s, is_crowd=self._is_crowd)
 
     @property
     def found(self) -> tuple[Disturbance, ...]:

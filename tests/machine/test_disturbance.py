@@ -81,6 +81,17 @@ def test_a_watch_reads_before_and_after_and_paces_in_between():
     assert {one.cause for one in watch.found} == {Cause.STOLEN, Cause.THROTTLED}
 
 
+def test_a_short_measurement_is_watched_until_counters_mean_something():
+    moments = [{"at_s": at, "own_s": at, "waited_s": 3 * at} for at in (0.0, 0.05, 0.1, 0.2, 0.3)]
+    readings, paces = iter([Reading(cpus=2, **one) for one in moments]), iter([1.0] * 3)
+    with MachineWatch(read=lambda: next(readings), pace=lambda: next(paces)) as watch:
+        pass
+    (one,) = watch.found
+    assert one.cause is Cause.LOADED
+    assert "waited 75%" in str(one)
+    assert next(paces, None) is None
+
+
 def test_this_machine_is_read():
     before, pace, after = read_machine(), pace_s(), read_machine()
     assert pace > 0

@@ -330,10 +330,12 @@ class TestDisturbedMachine:
 
     def test_a_processor_that_is_throttled_in_mid_run_is_one(self, pack_folder):
         paces = itertools.cycle([1.0] * 6 + [2.0] * 7)
-        steady = {"at_s": 0.0, "own_s": 0.0, "cpus": 2}
+        moments = itertools.count()
         found = measure(
             pack_folder,
-            watch=lambda: MachineWatch(read=lambda: Reading(**steady), pace=lambda: next(paces)),
+            watch=lambda: MachineWatch(
+                read=lambda: Reading(at_s=next(moments), own_s=0.0, cpus=2), pace=lambda: next(paces)
+            ),
         )
         assert found.measurement.estimate("decode_tokens_per_second").is_missing
         assert "changed its speed" in found.measurement.estimate("decode_tokens_per_second").method
