@@ -153,7 +153,12 @@ def measured(job: Job) -> dict[str, Any]:
     try:
         with tempfile.TemporaryDirectory(prefix="slm-gate-") as folder:
             check = run_control(
-                job.control, job.artifact, Path(folder, "run"), cache=default_cache() / "tests", method=job.method
+                job.control,
+                job.artifact,
+                Path(folder, "run"),
+                cache=default_cache() / "tests",
+                method=job.method,
+                is_traced=job.part != "smallest",
             )
     except GateError as error:
         row["error"] = str(error)
