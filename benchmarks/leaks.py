@@ -47,6 +47,7 @@ from tests.measure.leak_controls import (  # noqa: E402
 )
 
 PARTS = ("healthy", "smallest", "planted", "real", "coarse")
+RATE = "95 % interval of the rate"
 COARSE_METHODS = ("anonymous", "uss")
 COARSE_LEAK = "kept Generator"
 BEGIN, END = "<!-- measured -->", "<!-- /measured -->"
@@ -167,6 +168,7 @@ def measured(job: Job) -> dict[str, Any]:
         row["undecided"] = [path for path, one in check.results.items() if not one.is_conclusive]
         row["is_found"] = job.control.paths <= set(row["leaking"])
         row["lost"] = check.lost_objects
+        row["is_level"] = check.is_level
     return {**row, "seconds": time.perf_counter() - started_s}
 
 
@@ -179,8 +181,8 @@ def tables(rows: Sequence[Mapping[str, Any]]) -> str:
         healthy.append(_healthy_row("**all healthy checks of the gate**", of_gate))
     head = ["seconds a check, median"]
     parts = [
-        _markdown(healthy, ["healthy process", "alarms", "95 % interval of the rate", "undecided", *head]),
-        _markdown(leaks, ["leak", "caught", "95 % interval of the rate", "read as, median", *head]),
+        _markdown(healthy, ["healthy process", "alarms", RATE, "undecided", "path by path", *head]),
+        _markdown(leaks, ["leak", "caught", RATE, "read as, median", *head]),
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -204,7 +206,9 @@ def _leak_row(name: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def _healthy_row(name: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     alarms = sum(bool(row["leaking"]) or "error" in row for row in rows)
     undecided = sum(bool(row["undecided"]) for row in rows)
-    return [name, f"{alarms} of {len(rows)}", _interval(alarms, len(rows)), str(undecided), _seconds(rows)]
+    alone = sum(not row.get("is_level", True) for row in rows)
+    counts = [f"{alarms} of {len(rows)}", _interval(alarms, len(rows)), str(undecided), str(alone)]
+    return [name, *counts, _seconds(rows)]
 
 
 def _interval(count: int, n: int) -> str:
