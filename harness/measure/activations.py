@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+import psutil
+
 from harness.artifact.artifact import Artifact
 from harness.artifact.exact_activations import has_rounded_activations, with_exact_activations
-from harness.errors import GateError
+from harness.errors import GateError, MeasureError
 from harness.measure.divergence import compare_with_reference
 from harness.measure.reference_scores import ReferenceScores
 from harness.measure.verified_session import verified_session
 from harness.metrics.measurement import Measured, Measurement
+from harness.metrics.units import format_bytes
 from harness.runtime.genai import GenaiSession
 from harness.runtime.verified import SteppingSession
 from harness.stats.divergence import Divergence
@@ -23,6 +26,9 @@ from harness.toolchain.workspace import Workspace
 
 MOST_TOKENS = 1024
 """As many tokens of right answers with their prompts are read, and of texts: by a graph that is half as fast."""
+
+_OF_SIZE = 2.0
+"""Memory of a loaded model / its size on disk, of int4 and int8 with room to spare."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +82,24 @@ def measure_activation_cost(
     return Measured(measurement=Measurement(estimates={}), details={"activations": asdict(cost)})
 
 
+def require_room_beside(size_bytes: int, available_bytes: float) -> None:
+    """Raise if a second model of this size does not fit beside the one that is loaded.
+
+    Raises:
+        MeasureError: with both figures.
+    """
+    needed_bytes = _OF_SIZE * size_bytes
+    if needed_bytes > available_bytes:
+        raise MeasureError(
+            f"a copy beside it needs about {format_bytes(needed_bytes)} of memory, {format_bytes(available_bytes)} "
+            "are free"
+        )
+
+
 def _with_exact_activations(
     artifact: Artifact, reference: ReferenceScores, workspace: Workspace, progress: Progress
 ) -> Divergence:
+    require_room_beside(artifact.size_bytes, psutil.virtual_memory().available)
     digest = digest_of([artifact.digest, "exact activations"])
     with with_exact_activations(artifact, workspace.cache / "exact_activations") as folder:
         session = GenaiSession(folder, target=artifact.target, name=f"{artifact.variant} with exact activations")
