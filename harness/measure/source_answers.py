@@ -91,14 +91,19 @@ def source_answers_folder(
     precision: str,
     template_options: Mapping[str, Any] | None = None,
 ) -> tuple[Path, bool]:
-    """The cache's folder with the source model's answers to this pack, and whether they were there already."""
+    """The cache's folder with the source model's answers to this pack, and whether they were there already.
+
+    Single answers are kept by model and prompt, so that an interrupted run goes on where it was, and a pack with a new
+    case asks that one.
+    """
     versions = dict(workspace.toolchain.versions)
     key = digest_of([_FORMAT, source_digest, precision, pack.digest, versions, dict(template_options or {})])
     folder = workspace.cache / "source-answers" / key
+    model = digest_of(["source", source_digest, precision, versions])
 
     def build(staging: Path) -> dict[str, Any]:
         session = open_session()
-        rows = KeptRows(workspace.cache / "answers" / f"{key[:32]}.db")  # an interrupted run goes on where it was
+        rows = KeptRows(workspace.cache / "answers" / f"{model[:32]}.db")
         try:
             _measure(session, rows, pack, staging, workspace.progress)
         finally:
