@@ -191,7 +191,9 @@ def measure_grid(
     step, start_s = progress.step(f"{model.name}: points of the grid"), time.perf_counter()
     for number, point in enumerate(points, start=1):
         progress.line(f"{model.name}: {point}")
-        found = measure_latency(session, pack, settings, point, plain_rounds, footprint=model.footprint)
+        found = measure_latency(
+            session, pack, settings, point, plain_rounds, footprint=model.footprint, progress=progress
+        )
         recorder.record(model.name, found)
         step(number, len(points))
     wall_s, inside_s = time.perf_counter() - start_s, session.inside_s

@@ -23,6 +23,7 @@ from harness.runtime.session import ScoringSession, TimedSession, TokenTimeline
 from harness.stats.estimate import Estimate
 from harness.stats.means import mean
 from harness.stats.quantiles import clustered_quantile, quantile
+from harness.system.progress import SILENT, Progress
 
 LEAVE_ALONE: Final = 'measure on a machine that is left alone, or keep such times with [benchmark] disturbed = "told"'
 PERCENTS: Final = (50, 90, 95, 99)
@@ -96,6 +97,7 @@ def measure_latency(
     run_rounds: RunRounds,
     *,
     footprint: Footprint | None = None,
+    progress: Progress = SILENT,
     watch: Callable[[], MachineWatch] = MachineWatch,
 ) -> Measured:
     """Latency at one point of the grid.
@@ -113,7 +115,7 @@ def measure_latency(
             next_step="choose shorter prompts, answers or depths",
         )
     conversation = latency_conversation(session, pack, point.prompt_tokens)
-    timed = time_point(session, conversation, point, settings, run_rounds, watch=watch)
+    timed = time_point(session, conversation, point, settings, run_rounds, progress=progress, watch=watch)
     limits = None if footprint is None else limits_for(footprint)
     row = latency_row(timed, settings, footprint, limits)
     return _measured(row, timed, settings)

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Protocol
 
 import numpy as np
@@ -18,6 +19,7 @@ from harness.measure.latency_point import LatencyPoint, headline_point
 from harness.runtime.session import Message, TimedSession, TokenTimeline
 from harness.stats.quantiles import quantile
 from harness.stats.steady import SHIFT, Steadiness, steadiness
+from harness.system.progress import SILENT, Progress, Step
 
 ATTEMPTS: Final = 2
 """How often a disturbed measurement is made."""
@@ -98,6 +100,7 @@ def time_point(
     settings: BenchmarkSettings,
     run_rounds: RunRounds,
     *,
+    progress: Progress = SILENT,
     watch: Callable[[], MachineWatch] = MachineWatch,
 ) -> TimedPoint:
     """Warm up until times have settled, decide how many requests are needed, make them, and look at the machine.
@@ -113,8 +116,9 @@ def time_point(
     repeat: RunRounds = run_rounds
     for attempt in range(1, ATTEMPTS + 1):
         probe.timelines.clear()
+        step = progress.step(f"requests of {point}")
         with watch() as watched:
-            repeat(probe, setup=watched.beat, rounds=rounds)
+            repeat(probe, setup=partial(_between, watched, step, probe, rounds), rounds=rounds)
             watched.beat()
         if not watched.found or attempt == ATTEMPTS:
             break
@@ -129,6 +133,12 @@ def time_point(
         disturbances=watched.found,
         attempts=attempt,
     )
+
+
+def _between(watched: MachineWatch, step: Step, probe: LatencyProbe, rounds: int) -> None:
+    """What is done before each request, off the clock."""
+    step(len(probe.timelines), rounds)
+    watched.beat()
 
 
 def _warm_up(probe: LatencyProbe, settings: BenchmarkSettings) -> tuple[TokenTimeline, ...]:

@@ -30,6 +30,7 @@ from harness.report.samples import LATENCY_POINT, read_samples
 from harness.runtime.fake import FakeSession
 from harness.runtime.session import TokenTimeline
 from harness.stats.steady import steadiness
+from harness.system.progress import SilentProgress
 from tests.report.runs import start
 
 
@@ -312,6 +313,20 @@ class TestMeasurement:
 
 
 THROTTLED = {"stolen_s": 0.3}
+
+
+def test_progress_counts_requests(pack_folder):
+    seen = []
+
+    class Listener(SilentProgress):
+        def step(self, what):
+            return lambda done, total: seen.append((what, done, total))
+
+    session, pack = FakeSession(lambda _: "x"), load_pack(pack_folder)
+    point = headline_point(SETTINGS)
+    found = measure_latency(session, pack, SETTINGS, point, plain_rounds, progress=Listener(), watch=quiet())
+    rounds = row_of(found).rounds
+    assert seen == [("requests of 100+5", done, rounds) for done in range(rounds)]
 
 
 class TestDisturbedMachine:
