@@ -105,6 +105,7 @@ def demo_variants() -> dict[str, Path]:
         model=ModelSettings(source=str(ROOT / "fixtures/data/demo/model")),
         variants={name: VariantRequest.from_settings(one) for name, one in settings.items()},
         workspace=Workspace.open(default_cache(), progress=LineProgress(print)),
+        has_fidelity=False,
     )
     folders = {}
     for name in settings:

@@ -107,6 +107,7 @@ def demo_artifact() -> Path:
         model=ModelSettings(source=str(ROOT / "fixtures/data/demo/model")),
         variants={"int4": VariantRequest.from_settings(parse_variants("int4")["int4"])},
         workspace=workspace,
+        has_fidelity=False,
     )
     made = pipeline.artifacts["int4"]
     if isinstance(made, GateError):

@@ -13,7 +13,7 @@ from harness.cli.terminal import shown_progress
 from harness.config.regression_limits import TOLERANCE
 from harness.config.settings import ModelSettings
 from harness.config.variants import parse_variants
-from harness.errors import ConfigError, GateError
+from harness.errors import ConfigError
 from harness.pack.choose import conversations_by_case
 from harness.pack.split import open_domain
 from harness.pipeline.conversion import ConversionPipeline, VariantRequest
@@ -102,7 +102,7 @@ def _resolved(found: Duel) -> str:
 
 
 def _sides(a: str, b: str, workspace: Workspace, given: dict[str, Any]) -> tuple[Side, Side]:
-    folders = _converted(a, b, given["model"], workspace) if given["model"] else [Path(a), Path(b)]
+    folders = converted_folders(a, b, given["model"], workspace) if given["model"] else [Path(a), Path(b)]
     sides = [
         Side(
             name=f"{letter.upper()} ({_short(name)})",
@@ -130,16 +130,15 @@ def _python(letter: str, workspace: Workspace, given: dict[str, Any]) -> Path | 
     return ensure_runtime(workspace, release) if release else python
 
 
-def _converted(a: str, b: str, model: str, workspace: Workspace) -> list[Path]:
+def converted_folders(a: str, b: str, model: str, workspace: Workspace) -> list[Path]:
     """Folders of two recipes of a model, from the cache where they are there."""
     settings = parse_variants(",".join(dict.fromkeys([a, b])))
     variants = {name: VariantRequest.from_settings(one) for name, one in settings.items()}
-    pipeline = ConversionPipeline(model=ModelSettings(source=model), variants=variants, workspace=workspace)
-    made = list(pipeline.artifacts.values())
-    for one in made:
-        if isinstance(one, GateError):
-            raise one
-    return [one.path for one in (made[0], made[-1]) if not isinstance(one, GateError)]
+    pipeline = ConversionPipeline(
+        model=ModelSettings(source=model), variants=variants, workspace=workspace, has_fidelity=False
+    )
+    made = [pipeline.artifact(name) for name in settings]  # one where A and B are the same
+    return [made[0].path, made[-1].path]
 
 
 def _conversations(domain: Path | None) -> list[Any]:

@@ -1,10 +1,13 @@
 """What cannot be compared is told with a next step, and ends with 2."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from harness.cli.compare import converted_folders
 from harness.cli.main import main
+from harness.system.paths import REPOSITORY, default_cache
 
 
 @pytest.fixture
@@ -41,6 +44,15 @@ def test_a_model_beside_itself_says_the_same(demo_artifact, capsys):
     assert status in (0, 1, 3)  # by the machine's noise
     assert found["answers"] == {"same": 8, "asked": 8, "first_difference": ""}
     assert {check["metric"] for check in found["checks"]} == {"e2e_ratio", "ttft_ratio", "itl_ratio"}
+
+
+@pytest.mark.toolchain
+def test_two_recipes_are_the_folders_of_their_variants(demo_artifacts, shared_workspace):
+    model = str(REPOSITORY / "fixtures/data/demo/model")
+    workspace = replace(shared_workspace, cache=default_cache())
+    found = converted_folders("int8", "int4", model, workspace)
+    assert found == [demo_artifacts["int8"].path, demo_artifacts["int4"].path]
+    assert converted_folders("int4", "int4", model, workspace) == [demo_artifacts["int4"].path] * 2
 
 
 @pytest.mark.toolchain
