@@ -84,6 +84,7 @@ def _round(number: int, own: Place, took_s: float, rng: random.Random, expected:
     figures = _figures(own)
     other = sorted(name for name in {*expected, *figures} if expected.get(name) != figures.get(name))
     table.rows.append((number, ", ".join(moments), ", ".join(map(str, counts)), twice, lost, ", ".join(other) or 0))
+    say(f"round {number}: {' | '.join(map(str, table.rows[-1]))}")
     shutil.rmtree(own.cache, ignore_errors=True)
 
 
