@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from benchmarks.scale_parts.common import ROOT, Table, say
 from harness.toolchain.workspace import Workspace
 
 KILLS_A_ROUND = 4
+LOOK_S = 0.02
 SUITES = ("suites/quality/test_domain_relevance.py", "suites/quality/test_format.py",
           "suites/quality/test_length_consistency.py", "suites/test_precision_comparison.py")  # fmt: skip
 SHARED = ("artifacts", "source-answers", "reference_logits", "fidelity", "exact_activations")
@@ -47,43 +49,38 @@ def measure(place: Workspace, scratch: Path, *, rounds: int, variants: str) -> T
     """An uninterrupted run, and rounds of kills at random moments of it, each ended by a whole run."""
     whole = _place(scratch / "whole", place.cache, variants)
     say("an uninterrupted run")
-    started_s = time.perf_counter()
     _run(whole)
-    took_s = time.perf_counter() - started_s
-    expected, rows_whole = _figures(whole), _rows(whole.cache)
-    table = Table(head=("round", "killed after", "rows kept by then", "asked twice", "lost", "other figures"))
+    expected, total = _figures(whole), _count(_rows(whole.cache))
+    table = Table(head=("round", "killed with so many rows kept", "asked twice", "lost", "other figures"))
     rng = random.Random(0)
     for number in range(1, rounds + 1):
-        _round(number, _place(scratch / f"round-{number}", place.cache, variants), took_s, rng, expected, table)
-    count = sum(len(rows) for rows in rows_whole.values())
+        _round(number, _place(scratch / f"round-{number}", place.cache, variants), total, rng, expected, table)
     table.notes.append(
-        f"Demo, {variants}: {count} answers and divergences in all. Each round begins without any, is killed "
-        f"{KILLS_A_ROUND} times at moments drawn over the length of what it has left, and then runs to its end. Asked "
+        f"Demo, {variants}: {total} answers and divergences in all. Each round begins without any, is killed "
+        f"{KILLS_A_ROUND} times, each time when a drawn number of them is kept, and then runs to its end. Asked "
         "twice: rows that a later process wrote again. Other figures: metrics of the record that are not exactly those "
         "of the uninterrupted run."
     )
     return table
 
 
-def _round(number: int, own: Place, took_s: float, rng: random.Random, expected: Any, table: Table) -> None:
-    moments, counts, twice, lost = [], [], 0, 0
+def _round(number: int, own: Place, total: int, rng: random.Random, expected: Any, table: Table) -> None:
+    counts, twice, lost = [], 0, 0
     before: Rows = {}
-    for _ in range(KILLS_A_ROUND):
-        after_s = rng.uniform(0.15, 0.9) * took_s
-        say(f"round {number}: a run that is killed after {after_s:.1f} s")
-        _run(own, kill_after_s=after_s)
+    for target in sorted(rng.sample(range(1, total), KILLS_A_ROUND)):
+        say(f"round {number}: a run that is killed when {target} of {total} rows are kept")
+        _run(own, kill_at_rows=target)
         rows = _rows(own.cache)
         twice, lost = twice + _replaced(before, rows), lost + _missing(before, rows)
         before = rows
-        moments.append(f"{after_s:.1f} s")
-        counts.append(sum(len(kept) for kept in rows.values()))
+        counts.append(_count(rows))
     say(f"round {number}: a whole run")
     _run(own)
     rows = _rows(own.cache)
     twice, lost = twice + _replaced(before, rows), lost + _missing(before, rows)
     figures = _figures(own)
     other = sorted(name for name in {*expected, *figures} if expected.get(name) != figures.get(name))
-    table.rows.append((number, ", ".join(moments), ", ".join(map(str, counts)), twice, lost, ", ".join(other) or 0))
+    table.rows.append((number, ", ".join(map(str, counts)), twice, lost, ", ".join(other) or 0))
     say(f"round {number}: {' | '.join(map(str, table.rows[-1]))}")
     shutil.rmtree(own.cache, ignore_errors=True)
 
@@ -99,26 +96,34 @@ def _place(folder: Path, cache: Path, variants: str) -> Place:
     return own
 
 
-def _run(own: Place, kill_after_s: float | None = None) -> None:
+def _run(own: Place, kill_at_rows: int | None = None) -> None:
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     log = own.cache.parent / "log.txt"
     with log.open("ab") as sink:
         process = subprocess.Popen(own.command, cwd=ROOT, env=env, stdout=sink, stderr=sink, start_new_session=True)
-        try:
-            status = process.wait(kill_after_s)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            return
-    if kill_after_s is None and status != 0:
+        while kill_at_rows is not None and process.poll() is None:
+            if _count(_rows(own.cache)) >= kill_at_rows:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                return
+            time.sleep(LOOK_S)
+        status = process.wait()
+    if status != 0:
         raise SystemExit(f"the run ended with {status}: see {log}")
+
+
+def _count(rows: Rows) -> int:
+    return sum(map(len, rows.values()))
 
 
 def _rows(cache: Path) -> Rows:
     found: Rows = {}
     for file in sorted((cache / "answers").glob("*.db")):
-        with sqlite3.connect(file) as connection:
-            rows = connection.execute("SELECT key, rowid, kept_at, value FROM rows").fetchall()
+        try:
+            with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
+                rows = connection.execute("SELECT key, rowid, kept_at, value FROM rows").fetchall()
+        except sqlite3.OperationalError:  # the file is being made
+            continue
         found[file.name] = {key: (rowid, kept_at, value) for key, rowid, kept_at, value in rows}
     return found
 
