@@ -14,6 +14,7 @@ from harness.grading.json_values import is_same_json
 from harness.pack import defaults, prose
 from harness.pack.answer_draft import Drafted, draft_answers
 from harness.pack.choose import spread
+from harness.pack.formats.changes import reading_notes
 from harness.pack.formats.detect import read_questions
 from harness.pack.formats.question import Question, ReadOptions, Refusal, field_value
 from harness.pack.grouping import cluster_field, cluster_of, kinds_of_questions, unused_fields
@@ -88,7 +89,9 @@ def read_test_split(file: Path, options: ReadOptions | None = None) -> tuple[Dom
         )
     if options.cases is not None:
         drafted = replace(drafted, questions=spread(drafted.questions, options.cases))
-    notes = [*drafted.notes]
+    taken = {(one.line, one.turn) for one in drafted.questions}
+    notes = reading_notes([one for one in read.questions if (one.line, one.turn) in taken])
+    notes += drafted.notes
     cases, system = _cases(drafted, options, notes)
     pack = _pack(file, drafted, cases, system, questions)
     report = ReadReport(

@@ -123,7 +123,7 @@ def prompt_completion(folder: Path) -> Sample:
         lambda row: ({**row, "completion": " NaN"}, "' NaN' is no answer"),
         lambda row: ({**row, "prompt": "<|im_start|>user\nE4?<|im_end|>"}, "chat template"),
         lambda row: ({**row, "prompt": 17}, "17 is no text"),
-        lambda row: ({"prompt": row["prompt"]}, "no question and answer"),
+        lambda row: ({"prompt": row["prompt"]}, "completion: is missing"),
         lambda row: (rows[6], "asks what line 7 asks"),
     ]
     rows, told = with_dirt(rows, dirt, 2)

@@ -98,6 +98,7 @@ def conversation_questions(
             answers=(answer_value(turns[at].content, field),),
             field=field,
             turn=number if options.every_turn else 0,
+            later_turns=len(turns) - 1 - chosen[-1],
             row=row,
         )
 

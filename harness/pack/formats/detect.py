@@ -18,6 +18,8 @@ MIXED = 0.1
 LOST = 0.5
 """Share of rows that may be refused before the file is."""
 
+CASES = "cases of a pack"
+
 _SHOWN = 5
 
 
@@ -30,6 +32,8 @@ class Format:
 
     is_met: Callable[[Fields, ReadOptions], bool]
     questions: Callable[[Fields, ReadOptions], Iterable[Question]]
+    needs: Callable[[Fields, ReadOptions], pairs.Needs] = lambda _row, _options: ()
+    """The fields without which a row is none of its own, by a row that is one."""
 
 
 def _by_fields(has: Callable[[Fields], bool]) -> Callable[[Fields, ReadOptions], bool]:
@@ -37,14 +41,34 @@ def _by_fields(has: Callable[[Fields], bool]) -> Callable[[Fields, ReadOptions],
 
 
 FORMATS = (
-    Format(name="cases of a pack", is_met=_by_fields(pairs.has_case), questions=pairs.case_questions),
-    Format(name="lm-eval samples", is_met=_by_fields(pairs.has_sample), questions=pairs.sample_questions),
+    Format(name=CASES, is_met=_by_fields(pairs.has_case), questions=pairs.case_questions, needs=pairs.case_needs),
+    Format(
+        name="lm-eval samples",
+        is_met=_by_fields(pairs.has_sample),
+        questions=pairs.sample_questions,
+        needs=pairs.sample_needs,
+    ),
     Format(name="messages", is_met=_by_fields(chat.has_messages), questions=chat.messages_questions),
     Format(name="ShareGPT conversations", is_met=_by_fields(chat.has_share_gpt), questions=chat.share_gpt_questions),
-    Format(name="prompt and completion", is_met=_by_fields(pairs.has_prompt), questions=pairs.prompt_questions),
-    Format(name="input and ideal", is_met=_by_fields(pairs.has_ideal), questions=pairs.ideal_questions),
-    Format(name="Alpaca instructions", is_met=_by_fields(pairs.has_instruction), questions=pairs.instruction_questions),
-    Format(name="columns", is_met=pairs.has_columns, questions=pairs.column_questions),
+    Format(
+        name="prompt and completion",
+        is_met=_by_fields(pairs.has_prompt),
+        questions=pairs.prompt_questions,
+        needs=pairs.prompt_needs,
+    ),
+    Format(
+        name="input and ideal",
+        is_met=_by_fields(pairs.has_ideal),
+        questions=pairs.ideal_questions,
+        needs=pairs.ideal_needs,
+    ),
+    Format(
+        name="Alpaca instructions",
+        is_met=_by_fields(pairs.has_instruction),
+        questions=pairs.instruction_questions,
+        needs=pairs.instruction_needs,
+    ),
+    Format(name="columns", is_met=pairs.has_columns, questions=pairs.column_questions, needs=pairs.column_needs),
 )
 
 _WITHOUT_ANSWERS = {
@@ -79,12 +103,10 @@ def read_questions(file: Path, options: ReadOptions) -> QuestionsRead:
     count = len(rows.rows) + len(rows.refused)
     found = _one_format(by_format, file, options, count)
     refused = [*rows.refused]
+    needs = found.needs(by_format[found.name][0][1], options)
     for name, others in by_format.items():
         if name != found.name:
-            what = (
-                f"is {name}, and the file is {found.name}" if name else "has no question and answer of a known format"
-            )
-            refused += [Refusal(line=line, field="", why=what) for line, _ in others]
+            refused += [_stranger(line, row, name, found, needs) for line, row in others]
     questions = []
     for line, row in by_format[found.name]:
         try:
@@ -99,6 +121,15 @@ def read_questions(file: Path, options: ReadOptions) -> QuestionsRead:
         questions=tuple(questions),
         refused=tuple(refused),
     )
+
+
+def _stranger(line: int, row: Fields, name: str, found: Format, needs: pairs.Needs) -> Refusal:
+    """Why a row that is not of the file's format is not taken: what it lacks, if it has a part of what it needs."""
+    lacking = [names[0] for names in needs if not any(one in row for one in names)]
+    if 0 < len(lacking) < len(needs) and not (name and found.name != CASES):
+        return Refusal(line=line, field=lacking[0], why="is missing")
+    why = f"is {name}, and the file is {found.name}" if name else "has no question and answer of a known format"
+    return Refusal(line=line, field="", why=why)
 
 
 def _format_of(fields: Fields, options: ReadOptions) -> str:

@@ -38,9 +38,18 @@ _CHOICES = ("choices", "options", "answer_choices", "endings", "candidates")
 _CRITERIA = ("expected", "one_of", "pattern", "keywords")
 
 
+Needs = tuple[tuple[str, ...], ...]
+"""Fields that a row must have; of each inner tuple any one."""
+
+
 def has_case(row: Fields) -> bool:
     """Whether a row is a pack's own case."""
     return "messages" in row and "kind" in row and any(name in row for name in _CRITERIA)
+
+
+def case_needs(_row: Fields, _options: ReadOptions) -> Needs:
+    """What a pack's own case must have."""
+    return (("messages",), ("kind",), _CRITERIA)
 
 
 def case_questions(row: Fields, _options: ReadOptions) -> Iterator[Question]:
@@ -62,6 +71,11 @@ def has_prompt(row: Fields) -> bool:
     return "prompt" in row and "completion" in row
 
 
+def prompt_needs(_row: Fields, _options: ReadOptions) -> Needs:
+    """Both."""
+    return (("prompt",), ("completion",))
+
+
 def prompt_questions(row: Fields, options: ReadOptions) -> Iterator[Question]:
     """The question of a prompt and its completion, both texts or lists of messages.
 
@@ -81,6 +95,11 @@ def prompt_questions(row: Fields, options: ReadOptions) -> Iterator[Question]:
 def has_instruction(row: Fields) -> bool:
     """Whether a row has `instruction` and `output`, as Alpaca's."""
     return "instruction" in row and ("output" in row or "response" in row)
+
+
+def instruction_needs(_row: Fields, _options: ReadOptions) -> Needs:
+    """What an Alpaca row must have."""
+    return (("instruction",), ("output", "response"))
 
 
 def instruction_questions(row: Fields, options: ReadOptions) -> Iterator[Question]:
@@ -107,6 +126,11 @@ def has_ideal(row: Fields) -> bool:
     return "input" in row and "ideal" in row
 
 
+def ideal_needs(_row: Fields, _options: ReadOptions) -> Needs:
+    """Both."""
+    return (("input",), ("ideal",))
+
+
 def ideal_questions(row: Fields, options: ReadOptions) -> Iterator[Question]:
     """The question of an input, a text or messages, with one or several ideal answers.
 
@@ -130,6 +154,11 @@ def has_sample(row: Fields) -> bool:
     return "doc" in row and "target" in row and "arguments" in row
 
 
+def sample_needs(_row: Fields, _options: ReadOptions) -> Needs:
+    """What a sample must have."""
+    return (("doc",), ("target",), ("arguments",))
+
+
 def sample_questions(row: Fields, options: ReadOptions) -> Iterator[Question]:
     """The question of a generation task's sample.
 
@@ -150,6 +179,12 @@ def sample_questions(row: Fields, options: ReadOptions) -> Iterator[Question]:
 def has_columns(row: Fields, options: ReadOptions) -> bool:
     """Whether a row has one field for the question and one for the answer."""
     return _column(row, options.question, QUESTIONS) is not None and _column(row, options.answer, ANSWERS) is not None
+
+
+def column_needs(row: Fields, options: ReadOptions) -> Needs:
+    """The columns that hold question and answer in a row that has them."""
+    columns = _column(row, options.question, QUESTIONS), _column(row, options.answer, ANSWERS)
+    return tuple((name,) for name in columns if name is not None)
 
 
 def column_questions(row: Fields, options: ReadOptions) -> Iterator[Question]:

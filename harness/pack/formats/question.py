@@ -55,6 +55,9 @@ class Question:
     turn: int = 0
     """Which answer of the conversation it is, from 1; 0 where only one is asked for."""
 
+    later_turns: int = 0
+    """Turns of the row behind the last answer that is asked for."""
+
     case: Case | None = None
     """The row itself, where it is a pack's own case already."""
 
@@ -128,7 +131,7 @@ def answer_value(value: Any, name: str) -> Expected:
             raise RowError(name, "is empty")
         return value
     text = value if isinstance(value, str) else json.dumps(value)
-    text = without_end(text)
+    text, _ = split_ends(text)
     if not text or text.lower() in ("nan", "<na>", "tbd", "todo"):
         raise RowError(name, f"{value!r} is no answer" if text else "is empty")
     return text
@@ -141,12 +144,14 @@ def _refuse_halves(value: Any, name: str) -> None:
         raise RowError(name, "holds half of a character (a lone surrogate), which no tokenizer takes") from None
 
 
-def without_end(text: str) -> str:
-    """A text without blanks and end-of-sequence tokens at its end."""
-    text = text.strip()
+def split_ends(text: str) -> tuple[str, tuple[str, ...]]:
+    """(a text without blanks around it and end-of-sequence tokens at its end, these tokens)."""
+    text, found = text.strip(), []
     for end in _ENDS:
-        text = text.removesuffix(end).rstrip()
-    return text
+        if text.endswith(end):
+            found.append(end)
+            text = text.removesuffix(end).rstrip()
+    return text, tuple(found)
 
 
 def field_value(row: Fields, name: str) -> Any:
