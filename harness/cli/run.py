@@ -71,17 +71,35 @@ def command(context: click.Context) -> int:
             where=str(suites),
             next_step="install from a clone of the repository: pip install -e .",
         )
-    paths = [] if _names_part_of(suites, context.args) else [suites]
+    arguments = _from_any_folder(context.args)
+    paths = [] if _names_part_of(suites, arguments) else [suites]
     configuration = REPOSITORY / "pyproject.toml"
-    status = run_program([sys.executable, "-m", "pytest", "-c", configuration, *paths, *context.args])
+    status = run_program([sys.executable, "-m", "pytest", "-c", configuration, *paths, *arguments])
     return _PYTEST_STATUSES.get(status, status)
 
 
 def _names_part_of(suites: Path, arguments: Sequence[str]) -> bool:
     """Whether a path or test id below `suites` is among the arguments; values of options do not count."""
     for before, argument in pairwise(["", *arguments]):
-        if not argument.startswith("-") and before not in _WITH_VALUE:
+        if _is_place(before, argument):
             place = Path(argument.partition("::")[0]).resolve()
             if suites.resolve() in (place, *place.parents):
                 return True
     return False
+
+
+def _from_any_folder(arguments: Sequence[str]) -> list[str]:
+    """The arguments, with the repository in front of paths and test ids that begin with `suites/` and are not here."""
+    return [
+        str(REPOSITORY / argument) if _is_place(before, argument) and _is_of_the_repository(argument) else argument
+        for before, argument in pairwise(["", *arguments])
+    ]
+
+
+def _is_place(before: str, argument: str) -> bool:
+    return not argument.startswith("-") and before not in _WITH_VALUE
+
+
+def _is_of_the_repository(argument: str) -> bool:
+    place = Path(argument.partition("::")[0])
+    return place.parts[:1] == ("suites",) and not place.exists()

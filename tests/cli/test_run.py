@@ -80,6 +80,23 @@ def test_what_runs_is_the_suites_or_the_part_of_them_that_is_named(repository, a
     assert set(re.findall(r"(\w+\.py)::", capfd.readouterr().out)) == files
 
 
+@pytest.mark.parametrize(
+    ("arguments", "files"),
+    [
+        (["suites/quality"], {"test_more.py"}),
+        (["suites"], {"test_pass.py", "test_fail.py", "test_more.py"}),
+        (["suites/test_pass.py::test_pass"], {"test_pass.py"}),
+        (["--deselect", "suites/test_pass.py"], {"test_fail.py", "test_more.py"}),
+    ],
+    ids=" ".join,
+)
+def test_suites_are_found_from_any_folder(repository, arguments, files, tmp_path, monkeypatch, capfd):
+    (repository / "suites" / "test_broken.py").unlink()
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "--collect-only", "-q", *arguments]) == 0
+    assert set(re.findall(r"(\w+\.py)::", capfd.readouterr().out)) == files
+
+
 def test_every_argument_reaches_pytest_as_it_stands(repository, capfd):
     given = ["suites/test_pass.py", "-k", "not (nothing or nobody)", "-p", "no:cacheprovider", "--", "suites/quality"]
     assert main(["run", *given]) == 0
