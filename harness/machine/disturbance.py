@@ -99,7 +99,7 @@ def _shares(before: Reading, after: Reading, *, is_crowd: bool) -> list[Disturba
         (Cause.LOADED, OTHERS_MOST, None if others is None else _share(others - own_s, capacity_s),
          "other programs used {} of all processors"),
         (Cause.LOADED, STALLED_MOST, _share(stalled, wall_s),
-         "some task waited for a processor for {} of the time"),
+         "programs waited for a processor for {} of the time, others or the gate's own (not told whose)"),
         (Cause.THROTTLED, QUOTA_MOST, _share(_change(before.quota_s, after.quota_s), capacity_s),
          "a CPU quota stopped the process for {} of the time"),
         (Cause.THROTTLED, HEAT_MOST, _share(_change(before.heat_s, after.heat_s), wall_s),

@@ -32,7 +32,11 @@ def test_a_quiet_machine_is_left_alone():
         ({"stolen_s": 5.0}, Cause.STOLEN, "a hypervisor took 10 % of".replace(" %", "%")),
         ({"waited_s": 13.0}, Cause.LOADED, "the process waited 40% of its running time"),
         ({"busy_s": 523.0}, Cause.LOADED, "other programs used 25% of all processors"),
-        ({"stalled_s": 48.0}, Cause.LOADED, "some task waited for a processor for 80%"),
+        (
+            {"stalled_s": 48.0},
+            Cause.LOADED,
+            "programs waited for a processor for 80% of the time, others or the gate's own",
+        ),
         ({"quota_s": 3.0}, Cause.THROTTLED, "a CPU quota stopped the process for 15%"),
         ({"heat_s": 2.0}, Cause.THROTTLED, "slowed down for its heat for 20%"),
         ({"clock_ratio": 0.5}, Cause.THROTTLED, "ran at 50% of its nominal clock rate"),
