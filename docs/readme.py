@@ -21,8 +21,9 @@ from harness.cli import main as cli
 from harness.config.limits import Limit
 from harness.config.load import load_config
 from harness.metrics.catalogue import METRICS, Group, Metric
+from harness.report.findings import recommendation
 from harness.report.record import load_record
-from harness.report.table import comparison_table, recommendation
+from harness.report.table import comparison_table
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"

@@ -398,6 +398,14 @@ def test_what_only_shows_something_leaves_no_record(gate, option):
     assert run.folders == []
 
 
+def test_what_pytest_cannot_start_is_an_error_and_no_verdict(gate):
+    run = gate(SUITE, paths=("suites/test_nowhere.py",))
+    assert run.status == pytest.ExitCode.USAGE_ERROR
+    assert "file or directory not found: suites/test_nowhere.py" in run.output
+    assert "recommended" not in run.output
+    assert run.folders == []
+
+
 def test_a_record_of_another_version_cannot_be_mistaken(gate):
     run = gate()
     (folder,) = run.folders

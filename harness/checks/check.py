@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -45,6 +46,9 @@ class Check:
     kind: str | None = None
     """The kind of cases that it is about; None for all of them."""
 
+    more: str = ""
+    """How many observations there could be, and how to get them; empty where the measurement does not know."""
+
     def __post_init__(self) -> None:
         metric_named(self.metric)
 
@@ -74,10 +78,21 @@ class Check:
         return (low, high) if self.limit.min is not None else (high, low)
 
     @property
+    def is_across(self) -> bool:
+        """Whether it did not pass, and its interval reaches across the limit; the value may be what is judged."""
+        _, best = self._ends
+        failed = self.outcome is Outcome.FAIL and self.estimate.has_interval and self.limit.admits(best)
+        return self.outcome is Outcome.INCONCLUSIVE or failed
+
+    @property
     def what_would_decide(self) -> str:
-        """What an inconclusive check lacks; empty for any other."""
-        if self.outcome is not Outcome.INCONCLUSIVE:
+        """What a check lacks whose interval reaches across the limit that it missed; empty for any other."""
+        if not self.is_across:
             return ""
+        return "; ".join(filter(None, [self._observations_to_decide, self.more]))
+
+    @property
+    def _observations_to_decide(self) -> str:
         value, n = self.estimate.value, self.estimate.n
         assert value is not None
         worst, best = self._ends
@@ -101,18 +116,24 @@ class Check:
         return "\n".join([*lines, *(f"  {line}" for line in self.details.splitlines())])
 
     @property
+    def cause(self) -> str:
+        """Why there is no data, as the estimate says it."""
+        return "not a number" if self.estimate.value is not None else self.estimate.method
+
+    @property
     def headline(self) -> str:
         """One line: variant, metric, value with its interval, limit, and what is wrong with it."""
         metric, sign = metric_named(self.metric), "at least" if self.limit.min is not None else "at most"
         if self.outcome is Outcome.NO_DATA:
-            why = "not a number" if self.estimate.value is not None else self.estimate.method
-            return f"{self.variant}: {self.name}: no data is not a pass ({why})"
+            return no_data_line(self.variant, [self.name], self.cause)
         if metric.is_criterion:
             return f"{self.variant}: {self.metric}: {'met' if self.outcome is Outcome.PASS else 'NOT met'}"
         value, edge = format_apart(metric.unit, self.estimate.value, self.limit.edge)
         head = f"{self.variant}: {self.name} = {value}{format_interval(metric, self.estimate)}, must be {sign} {edge}"
         if self.outcome is Outcome.INCONCLUSIVE:
             head += ": inconclusive, the interval reaches across the limit (bound judged)"
+        elif self.is_across:
+            head += ": failed by its value, and the interval reaches across the limit (value judged)"
         elif self.limit.judge == "bound":
             head += " (bound judged)"
         return head
@@ -130,6 +151,27 @@ class Check:
             "outcome": self.outcome.value,
         }
         return {f"{self.variant}.{self.name}.{part}": value for part, value in parts.items() if value is not None}
+
+
+def no_data_line(variant: str, names: Sequence[str], cause: str) -> str:
+    """`int4: ttft_p95_s, itl_p95_s: no data is not a pass (CAUSE)`: what one cause left without data."""
+    return f"{variant}: {', '.join(names)}: no data is not a pass ({cause})"
+
+
+def explained(checks: Iterable[Check]) -> str:
+    """What did not pass and why, of each check; those of a variant that one cause left without data together."""
+    told: dict[object, list[Check]] = {}
+    for check in checks:
+        key = (check.variant, check.cause) if check.outcome is Outcome.NO_DATA else id(check)
+        told.setdefault(key, []).append(check)
+    return "\n".join(own[0].explanation if len(own) == 1 else _without_data(own) for own in told.values())
+
+
+def _without_data(checks: Sequence[Check]) -> str:
+    names = list(dict.fromkeys(check.name for check in checks))
+    reasons = [f"  reason: {check.limit.reason} ({check.name})" for check in checks]
+    details = dict.fromkeys(f"  {line}" for check in checks for line in check.details.splitlines())
+    return "\n".join([no_data_line(checks[0].variant, names, checks[0].cause), *reasons, *details])
 
 
 def format_interval(metric: Metric, estimate: Estimate) -> str:

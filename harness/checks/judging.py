@@ -49,6 +49,7 @@ def checks_of(
             estimate=measurement.estimate(metric, kind),
             limit=_limit(limits[metric], kind, is_cut=metric in measurement.cut),
             details=measurement.of(kind).details.get(metric, ""),
+            more=measurement.of(kind).more.get(metric, ""),
         )
         for metric in metrics
         if metric_named(metric).name in limits  # without one, the number only stands in the record

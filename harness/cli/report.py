@@ -9,8 +9,9 @@ import click
 
 from harness.cli.command import PATH, Example, GateCommand
 from harness.report.build import read_run
+from harness.report.findings import findings, recommendation, verdict_line
 from harness.report.notes import warnings
-from harness.report.table import comparison_table, findings, further_tables, recommendation
+from harness.report.table import comparison_table, further_tables
 from harness.system.paths import REPOSITORY
 
 EXAMPLES: Final = (
@@ -33,5 +34,6 @@ def command(run: Path) -> int:
     print(comparison_table(record))
     for title, table in further_tables(record):
         print(f"\n{title}\n\n{table}")
-    print("\n".join(["", *warnings(record), *findings(record), recommendation(record)]))
+    verdicts = [verdict_line(name, variant) for name, variant in record.variants.items()]
+    print("\n".join(["", *warnings(record), *findings(record), *verdicts, recommendation(record)]))
     return 0

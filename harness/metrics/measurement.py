@@ -24,6 +24,9 @@ class Measurement:
     details: Mapping[str, str] = field(default_factory=dict)
     """Counts, the worst examples, the first difference: what a check shows beside its numbers."""
 
+    more: Mapping[str, str] = field(default_factory=dict)
+    """How many observations of a metric there could have been, and how to get them."""
+
     of_kinds: Mapping[str, Measurement] = field(default_factory=dict)
     """The same of the cases of each kind, for metrics that are measured by kind."""
 
@@ -31,7 +34,7 @@ class Measurement:
     """Metrics that are known of a part of what was to be measured, because time ran out: their interval decides."""
 
     def __post_init__(self) -> None:
-        for name in (*self.estimates, *self.details, *self.cut):
+        for name in (*self.estimates, *self.details, *self.more, *self.cut):
             metric_named(name)
 
     def of(self, kind: str | None) -> Measurement:

@@ -156,6 +156,7 @@ def _add(variant: VariantRecord, details: dict[str, object], event: OfVariant) -
                 outcome=event.outcome,
                 details=event.details,
                 kind=event.kind,
+                more=event.more,
             )
         )
 

@@ -174,6 +174,9 @@ class CheckEvent(Event):
     kind: str | None = None
     """The kind of cases that it is about; None for all of them."""
 
+    more: str = ""
+    """How many observations there could be, and how to get them."""
+
 
 class ProblemEvent(Event):
     """A test failed or could not run, outside of a check; `variant` is None for one of the whole run."""

@@ -39,6 +39,9 @@ class CheckRecord(_Record):
     kind: str | None = None
     """The kind of cases that it is about; None for all of them."""
 
+    more: str = ""
+    """How many observations there could be, and how to get them; empty in older records."""
+
     @property
     def name(self) -> str:
         """The metric, with the kind in brackets where it is about one."""
@@ -48,6 +51,11 @@ class CheckRecord(_Record):
     def is_criterion(self) -> bool:
         """Whether a yes/no criterion was judged."""
         return self.metric in METRICS and METRICS[self.metric].is_criterion
+
+    @property
+    def cause(self) -> str:
+        """Why there is no data, as the estimate says it."""
+        return "not a number" if self.estimate.value is not None else self.estimate.method
 
     def headline(self, variant: str) -> str:
         """One line that says what was judged and how it came out, with what would decide where nothing did."""
@@ -62,6 +70,7 @@ class CheckRecord(_Record):
             estimate=self.estimate,
             limit=self.limit,
             details=self.details,
+            more=self.more,
         )
         decide = check.what_would_decide
         return f"{check.headline}; {decide} would decide" if decide else check.headline

@@ -95,6 +95,7 @@ class Recorder:
                 outcome=check.outcome,
                 details=check.details,
                 kind=check.kind,
+                more=check.more,
             )
         )
 

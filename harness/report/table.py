@@ -10,11 +10,12 @@ from harness.checks.check import Outcome
 from harness.measure.activations import DivergenceParts
 from harness.metrics.catalogue import METRICS, Group, Metric
 from harness.metrics.units import Unit, format_value
-from harness.report.cells import cell, format_metric, listed
+from harness.report.cells import cell, format_metric
+from harness.report.findings import findings, recommendation
 from harness.report.kind_table import kind_table
 from harness.report.notes import drafts_table, questions, warnings
 from harness.report.performance_tables import load_table, speed_tables
-from harness.report.record import ProblemRecord, RunRecord, VariantRecord
+from harness.report.record import RunRecord, VariantRecord
 from harness.stats.estimate import Estimate
 
 
@@ -156,48 +157,8 @@ def further_tables(record: RunRecord, style: str = "simple") -> Iterator[tuple[s
         yield "load on the web service", load_table(record, style)
 
 
-def recommendation(record: RunRecord) -> str:
-    """One sentence: which variant to ship, and why; or why none can be named."""
-    if record.unusable is not None:
-        return f"nothing was gated: {_first_line(record.unusable)}"
-    if record.interrupted is not None:
-        return f"INTERRUPTED: {record.interrupted}, so nothing is recommended"
-    if record.part is not None:
-        return f"INCOMPLETE: only a part of the gate was asked for ({record.part}), so nothing is recommended"
-    if record.recommended is None:
-        return "recommended: none, as no variant passed every check"
-    size = METRICS["size_bytes"].format(record.variants[record.recommended].value("size_bytes"))
-    return f"recommended: {record.recommended}, the smallest variant that passes ({size})"
-
-
-def findings(record: RunRecord) -> list[str]:
-    """One line per check that did not pass, per problem, and per reason why a variant's judgement is incomplete."""
-    lines = [f"{_stopped(problem)}: {_first_line(problem.message)}" for problem in record.problems]
-    lines += [_not_run(one) for one in record.skipped]
-    for name, variant in record.variants.items():
-        lines += [check.headline(name) for check in variant.checks if check.outcome is not Outcome.PASS]
-        lines += [f"{name}: {_stopped(problem)}: {_first_line(problem.message)}" for problem in variant.problems]
-        lines += [f"{name}: {_not_run(one)}" for one in variant.skipped]
-        if record.part is None and variant.unjudged and not variant.problems:
-            lines.append(f"{name}: never judged: {listed(variant.unjudged)}")
-    return lines
-
-
 def _value(found: Mapping[str, Estimate], metric: str) -> float | None:
     return found[metric].value if metric in found else None
-
-
-def _not_run(skipped: ProblemRecord) -> str:
-    return f"{_stopped(skipped)} did not run: {_first_line(skipped.message)}"
-
-
-def _stopped(problem: ProblemRecord) -> str:
-    others = len(problem.tests) - 1
-    return f"{problem.tests[0]} and {others} more" if others else problem.tests[0]
-
-
-def _first_line(message: str) -> str:
-    return next((line for line in message.splitlines() if line.strip()), "it says nothing")
 
 
 def comparison_markdown(record: RunRecord) -> str:

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from harness.checks.check import Check, Outcome
+from harness.checks.check import Check, Outcome, explained
 from harness.config.limits import Limit
 from harness.metrics.catalogue import UnknownMetricError
 from harness.stats.estimate import Estimate
@@ -76,6 +76,46 @@ def test_an_interval_across_the_limit_says_what_would_decide():
     # reach 0.5, gap 0.25: twice as near wants four times as many
     assert "about 400 observations instead of 100" in text
     assert "lies on the limit" in check(between(0.8, 0.9, 0.99), BOUND_AT_LEAST, "exact_match_rate").explanation
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "told"),
+    [
+        (-2.3, 29.8, True),  # it may be 10 or less
+        (10.0, 29.8, True),
+        (10.1, 29.8, False),  # whatever it is, it is too much
+        (None, 29.8, True),
+    ],
+)
+def test_a_value_that_fails_with_an_interval_across_the_limit_says_what_would_decide(low, high, told):
+    limit = Limit(max=10.0, reason="because it must")
+    estimate = Estimate(value=12.5, low=low, high=high, confidence=0.95, n=40, method="a test")
+    more = "40 of 147 were asked: `[length] cases = 147`"
+    found = Check(variant="int4", metric="length_drop_points", estimate=estimate, limit=limit, more=more)
+    assert found.outcome is Outcome.FAIL
+    assert ("the interval reaches across the limit (value judged)" in found.headline) is told
+    assert found.what_would_decide.endswith(more if told else "")
+    assert ("  decide: " in found.explanation) is told
+    if low == -2.3:  # reach 14.8, gap 2.5
+        assert found.what_would_decide.startswith("about 1,402 observations instead of 40, if the value stays; 40 of")
+
+
+@pytest.mark.parametrize("value", [8.0, 10.0])
+def test_a_value_that_passes_lacks_nothing(value):
+    estimate = Estimate(value=value, low=1.0, high=29.8, confidence=0.95, n=40, method="a test")
+    limit = Limit(max=10.0, reason="because it must")
+    found = Check(variant="int4", metric="length_drop_points", estimate=estimate, limit=limit, more="more")
+    assert (found.is_across, found.what_would_decide) == (False, "")
+
+
+def test_what_one_cause_left_without_data_is_told_once():
+    busy, other = Estimate.missing("invalid: busy"), Estimate.missing("refused")
+    named = [("ttft_p95_s", busy), ("itl_p95_s", busy), ("load_s", other), ("peak_rss_bytes", 2.0)]
+    text = explained([check(estimate, AT_MOST, metric) for metric, estimate in named])
+    assert text.count("invalid: busy") == 1
+    assert "int4: ttft_p95_s, itl_p95_s: no data is not a pass (invalid: busy)" in text
+    assert "int4: load_s: no data is not a pass (refused)" in text
+    assert "int4: peak_rss_bytes = " in text
 
 
 def test_a_criterion_is_met_or_not():

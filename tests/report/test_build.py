@@ -16,10 +16,10 @@ from harness.measure.edge_cases import EdgeResult
 from harness.metrics.measurement import Measured, Measurement
 from harness.report.build import build_record, read_run, status_of
 from harness.report.events import EventLog, RunEvent, read_events
+from harness.report.findings import findings, recommendation
 from harness.report.record import load_record
 from harness.report.recorder import Recorder
 from harness.report.samples import EDGE_CASES, read_samples
-from harness.report.table import findings, recommendation
 from harness.stats.estimate import Estimate
 from tests.report.runs import LIMIT, LIMITS, end, judge, start, tell
 

@@ -10,10 +10,11 @@ from harness.config.limits import Limit
 from harness.config.load import load_config
 from harness.config.settings import GateConfig
 from harness.errors import GateError
+from harness.report.findings import findings
 from harness.report.migrations import SCHEMA_VERSION, UNNAMED_HOST
 from harness.report.record import load_record, point_latest, save_record
 from harness.report.recorder import Recorder
-from harness.report.table import comparison_markdown, comparison_table, findings, further_tables
+from harness.report.table import comparison_markdown, comparison_table, further_tables
 from harness.stats.estimate import Estimate
 from tests.report.runs import LIMIT, end, judge, start
 

@@ -7,16 +7,15 @@ from harness.config.limits import Limit
 from harness.config.settings import GateConfig
 from harness.pack.remarks import INFERRED
 from harness.report.build import build_record
+from harness.report.findings import findings, recommendation, verdict_line
 from harness.report.notes import warnings
 from harness.report.performance_tables import latency_by_length
 from harness.report.recorder import Recorder
 from harness.report.table import (
     comparison_markdown,
     comparison_table,
-    findings,
     further_tables,
     interval_table,
-    recommendation,
 )
 from harness.stats.estimate import Estimate
 from tests.report.runs import end, judge, start
@@ -235,3 +234,29 @@ def test_what_a_tokenizer_shows_of_the_questions_is_told_once(tmp_path):
     for variant in ("int4", "int8"):
         recorder.details(variant, "token_remarks", ["domain.toml: steps leave no room; they are left out"])
     assert warnings(end(tmp_path / "run")) == ["warning: domain.toml: steps leave no room; they are left out"]
+
+
+def test_the_verdict_counts_what_stands_behind_it_and_one_cause_is_told_once(tmp_path):
+    names = ("ttft_p95_s", "itl_p95_s", "load_s")
+    limits = {name: Limit(max=1.0, reason="because it must") for name in names} | {"exact_match_rate": BY_KIND}
+    recorder = start(tmp_path / "run", {"int4": limits})
+    for name in names:
+        judge(recorder, "int4", Estimate.missing("invalid: busy"), name, limits[name])
+    judge(recorder, "int4", 0.5)
+    recorder.problem("int4", "test_x", "it broke")
+    recorder.skipped("int4", "test_y", "not today")
+    record = end(tmp_path / "run")
+    counted = "1 failed, 3 without data, 1 could not run, 1 did not run"
+    assert verdict_line("int4", record.variants["int4"]) == f"int4: FAIL ({counted})"
+    assert [line for line in findings(record) if "busy" in line] == [
+        "int4: ttft_p95_s, itl_p95_s, load_s: no data is not a pass (invalid: busy)"
+    ]
+
+
+def test_a_pass_is_one_word(run_folder):
+    assert verdict_line("int8", end(run_folder).variants["int8"]) == "int8: PASS"
+
+
+def test_where_nothing_was_judged_no_variant_is_said_to_have_failed(tmp_path):
+    start(tmp_path / "run")
+    assert recommendation(end(tmp_path / "run")) == "recommended: none, as nothing was judged"
