@@ -42,7 +42,7 @@ STATUSES: Final = {
 }
 PRECISIONS: Final = ("int4", "int8", "fp16")
 _REFUSED: Final = 8
-"""Refused rows that are shown; `slm-gate pack` shows all."""
+"""Refused rows that are shown; `not_taken.txt` has all."""
 
 _NO_MODEL: Final = "REPLACE ME: folder or hub id of the fine-tuned model"
 _WORKFLOW: Final = Path(".github") / "workflows" / "slm-gate.yml"
@@ -82,7 +82,7 @@ def command(folder: Path, model: str | None, data: Path | None, device: str, mea
         profile=profile,
         limits=limits,
     )
-    write_pack(pack, folder / "pack")
+    write_pack(pack, folder / "pack", report.refused if report else ())
     (folder / "gate.toml").write_text(text, encoding="utf-8", newline="\n")
     load_config(folder / "gate.toml")
     workflow = Path(__file__).with_name("workflow.yml").read_text(encoding="utf-8")

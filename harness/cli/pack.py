@@ -30,7 +30,6 @@ STATUSES: Final = {
     ExitStatus.PASS: "the file was read; rows that cannot be asked are listed",
     ExitStatus.UNUSABLE_INPUT: "the file cannot be read, mixes formats, or most of it cannot be asked",
 }
-_REFUSED: Final = "not_taken.txt"
 _SHOWN: Final = 20
 
 
@@ -86,11 +85,7 @@ def command(
 
 
 def _write(pack: DomainPack, report: ReadReport, out: Path) -> None:
-    files = [*write_pack(pack, out)]
-    if report.refused:
-        files.append(out / _REFUSED)
-        files[-1].write_text("\n".join(report.lines(len(report.refused))) + "\n", encoding="utf-8")
-    names = ", ".join(file.name for file in files)
+    names = ", ".join(file.name for file in write_pack(pack, out, report.refused))
     print(f"\n{out}: {names}")
-    print(f"Read {out / 'domain.toml'}, correct what was inferred, and delete `draft = true`. Then:")
+    print(f"Check {out / 'domain.toml'} against the answers that its comments list, and delete `draft = true`. Then:")
     print(f"  slm-gate run --model MODEL --domain {out}")

@@ -27,6 +27,9 @@ from harness.system.text_files import read_text
 
 REQUIRED = ("domain.toml", "cases.jsonl")
 SCHEMA_FILE = "response.schema.json"
+NOT_TAKEN_FILE = "not_taken.txt"
+"""Rows of the test split that a pack was drafted from, as far as they are not asked; written, and never read."""
+
 OPTIONAL = {
     SCHEMA_FILE: "the form of answers; without it they are free text",
     "edge_cases.jsonl": "built-in ones without it",
@@ -74,6 +77,8 @@ def load_pack(folder: Path) -> DomainPack:
         padding=padding or prose.padding(language, max(domain.length.padding_tokens)),
     )
     places = Places(files={name: folder / name for name in (*REQUIRED, *OPTIONAL)}, lines=cases.lines)
+    reading = domain.read.told(folder / NOT_TAKEN_FILE) if domain.read else ()
+    pack = pack.model_copy(update={"reading": reading})
     return checked(pack, places, [*_strays(folder), *_unchecked(folder / SCHEMA_FILE, schema)])
 
 
@@ -89,7 +94,7 @@ def assembled(
 ) -> DomainPack:
     """A pack of its parts, with its digest."""
     parts = {
-        "domain": domain.model_dump(mode="json", exclude={"name", "description", "draft"}),
+        "domain": domain.model_dump(mode="json", exclude={"name", "description", "draft", "read"}),
         "cases": [case.model_dump(mode="json") for case in cases],
         "edge_cases": [case.model_dump(mode="json") for case in edge_cases],
         "texts": [text.model_dump(mode="json") for text in texts],

@@ -11,6 +11,7 @@ from harness.grading.criterion import Expected
 from harness.grading.grade import Grader
 from harness.pack.places import Diagnosis, Places, same_questions, short, token_width, too_long
 from harness.pack.schema import OUT_OF_SCOPE, Case, DomainPack, Remark
+from harness.pack.seen import seen_answers
 
 INFERRED = "the form of answers was inferred, and nobody has confirmed it"
 """What is told of a draft."""
@@ -48,10 +49,16 @@ def _draft(pack: DomainPack, places: Places) -> Iterator[Remark]:
         return
     file = places.file("domain.toml")
     is_written = file.endswith(".toml")
+    form = "response.schema.json" if pack.response_schema is not None else "[answer]"
+    check = (
+        f"its comments list the answers seen for each field: add what is missing to {form}, correct slips"
+        if seen_answers(pack.cases)
+        else "read how it compares answers, correct it"
+    )
     yield Remark(
         what=INFERRED,
         where=file,
-        next_step="read what it says of answers, correct it, and delete `draft = true`"
+        next_step=f"{check}, and delete `draft = true`"
         if is_written
         else "write it down with `slm-gate pack FILE --out DIR`, correct it, and use --domain DIR",
     )

@@ -131,6 +131,29 @@ class PromptLengthSweep(Settings):
         return self
 
 
+class ReadFile(Settings):
+    """`[read]`: the test split that a pack was drafted from."""
+
+    file: str
+    """Its name."""
+
+    format: str
+    """Format and container: `messages in JSON Lines`."""
+
+    rows: Annotated[int, Field(ge=0)]
+    not_taken: Annotated[int, Field(ge=0)]
+    """Rows that are not asked; `not_taken.txt` beside says why of each."""
+
+    notes: tuple[str, ...] = ()
+    """What reading changed and inferred."""
+
+    def told(self, not_taken: Path) -> tuple[str, ...]:
+        """What a later run says of it; `not_taken` is the list of the rows, which may be gone."""
+        see = f": see {not_taken}" if self.not_taken and not_taken.is_file() else ""
+        taken = f"{self.not_taken} not taken{see}" if self.not_taken else "and every one was taken"
+        return f"{self.rows} rows of {self.file} ({self.format}) were read, {taken}", *self.notes
+
+
 class DomainSettings(Settings):
     """`domain.toml`."""
 
@@ -151,6 +174,8 @@ class DomainSettings(Settings):
 
     answer: AnswerSettings = AnswerSettings()
     length: PromptLengthSweep = PromptLengthSweep()
+    read: ReadFile | None = None
+    """Where the pack comes from; told and recorded at every run, and no part of the digest."""
 
 
 class DomainPack(Settings):
@@ -172,7 +197,7 @@ class DomainPack(Settings):
     """What its owner should know before the results are read."""
 
     reading: tuple[str, ...] = ()
-    """What was read of a test split, line by line; empty for a folder."""
+    """What was read of a test split, line by line; empty for a pack that was not drafted from one."""
 
     @property
     def answer_settings(self) -> AnswerSettings:

@@ -26,6 +26,7 @@ from harness.pack.schema import (
     DomainPack,
     DomainSettings,
     PromptLengthSweep,
+    ReadFile,
 )
 
 _SPLITS = {
@@ -52,6 +53,17 @@ class ReadReport:
 
     notes: tuple[str, ...]
     """What was changed or inferred, to be confirmed."""
+
+    @property
+    def read_file(self) -> ReadFile:
+        """The same for the pack that is written down."""
+        return ReadFile(
+            file=self.file.name,
+            format=self.format,
+            rows=self.row_count,
+            not_taken=len(self.refused),
+            notes=self.notes,
+        )
 
     def lines(self, most: int = 10) -> list[str]:
         """The report as text, with up to `most` refused rows."""
@@ -104,6 +116,7 @@ def read_test_split(file: Path, options: ReadOptions | None = None) -> tuple[Dom
         notes=tuple(notes),
     )
     lines = {case.id: question.line for case, question in zip(cases, drafted.questions, strict=True)}
+    pack = pack.model_copy(update={"domain": pack.domain.model_copy(update={"read": report.read_file})})
     return checked(pack, Places(files=dict.fromkeys((*REQUIRED, *OPTIONAL), file), lines=lines)), report
 
 

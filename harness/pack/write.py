@@ -12,8 +12,9 @@ from pydantic import BaseModel
 
 from harness.errors import PackError
 from harness.grading.settings import AnswerSettings
-from harness.pack.load import SCHEMA_FILE
-from harness.pack.schema import DomainPack, DomainSettings
+from harness.pack.load import NOT_TAKEN_FILE, SCHEMA_FILE
+from harness.pack.schema import DomainPack, DomainSettings, ReadFile
+from harness.pack.seen import seen_answers
 
 _MEANINGS = {
     "code_fence": "the answer may stand in a code fence",
@@ -28,8 +29,13 @@ _MEANINGS = {
 }
 
 
-def write_pack(pack: DomainPack, folder: Path) -> tuple[Path, ...]:
+def write_pack(pack: DomainPack, folder: Path, not_taken: Sequence[object] = ()) -> tuple[Path, ...]:
     """Write a pack's files into a folder that is new or empty, and name them.
+
+    Args:
+        pack: what is written.
+        folder: where.
+        not_taken: rows of its test split that are not asked; a line of `not_taken.txt` each.
 
     Raises:
         PackError: something stands there already; nothing of the user's is overwritten.
@@ -47,6 +53,8 @@ def write_pack(pack: DomainPack, folder: Path) -> tuple[Path, ...]:
     }
     if pack.response_schema is not None:
         files[SCHEMA_FILE] = json.dumps(pack.response_schema, indent=2, ensure_ascii=False) + "\n"
+    if not_taken:
+        files[NOT_TAKEN_FILE] = "".join(f"{row}\n" for row in not_taken)
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8", newline="\n")
     return tuple(folder / name for name in files)
@@ -67,18 +75,28 @@ def _row(row: BaseModel) -> dict[str, Any]:
 def domain_text(pack: DomainPack) -> str:
     """`domain.toml` of a pack."""
     domain, has_schema = pack.domain, pack.response_schema is not None
-    return "\n".join([*_head(domain, has_schema=has_schema), *_answer(domain.answer), *_length(domain), ""])
+    seen = seen_answers(pack.cases) if domain.draft else []
+    parts = [
+        *_head(domain, seen, has_schema=has_schema),
+        *_answer(domain.answer),
+        *_length(domain),
+        *_read(domain.read),
+    ]
+    return "\n".join([*parts, ""])
 
 
-def _head(domain: DomainSettings, *, has_schema: bool) -> Iterator[str]:
+def _head(domain: DomainSettings, seen: Sequence[str], *, has_schema: bool) -> Iterator[str]:
     yield f"schema_version = {domain.schema_version}"
     yield f"name = {_value(domain.name)}"
     yield f"description = {_value(domain.description)}"
     if domain.draft:
         yield ""
         also = f" and {SCHEMA_FILE}, which was drafted from the answers" if has_schema else ""
-        yield f"# Drafted: read what follows{also}; correct it, and delete this line."
+        yield f"# Drafted: read what follows{also}; correct it, and delete the next line."
         yield "draft = true"
+        if seen:
+            yield "# It knows only the answers that it has seen. Is a value missing, or one of them a slip?"
+            yield from (f"#   {line}" for line in seen)
         yield ""
         yield "# Room for the longest right answer; a bound, at which an answer that does not end is cut off."
     yield f"max_new_tokens = {domain.max_new_tokens}"
@@ -121,6 +139,15 @@ def _length(domain: DomainSettings) -> Iterator[str]:
     yield f"padding_tokens = {_value(list(sweep.padding_tokens))}"
     yield f"cases = {sweep.cases}"
     yield f"template = {_value(sweep.template)}"
+
+
+def _read(read: ReadFile | None) -> Iterator[str]:
+    if read is None:
+        return
+    yield ""
+    yield "[read]  # the test split that this was drafted from; told at every run"
+    for name, value in read.model_dump().items():
+        yield f"{name} = {_value(value)}"
 
 
 def _key(name: str) -> str:

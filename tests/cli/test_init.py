@@ -31,6 +31,13 @@ def test_a_test_split_becomes_a_folder_that_can_be_run(sample, tmp_path, capsys)
     assert f"slm-gate run --config {folder / 'gate.toml'}" in capsys.readouterr().out
 
 
+def test_rows_that_are_not_asked_stay_in_the_folder(sample, tmp_path):
+    assert main(["init", str(tmp_path / "gate"), "--data", str(sample.file)]) == 0
+    pack = tmp_path / "gate" / "pack"
+    assert load_pack(pack).reading[0].endswith(f"12 not taken: see {pack / 'not_taken.txt'}")
+    assert (pack / "not_taken.txt").read_text(encoding="utf-8").count("\n") == 12
+
+
 def test_every_limit_is_a_draft_that_says_so(sample, tmp_path):
     assert main(["init", str(tmp_path / "gate"), "--data", str(sample.file)]) == 0
     config = load_config(tmp_path / "gate" / "gate.toml")

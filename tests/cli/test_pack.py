@@ -29,6 +29,40 @@ def test_a_pack_is_written_with_all_that_was_refused(sample, tmp_path, capsys):
     assert all(f"line {line}: " in refused for line in sample.dirt)
 
 
+def test_what_was_read_and_refused_is_told_of_the_written_pack(sample, tmp_path):
+    out = tmp_path / "a pack"
+    assert main(["pack", str(sample.file), "--out", str(out)]) == 0
+    first, *notes = load_pack(out).reading
+    assert (
+        first
+        == f"200 rows of messages.jsonl (messages in JSON Lines) were read, 12 not taken: see {out / 'not_taken.txt'}"
+    )
+    assert "kinds are the values of status in the expected answers" in notes
+    (out / "not_taken.txt").unlink()
+    assert load_pack(out).reading[0].endswith("were read, 12 not taken")
+
+
+def test_a_pack_of_which_every_row_was_taken_says_so(tmp_path):
+    file, out = tmp_path / "short.jsonl", tmp_path / "pack"
+    file.write_text("\n".join(f'{{"question": "q {n}?", "answer": "part {n}"}}' for n in range(40)))
+    assert main(["pack", str(file), "--out", str(out)]) == 0
+    assert load_pack(out).reading == (
+        "40 rows of short.jsonl (columns in JSON Lines) were read, and every one was taken",
+    )
+    assert not (out / "not_taken.txt").exists()
+
+
+def test_where_a_pack_comes_from_is_no_part_of_what_it_asks(sample, tmp_path):
+    out = tmp_path / "pack"
+    assert main(["pack", str(sample.file), "--out", str(out)]) == 0
+    before = load_pack(out)
+    text = (out / "domain.toml").read_text(encoding="utf-8")
+    (out / "domain.toml").write_text(text.split("\n[read]")[0], encoding="utf-8")
+    after = load_pack(out)
+    assert after.reading == ()
+    assert after.digest == before.digest
+
+
 def test_a_pack_is_not_written_twice(sample, tmp_path, capsys):
     out = tmp_path / "pack"
     assert main(["pack", str(sample.file), "--out", str(out)]) == 0
