@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 from harness.errors import MeasureError
 from harness.grading.grade import GradedAnswer, Grader
@@ -12,7 +13,7 @@ from harness.measure.asking import ask_all, graded
 from harness.measure.failures import describe_failures
 from harness.metrics.measurement import Measured, Measurement
 from harness.metrics.units import Unit, format_value
-from harness.pack.choose import length_cases
+from harness.pack.choose import length_cases, usable_at_lengths
 from harness.pack.schema import Case, DomainPack
 from harness.runtime.session import ScoringSession
 from harness.stats.estimate import CONFIDENCE, Estimate
@@ -48,20 +49,62 @@ def measure_length_consistency(
     answers = _ask_padded(session, pack, asked, progress.step("long questions"), is_over)
     rates = rates_by_length(answers)
     shares = [f"{format_value(Unit.SHARE, rate.value)} of {rate.n} at {tokens}" for tokens, rate in rates.items()]
-    longest = [answer for answer in answers if answer.padding_tokens == _worst_step(answers)]
+    worst = [answer for answer in answers if answer.padding_tokens == _worst_step(answers)]
     details = [
         f"exact answers by tokens of padding: {', '.join(shares) or 'none'}",
-        describe_failures(longest, source, pack, lambda answer: not answer.is_exact),
+        *describe_course(_losses(answers)),
+        describe_failures(worst, source, pack, lambda answer: not answer.is_exact, samples="length_answers"),
     ]
+    is_cut = len(answers) < len(asked)
     return Measured(
         measurement=Measurement(
             estimates={"length_drop_points": length_drop(answers, pack)},
             details={"length_drop_points": "\n".join(details)},
-            cut=frozenset({"length_drop_points"} if len(answers) < len(asked) else ()),
+            more={"length_drop_points": _more(answers, pack, is_cut=is_cut)},
+            cut=frozenset({"length_drop_points"} if is_cut else ()),
         ),
         samples={"length_answers": answers},
-        details={"exact_match_by_padding_tokens": {str(tokens): asdict(rate) for tokens, rate in rates.items()}},
+        details={
+            "exact_match_by_padding_tokens": _by_step(rates),
+            "source_exact_match_by_padding_tokens": _by_step(rates_by_length(source)),
+        },
     )
+
+
+def _by_step(rates: Mapping[int, Estimate]) -> dict[str, Any]:
+    return {str(tokens): asdict(rate) for tokens, rate in rates.items()}
+
+
+def _more(answers: Sequence[GradedAnswer], pack: DomainPack, *, is_cut: bool) -> str:
+    """How many questions could be asked, and how."""
+    asked, usable = len({answer.case_id for answer in answers}), len(usable_at_lengths(pack))
+    if is_cut:
+        return f"{asked} of {usable} questions were asked, as the time was used up: give a longer --budget, or none"
+    if asked < usable:
+        return f"{asked} of {usable} questions were asked: `[length] cases = {usable}` in domain.toml asks all"
+    return f"all {usable} questions were asked that can be: more of them have to be added to the pack"
+
+
+def describe_course(losses: Mapping[int, Estimate]) -> list[str]:
+    """At which prompt length the loss is, and what becomes of it at longer ones; nothing where nothing is lost.
+
+    Args:
+        losses: against the shortest prompts, as shares, by tokens of padding.
+    """
+    points = {tokens: 100 * (loss.value or 0.0) for tokens, loss in losses.items()}
+    if not points or max(points.values()) <= 0:
+        return []
+    at = max(points, key=lambda tokens: (points[tokens], tokens))
+    said = f"the loss is largest at {at} tokens"
+    longer = {tokens: loss for tokens, loss in points.items() if tokens > at}
+    if not longer:
+        return [f"{said}, the longest prompts that were asked"]
+    where = " to ".join(dict.fromkeys(str(tokens) for tokens in (min(longer), max(longer))))
+    most = max(longer.values())
+    if most > points[at] / 2:
+        return [f"{said}; longer ones lose up to {format_value(Unit.POINTS, most)} (at {where})"]
+    again = "none" if most <= 0 else f"at most {format_value(Unit.POINTS, most)}"
+    return [f"{said}; longer ones are fine again: {again} is lost at {where}, so length alone is not the cause"]
 
 
 def ask_lengths(session: ScoringSession, pack: DomainPack, step: Step = silent_step) -> tuple[GradedAnswer, ...]:
@@ -144,7 +187,7 @@ def length_drop(answers: Sequence[GradedAnswer], pack: DomainPack) -> Estimate:
     absent = not_asked(pack).get("length_drop_points")
     if absent is not None:
         return Estimate.missing(absent)
-    losses = _losses(answers)
+    losses = list(_losses(answers).values())
     if not losses:
         return Estimate.missing("fewer than two prompt lengths fit into the context")
     worst = max(losses, key=lambda loss: loss.value or 0.0)
@@ -158,17 +201,17 @@ def length_drop(answers: Sequence[GradedAnswer], pack: DomainPack) -> Estimate:
     ).map(lambda share: 100 * share)
 
 
-def _losses(answers: Sequence[GradedAnswer]) -> list[Estimate]:
-    """Of every step against the shortest one, on the questions that both were asked."""
-    clusters = _clusters(answers)
-    shortest, *longer = _exact_by_step(answers).values() or [{}]
-    found = []
-    for exact in longer:
+def _losses(answers: Sequence[GradedAnswer]) -> dict[int, Estimate]:
+    """Of every step against the shortest one, on the questions that both were asked; shares, by tokens of padding."""
+    clusters, steps = _clusters(answers), _exact_by_step(answers)
+    shortest, *longer = steps.values() or [{}]
+    found = {}
+    for tokens, exact in list(steps.items())[1:]:
         asked = [case_id for case_id in exact if case_id in shortest]
         before, after = [shortest[one] for one in asked], [exact[one] for one in asked]
         together = [clusters[one] for one in asked]
-        found.append(paired_loss(before, after, together, confidence=1 - (1 - CONFIDENCE) / len(longer)))
-    return [loss for loss in found if not loss.is_missing]
+        found[tokens] = paired_loss(before, after, together, confidence=1 - (1 - CONFIDENCE) / len(longer))
+    return {tokens: loss for tokens, loss in found.items() if not loss.is_missing}
 
 
 def _clusters(answers: Sequence[GradedAnswer]) -> Mapping[str, str | None]:
@@ -177,9 +220,10 @@ def _clusters(answers: Sequence[GradedAnswer]) -> Mapping[str, str | None]:
 
 
 def _worst_step(answers: Sequence[GradedAnswer]) -> int | None:
-    """The step with the smallest share of exact answers; the longest of several."""
-    rates = rates_by_length(answers)
-    return min(rates, key=lambda tokens: (rates[tokens].value or 0.0, -tokens), default=None)
+    """The step with the largest loss, the longest of several; the shortest one where there is no other."""
+    losses = _losses(answers)
+    shortest = next(iter(_exact_by_step(answers)), None)
+    return max(losses, key=lambda tokens: (losses[tokens].value or 0.0, tokens), default=shortest)
 
 
 def _exact_by_step(answers: Sequence[GradedAnswer]) -> Mapping[int, dict[str, bool]]:

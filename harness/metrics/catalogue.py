@@ -386,7 +386,7 @@ METRICS: dict[str, Metric] = {
         ),
         Metric(
             name="length_drop_points",
-            meaning="largest loss of exact answers, in percentage points, as the same questions get longer",
+            meaning="largest loss of exact answers, in percentage points, to the same questions at any longer prompt",
             suite="quality/test_length_consistency.py",
             group=Group.QUALITY,
             unit=Unit.POINTS,

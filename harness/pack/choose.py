@@ -47,5 +47,9 @@ def conversations_by_case(pack: DomainPack, count: int) -> dict[str, list[dict[s
 
 def length_cases(pack: DomainPack) -> tuple[Case, ...]:
     """The in-scope cases of a single question that are asked at every prompt length, spread evenly over the pack."""
-    usable = [case for case in pack.cases if case.kind != OUT_OF_SCOPE and case.is_single_turn]
-    return spread(usable, pack.domain.length.cases)
+    return spread(usable_at_lengths(pack), pack.domain.length.cases)
+
+
+def usable_at_lengths(pack: DomainPack) -> list[Case]:
+    """All cases that could be asked at every prompt length."""
+    return [case for case in pack.cases if case.kind != OUT_OF_SCOPE and case.is_single_turn]

@@ -7,6 +7,7 @@ import pytest
 from harness.measure.lengths import (
     ask_lengths,
     cut_to_tokens,
+    describe_course,
     length_drop,
     measure_length_consistency,
     padded_conversations,
@@ -15,6 +16,7 @@ from harness.measure.lengths import (
 from harness.pack.choose import length_cases
 from harness.pack.load import load_pack
 from harness.runtime.fake import FakeSession
+from harness.stats.estimate import Estimate
 from harness.stats.paired import paired_loss
 from tests.conftest import write_pack
 from tests.measure.healthy import right
@@ -45,11 +47,56 @@ def test_answers_that_degrade_with_length_are_seen_and_shown(pack):
     assert found.measurement.estimate("length_drop_points").value == 100.0
     details = found.measurement.details["length_drop_points"]
     assert details.startswith(
-        "exact answers by tokens of padding: 100.0 % of 4 at 0, 0.0 % of 4 at 40\n4 of 4 fail; the "
+        "exact answers by tokens of padding: 100.0 % of 4 at 0, 0.0 % of 4 at 40\n"
+        "the loss is largest at 40 tokens, the longest prompts that were asked\n4 of 4 fail; the "
     )
     assert "conversion, not tuning" in details
     assert found.details["exact_match_by_padding_tokens"]["40"]["value"] == 0.0
     assert len(found.samples["length_answers"]) == 8
+
+
+@pytest.mark.parametrize(
+    ("points", "told"),
+    [
+        ({}, None),
+        ({100: 0.0, 500: -5.0}, None),  # nothing is lost
+        (
+            {550: 0.0, 600: 12.5, 620: 0.0, 1500: 0.0},
+            "600 tokens; longer ones are fine again: none is lost at 620 to 1500",
+        ),
+        ({600: 12.5, 620: -2.5}, "600 tokens; longer ones are fine again: none is lost at 620, so"),
+        ({600: 12.5, 620: 5.0}, "longer ones are fine again: at most 5.0 pt is lost at 620, so"),
+        ({600: 12.5, 620: 10.0, 1500: 7.5}, "600 tokens; longer ones lose up to 10.0 pt (at 620 to 1500)"),
+        ({600: 5.0, 1500: 12.5}, "1500 tokens, the longest prompts that were asked"),
+        ({600: 12.5, 1500: 12.5}, "1500 tokens, the longest prompts that were asked"),
+    ],
+)
+def test_where_the_loss_is_and_what_becomes_of_it_is_told(points, told):
+    said = describe_course({tokens: Estimate.exact(value / 100) for tokens, value in points.items()})
+    assert said == [] if told is None else told in said[0]
+
+
+def test_the_failures_that_are_shown_are_those_at_the_length_that_is_judged(pack_folder):
+    domain = (pack_folder / "domain.toml").read_text().replace("[0, 40]", "[0, 40, 80]")
+    (pack_folder / "domain.toml").write_text(domain)
+    roomy = load_pack(pack_folder)
+
+    def reply(messages):
+        return "{}" if 40 < len(messages[-1]["content"]) < 75 else right(messages)
+
+    found = measure(reply, roomy)
+    details = found.measurement.details["length_drop_points"]
+    assert "longer ones are fine again: none is lost at 80" in details
+    assert "4 of 4 fail" in details
+    assert found.details["source_exact_match_by_padding_tokens"]["40"]["value"] == 1.0
+
+
+def test_how_many_questions_could_be_asked_is_told(pack):
+    assert (
+        measure(right, pack)
+        .measurement.more["length_drop_points"]
+        .startswith("4 of 8 questions were asked: `[length] cases = 8` in domain.toml")
+    )
 
 
 def test_the_interval_holds_for_all_steps_together(tmp_path):
