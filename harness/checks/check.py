@@ -89,10 +89,6 @@ class Check:
         """What a check lacks whose interval reaches across the limit that it missed; empty for any other."""
         if not self.is_across:
             return ""
-        return "; ".join(filter(None, [self._observations_to_decide, self.more]))
-
-    @property
-    def _observations_to_decide(self) -> str:
         value, n = self.estimate.value, self.estimate.n
         assert value is not None
         worst, best = self._ends
@@ -112,7 +108,7 @@ class Check:
         metric = metric_named(self.metric)
         lines = [self.headline, f"  what:   {metric.meaning}", f"  reason: {self.limit.reason}"]
         if self.what_would_decide:
-            lines.append(f"  decide: {self.what_would_decide}")
+            lines.append(f"  decide: {'; '.join(filter(None, [self.what_would_decide, self.more]))}")
         return "\n".join([*lines, *(f"  {line}" for line in self.details.splitlines())])
 
     @property

@@ -12,6 +12,10 @@ from harness.measure.leniency import lenient_settings
 from harness.pack.schema import Case, DomainPack, Turn
 
 _SHOWN: Final = 3
+_TUNING: Final = "tuning, not conversion"
+_TRAIN: Final = (
+    "next:     train on more examples like these; all of them stand in samples/<variant>/{samples}.jsonl of the record"
+)
 _LONGEST: Final = 160
 """Characters of a question or an answer that are shown; the middle of a longer one is left out."""
 
@@ -21,6 +25,8 @@ def describe_failures(
     source: Sequence[GradedAnswer],
     pack: DomainPack,
     fails: Callable[[GradedAnswer], bool],
+    *,
+    samples: str = "answers",
 ) -> str:
     """How many of a variant's answers fail, how many of these the source model fails too, and up to three of them.
 
@@ -29,12 +35,16 @@ def describe_failures(
         source: the source model's; those to other questions or prompt lengths are left out.
         pack: where the questions stand.
         fails: whether an answer counts against the metric.
+        samples: the raw samples that hold all of them.
     """
     failed = [answer for answer in own if fails(answer)]
     if not failed:
         return f"none of {len(own)} fails"
     cases = {case.id: case for case in pack.cases}
-    lines = [f"{len(failed)} of {len(own)} fail{_blame(failed, source, fails)}", *lenient_settings(failed, pack, fails)]
+    blame = _blame(failed, source, fails)
+    lines = [f"{len(failed)} of {len(own)} fail{blame}"]
+    lines += [_TRAIN.format(samples=samples)] if blame.endswith(_TUNING) else []
+    lines += lenient_settings(failed, pack, fails)
     for answer in failed[:_SHOWN]:
         case = cases[answer.case_id]
         lines += show_case(f"{case.id} ({case.kind})", case.messages, expectation(case), said_by(answer))
@@ -60,9 +70,14 @@ def describe_losses(own: Sequence[GradedAnswer], source: Sequence[GradedAnswer],
 
 def show_case(name: str, asked: Sequence[Turn], expected: str, said: str) -> list[str]:
     """A case in four lines; everything that a model or a user wrote is escaped and cut."""
+    return [name, f"  asked:    {asked_of(asked)}", f"  expected: {expected}", f"  said:     {said}"]
+
+
+def asked_of(asked: Sequence[Turn]) -> str:
+    """The question of a conversation, and how many turns stand before it."""
     before = f" (after {len(asked) - 1} earlier turns)" if len(asked) > 1 else ""
     question = cut(asked[-1].content) if asked else "nothing: the conversation is empty"
-    return [name, f"  asked:    {question}{before}", f"  expected: {expected}", f"  said:     {said}"]
+    return f"{question}{before}"
 
 
 def said_by(answer: GradedAnswer) -> str:
@@ -110,10 +125,10 @@ def _blame(
         return ""
     both, count = sum(fails(one) for one in known), len(known)
     if both == count:
-        return f"; the source model fails {'it' if count == 1 else f'all {count}'} too: tuning, not conversion"
+        return f"; the source model fails {'it' if count == 1 else f'all {count}'} too: {_TUNING}"
     if both == 0:
         return (
             f"; the source model {'does not' if count == 1 else f'fails none of these {count}'}: conversion, not tuning"
         )
-    what = "mostly tuning, not conversion" if 2 * both >= count else "mostly conversion, not tuning"
+    what = f"mostly {_TUNING}" if 2 * both >= count else "mostly conversion, not tuning"
     return f"; the source model fails {both} of these {count} too: {what}"

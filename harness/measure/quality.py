@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, Final
 
 from harness.grading.grade import GradedAnswer
 from harness.measure.applicable import kinds_of, not_asked
@@ -13,6 +13,7 @@ from harness.measure.failures import describe_failures, describe_losses
 from harness.measure.lengths import length_drop
 from harness.measure.outcomes import counted, counts_against, share
 from harness.measure.sampling import LOSS, RATES, UntilDecided, ask_until_decided, sequential_estimates
+from harness.measure.wrong_answers import wrong_answers
 from harness.metrics.measurement import Measured, Measurement
 from harness.pack.schema import OUT_OF_SCOPE, DomainPack
 from harness.runtime.session import Session
@@ -20,6 +21,8 @@ from harness.stats.estimate import Estimate
 from harness.stats.paired import paired_loss
 from harness.stats.proportions import proportion
 from harness.system.progress import SILENT, Progress
+
+_ALL_ASKED: Final = "all cases of the pack were asked: more of them have to be added to it"
 
 
 def measure_quality(
@@ -50,7 +53,10 @@ def measure_quality(
     return Measured(
         measurement=replace(whole, of_kinds=_of_kinds(answers, source, pack, stopped), cut=cut),
         samples={"answers": answers},
-        details={"exact_match_by_kind": exact_by_kind(answers)},
+        details={
+            "exact_match_by_kind": exact_by_kind(answers),
+            "wrong_answers": asdict(wrong_answers(answers, source, pack)),
+        },
     )
 
 
@@ -66,6 +72,7 @@ def _measurement(
     return Measurement(
         estimates=estimates,
         details={name: "\n".join(filter(None, [stopped, text])) for name, text in details.items()},
+        more=dict.fromkeys(estimates, stopped or _ALL_ASKED),
     )
 
 
@@ -80,6 +87,7 @@ def _of_kinds(
         found[kind] = Measurement(
             estimates={name: own.estimates[name] for name in names},
             details={name: own.details[name] for name in names},
+            more={name: own.more[name] for name in names},
         )
     return found
 

@@ -12,6 +12,7 @@ from harness.config.diagnosis import did_you_mean
 from harness.foundry.cache_route import CacheRouteAnswer
 from harness.measure.activations import ActivationCost
 from harness.measure.latency import LatencyRow
+from harness.measure.wrong_answers import WrongAnswers
 from harness.prompts.rendering import PromptDeviation
 from harness.stats.estimate import Estimate
 from harness.verify.fidelity import Fidelity
@@ -191,6 +192,12 @@ class VariantDetails(_Details):
 
     exact_match_by_padding_tokens: dict[int, Estimate] | None = None
     """Share of right answers by tokens of unrelated text in front of the question."""
+
+    source_exact_match_by_padding_tokens: dict[int, Estimate] | None = None
+    """The same of the source model."""
+
+    wrong_answers: WrongAnswers | None = None
+    """How many answers are not what was asked for, and up to five of them."""
 
     latency_grid: dict[str, LatencyRow] | None = None
     """Times at every point of the grid, by its name; told point by point."""

@@ -73,7 +73,8 @@ class CheckRecord(_Record):
             more=self.more,
         )
         decide = check.what_would_decide
-        return f"{check.headline}; {decide} would decide" if decide else check.headline
+        wanted = [f"{decide}, would decide", self.more] if decide else []
+        return "; ".join(filter(None, [check.headline, *wanted]))
 
 
 class ProblemRecord(_Record):

@@ -10,6 +10,7 @@ from harness.checks.check import Outcome
 from harness.measure.activations import DivergenceParts
 from harness.metrics.catalogue import METRICS, Group, Metric
 from harness.metrics.units import Unit, format_value
+from harness.report.answer_tables import length_table, wrong_tables
 from harness.report.cells import cell, format_metric
 from harness.report.findings import findings, recommendation
 from harness.report.kind_table import kind_table
@@ -149,6 +150,9 @@ def further_tables(record: RunRecord, style: str = "simple") -> Iterator[tuple[s
     kinds = kind_table(record, style)
     if kinds:
         yield "by kind of question", kinds
+    lengths = length_table(record, style)
+    if lengths:
+        yield "right answers by prompt length", lengths
     activations = activation_table(record, style)
     if activations:
         yield "divergence of weights and of activations", activations
@@ -173,6 +177,8 @@ def comparison_markdown(record: RunRecord) -> str:
     ]
     for title, table in further_tables(record, "github"):
         parts += [f"## {title[0].upper()}{title[1:]}", table]
+    for title, table in wrong_tables(record, "github"):
+        parts += [f"## {cell(title[0].upper() + title[1:])}", table]
     intervals = interval_table(record, "github")
     if intervals:
         parts += ["## Intervals", intervals]

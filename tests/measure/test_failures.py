@@ -61,6 +61,15 @@ def test_a_case_is_shown_with_question_expectation_and_answer(pack):
     ]
 
 
+@pytest.mark.parametrize(
+    ("source", "is_told"), [((1, 2, 3), True), ((1, 2), True), ((1,), False), ((), False), (None, False)]
+)
+def test_what_tuning_lacks_has_a_next_step(pack, source, is_told):
+    told = described(pack, (1, 2, 3), source)
+    assert ("train on more examples like these" in told) is is_told
+    assert ("samples/<variant>/answers.jsonl" in told) is is_told
+
+
 def test_three_cases_are_enough(pack):
     assert described(pack, range(8), None).count("asked:") == 3
 

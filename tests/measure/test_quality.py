@@ -8,6 +8,7 @@ import pytest
 from harness.grading.settings import AnswerSettings
 from harness.measure.asking import ask_cases
 from harness.measure.quality import exact_by_kind, exact_match_loss, measure_quality, measure_source_quality
+from harness.measure.wrong_answers import wrong_answers
 from harness.pack.load import load_pack
 from harness.runtime.fake import FakeSession
 from tests.conftest import write_pack
@@ -141,7 +142,28 @@ def test_kinds_have_their_own_rates(pack):
 def test_everything_is_kept(pack):
     found = measure(right, pack)
     assert len(found.samples["answers"]) == 9
-    assert set(found.details) == {"exact_match_by_kind"}
+    assert set(found.details) == {"exact_match_by_kind", "wrong_answers"}
+
+
+def test_wrong_answers_are_counted_and_five_are_shown_spread_over_the_pack(pack):
+    source = ask_cases(FakeSession(forgets(1)), pack)
+    found = wrong_answers(ask_cases(FakeSession(forgets(*range(8))), pack), source, pack)
+    assert (found.answers, found.wrong) == (9, 8)
+    assert [one.case_id for one in found.shown] == ["case-0", "case-1", "case-3", "case-4", "case-6"]
+    assert [one.is_source_wrong for one in found.shown] == [False, True, False, False, False]
+    assert (found.shown[1].asked, found.shown[1].said) == ("'part 1?'", repr('{"status": "out_of_scope"}'))
+    assert '"part": "0"' in found.shown[0].expected
+
+
+def test_where_all_is_right_nothing_is_shown(pack):
+    right_ones = ask_cases(FakeSession(right), pack)
+    assert wrong_answers(right_ones, (), pack).shown == ()
+    own = ask_cases(FakeSession(forgets(1)), pack)
+    assert wrong_answers(own, (), pack).shown[0].is_source_wrong is None
+
+
+def test_how_many_more_could_be_asked_is_told(pack):
+    assert "all cases of the pack were asked" in measure(right, pack).measurement.more["exact_match_rate"]
 
 
 def one_case(tmp_path, **fields):

@@ -8,6 +8,7 @@ from harness.artifact.facts import ArtifactFacts
 from harness.foundry.cache_route import CacheRouteAnswer, CacheRouteModel
 from harness.measure.latency import LatencyRow
 from harness.measure.latency_point import LatencyPoint
+from harness.measure.wrong_answers import WrongAnswer, WrongAnswers
 from harness.prompts.rendering import PromptDeviation
 from harness.recipes.recipe import load_recipe
 from harness.report.build import build_record
@@ -48,6 +49,11 @@ EXAMPLES = {
     "token_remarks": ["domain.toml: steps leave no room"],
     "exact_match_by_kind": {"code": Estimate.exact(0.5, n=4), "none": Estimate.missing()},
     "exact_match_by_padding_tokens": {0: Estimate.exact(1.0), 500: Estimate.exact(0.5)},
+    "source_exact_match_by_padding_tokens": {0: Estimate.exact(1.0), 500: Estimate.exact(1.0)},
+    "wrong_answers": WrongAnswers(
+        answers=9, wrong=7,
+        shown=(WrongAnswer(case_id="a", kind="k", asked="'?'", expected="'x'", said="'\ud800'", is_source_wrong=None),),
+    ),
     "latency_grid": {
         "64+32 x4": LatencyRow(
             point=LatencyPoint(prompt_tokens=64, new_tokens=32, batch=4), rounds=20, warmup=4, attempts=1,

@@ -124,6 +124,7 @@ def test_a_record_of_the_first_version_can_be_shown():
     assert [title for title, _ in further_tables(record)] == [
         "deployment on Foundry Local",
         "by kind of question",
+        "right answers by prompt length",
         "latency by prompt length",
     ]
     assert "a_former_metric_s" in comparison_markdown(record)

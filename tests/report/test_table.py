@@ -5,7 +5,9 @@ import pytest
 from harness.checks.check import Check
 from harness.config.limits import Limit
 from harness.config.settings import GateConfig
+from harness.measure.wrong_answers import WrongAnswer, WrongAnswers
 from harness.pack.remarks import INFERRED
+from harness.report.answer_tables import length_table, wrong_tables
 from harness.report.build import build_record
 from harness.report.findings import findings, recommendation, verdict_line
 from harness.report.notes import warnings
@@ -260,3 +262,44 @@ def test_a_pass_is_one_word(run_folder):
 def test_where_nothing_was_judged_no_variant_is_said_to_have_failed(tmp_path):
     start(tmp_path / "run")
     assert recommendation(end(tmp_path / "run")) == "recommended: none, as nothing was judged"
+
+
+RATES = {0: Estimate.exact(1.0, n=40), 600: Estimate.exact(0.875, n=40)}
+
+
+def test_right_answers_by_prompt_length_have_a_table_also_where_they_pass(run_folder):
+    recorder = Recorder(run_folder, "main")
+    assert length_table(build_record(run_folder)) == ""
+    recorder.details("int8", "exact_match_by_padding_tokens", RATES)
+    recorder.details("int8", "source_exact_match_by_padding_tokens", {0: Estimate.exact(1.0, n=40)})
+    record = end(run_folder)
+    table = dict(further_tables(record))["right answers by prompt length"].splitlines()
+    assert table[0].split()[-2:] == ["source", "int8"]
+    assert table[-1].split("  ")[-1].strip() == "87.5 % of 40"
+    assert table[-1].split()[:2] == ["600", "-"]
+    assert "## Right answers by prompt length" in comparison_markdown(record)
+
+
+def test_wrong_answers_are_shown_also_where_the_check_passed(run_folder):
+    one = WrongAnswer(case_id="a", kind="k", asked="'<b>?'", expected="'x'", said="'y'", is_source_wrong=True)
+    recorder = Recorder(run_folder, "main")
+    recorder.details("int8", "wrong_answers", WrongAnswers(answers=9, wrong=7, shown=(one,)))
+    recorder.details("int4", "wrong_answers", WrongAnswers(answers=9, wrong=0, shown=()))
+    record = end(run_folder)
+    assert [title for title, _ in wrong_tables(record)] == ["wrong answers of int8: 7 of 9, 1 of them"]
+    page = comparison_markdown(record)
+    assert "## Wrong answers of int8: 7 of 9, 1 of them" in page
+    assert "| a      | k      | '&lt;b>?' | 'x'        | 'y'    | wrong too" in page
+
+
+def test_a_value_that_fails_within_its_interval_says_what_would_decide_and_how_to_get_it(tmp_path):
+    limit = Limit(max=10.0, reason="because it must")
+    recorder = start(tmp_path / "run", {"int4": {"length_drop_points": limit}})
+    drop = Estimate(value=12.5, low=-2.3, high=29.8, confidence=0.95, n=40, method="a test")
+    more = "40 of 147 questions were asked: `[length] cases = 147` in domain.toml asks all"
+    recorder.check(Check(variant="int4", metric="length_drop_points", estimate=drop, limit=limit, more=more))
+    (line,) = findings(end(tmp_path / "run"))
+    assert line.endswith(
+        "must be at most 10.0 pt: failed by its value, and the interval reaches across the limit (value judged); "
+        f"about 1,402 observations instead of 40, if the value stays, would decide; {more}"
+    )
