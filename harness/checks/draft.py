@@ -19,18 +19,38 @@ DRAFTED: Final = "drafted"
 """How the reason of every drafted limit begins."""
 
 
-def drafted(limits: Mapping[str, Mapping[str, Limit]]) -> dict[str, Limit]:
-    """The limits that were only drafted, by metric: nobody has put a reason of their own in the place of the first.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unconfirmed:
+    """A limit in force that was only drafted: nobody has put a reason of their own in the place of the first."""
+
+    metric: str
+    limit: Limit
+    variants: tuple[str, ...]
+    """Those that it judges; empty where it is all of them."""
+
+
+def drafted(limits: Mapping[str, Mapping[str, Limit]]) -> tuple[Unconfirmed, ...]:
+    """The limits that were only drafted; a metric has as many as variants have different ones.
 
     Args:
         limits: by variant and metric.
     """
-    return {
-        metric: limit
-        for own in limits.values()
-        for metric, limit in own.items()
-        if limit.reason.startswith(f"{DRAFTED}:")
-    }
+    found: dict[str, list[tuple[Limit, list[str]]]] = {}
+    for variant, own in limits.items():
+        for metric, limit in own.items():
+            if not limit.reason.startswith(f"{DRAFTED}:"):
+                continue
+            different = found.setdefault(metric, [])
+            same = next((names for one, names in different if one == limit), None)
+            if same is None:
+                different.append((limit, [variant]))
+            else:
+                same.append(variant)
+    return tuple(
+        Unconfirmed(metric=metric, limit=limit, variants=() if len(names) == len(limits) else tuple(names))
+        for metric, different in found.items()
+        for limit, names in different
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.config.duration import parse_duration_s
 from harness.config.options import GATE_OPTIONS
-from harness.config.settings import DomainSettings, GateConfig
+from harness.config.settings import GateConfig
 from harness.errors import ConfigError
 
 
@@ -52,7 +52,7 @@ class GivenOptions:
         if device := self.text("device"):
             settings = settings.with_device(device)
         if pack := self._pack():
-            settings = settings.model_copy(update={"domain": DomainSettings(pack=pack)})
+            settings = settings.with_pack(pack)
         if (names := self.text("variants")) is not None:
             settings = settings.with_variants(_names(names, settings))
         if route := self.text("cache_route"):

@@ -227,6 +227,9 @@ class GateConfig(Settings):
     configured_source: str | None = None
     """The model that gate.toml names where `--model` put another in its place; None where it did not."""
 
+    configured_pack: Path | None = None
+    """The pack that gate.toml names where `--domain` or `--data` put another in its place; None where it did not."""
+
     @model_validator(mode="after")
     def _has_usable_names(self) -> GateConfig:
         for name in self.variants:
@@ -257,6 +260,17 @@ class GateConfig(Settings):
         names = dict.fromkeys(name for variant in self.variants for name in self._own_limits(variant))
         judged = {name for variant in self.variants for name in self.limits_for(variant)}
         return tuple(name for name in names if self._is_unchosen(name) and name not in judged)
+
+    @property
+    def borrowed(self) -> tuple[str, ...]:
+        """Metrics of quality that are judged by limits chosen for another model or other questions than these.
+
+        They judge all the same: a model that nobody asks for right answers must not pass.
+        """
+        if self.configured_source is None and self.configured_pack is None:
+            return ()
+        names = dict.fromkeys(name for variant in self.variants for name in self._own_limits(variant))
+        return tuple(name for name in names if METRICS[name].group is Group.QUALITY)
 
     def limit_tables(self) -> Iterator[tuple[tuple[str, ...], Mapping[str, Limit]]]:
         """(keys of the table, limits in it) for every table of limits, the common one first."""
@@ -290,6 +304,11 @@ class GateConfig(Settings):
         model = self.model.model_copy(update={"source": source, "adapter": None, "base": None})
         is_same = (source, None) == (self.model.source, self.model.adapter)
         return self.model_copy(update={"model": model, "configured_source": None if is_same else self.model.source})
+
+    def with_pack(self, pack: Path) -> GateConfig:
+        """Other questions in the place of the configured ones."""
+        before = None if pack.resolve() == self.domain.pack.resolve() else self.domain.pack
+        return self.model_copy(update={"domain": DomainSettings(pack=pack), "configured_pack": before})
 
     def with_adopted(self, name: str, variant: VariantSettings) -> GateConfig:
         """One folder that is converted already, in the place of all variants."""

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from harness.checks.draft import draft_limits, gate_text
+from harness.checks.draft import Unconfirmed, draft_limits, drafted, gate_text
 from harness.config.limits import Limit, limit_problem
 from harness.config.profiles import HERE, PROFILES
 from harness.metrics.catalogue import METRICS
@@ -65,3 +65,15 @@ def test_the_file_is_toml_whatever_stands_in_it():
     assert read["model"]["source"] == 'C:\\models\\"mine"'
     assert read["device"] == {"profile": "laptop"}
     assert read["precisions"]["int4"]["limits"]["answer_kld_mean_nats"]["max"] == pytest.approx(0.35)
+
+
+def test_a_draft_is_told_by_the_variants_that_it_judges():
+    wide, narrow = (Limit(max=value, reason="drafted: by precision") for value in (0.35, 0.002))
+    common, own = Limit(min=0.9, reason="drafted: for all"), Limit(min=0.9, reason="our own number")
+    of_int4 = {"answer_kld_mean_nats": wide, "exact_match_rate": common, "json_valid_rate": own}
+    found = drafted({"int4": of_int4, "fp16": {**of_int4, "answer_kld_mean_nats": narrow}})
+    assert found == (
+        Unconfirmed(metric="answer_kld_mean_nats", limit=wide, variants=("int4",)),
+        Unconfirmed(metric="answer_kld_mean_nats", limit=narrow, variants=("fp16",)),
+        Unconfirmed(metric="exact_match_rate", limit=common, variants=()),
+    )

@@ -189,6 +189,24 @@ def test_a_named_device_judges_the_other_model_by_its_own_limits(tmp_path):
     assert other.unchosen == ("kld_mean_nats",)
 
 
+QUALITY = """
+[limits.length_drop_points]
+max = 9.0
+reason = "of twelve questions one may flip"
+"""
+
+
+def test_limits_on_answers_judge_another_model_and_other_questions_and_that_is_told(tmp_path):
+    config = load(tmp_path, GOOD + QUALITY)
+    assert config.borrowed == ()
+    for other in (config.with_model("/elsewhere"), config.with_pack(tmp_path / "test.jsonl")):
+        assert "length_drop_points" in other.borrowed
+        assert other.limits_for("int4")["length_drop_points"].max == 9.0
+        assert not {"kld_mean_nats", "size_bytes"} & set(other.borrowed)
+    assert config.with_model(config.model.source).borrowed == ()
+    assert config.with_pack(config.domain.pack).borrowed == ()
+
+
 MISLEADING = {
     "max of a rate": ("exact_match_rate", "max = 0.95", "did you mean min = 0.95"),
     "min of a loss": ("exact_match_loss_points", "min = 3.0", "did you mean max = 3"),
