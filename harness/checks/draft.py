@@ -71,13 +71,16 @@ class DraftedLimit:
 
 _QUALITY: Final = {
     "exact_match_rate": (0.9, "nine right answers in ten; say what your users put up with"),
-    "exact_match_final_rate": (0.88, "as above, of fewer questions; say what your users put up with"),
+    "exact_match_final_rate": (
+        0.88,
+        "as for all questions, and less as they are fewer; say what your users put up with",
+    ),
     "exact_match_loss_points": (3.0, "what one round of fine-tuning gains; say what conversion may cost"),
     "out_of_scope_rate": (0.9, "a confident answer to a foreign question is worse than none; say how often it may be"),
     "json_valid_rate": (0.98, "say what the calling program does with an answer that it cannot read"),
     "truncated_answer_rate": (0.02, "an answer that does not end keeps its user waiting; say how often it may be"),
-    "edge_case_rate": (0.9, "of a dozen unfriendly prompts one may go astray; say which must not"),
-    "length_drop_points": (10.0, "of forty questions four may flip behind a long text; say how long yours are"),
+    "edge_case_rate": (0.9, "one unfriendly prompt in ten may go astray; say which must not"),
+    "length_drop_points": (10.0, "one question in ten may flip behind a long text; say how long yours are"),
     "leak_bytes_per_request": (16.0, "at one request a second it stays under 10 MiB a week; say how long yours runs"),
     "foundry_leak_bytes_per_request": (16.0, "the same through the runtime that serves it"),
 }
@@ -106,7 +109,8 @@ def draft_limits(
         profile: the device.
         precisions: those of the variants.
         absent: metrics that the pack does not ask for.
-        source: what the source model reaches, where that was measured.
+        source: what the source model reaches, where that was measured; where that misses the usual limit, the usual
+            one is drafted, as a weakness of the source is none that a variant may have.
     """
     measured = source or {}
     found = [_of_quality(metric, measured) for metric in _QUALITY if metric not in absent]
@@ -129,14 +133,26 @@ def _of_quality(metric: str, measured: Mapping[str, Estimate]) -> DraftedLimit:
     found = measured.get(metric)
     if found is None or found.value is None or found.low is None or found.high is None:
         return _drafted(metric, value, reason)
-    if METRICS[metric].unit is Unit.POINTS:
-        reached = f"the source model loses {found.value:.1f} points of {_counted(found)} itself"
-        return _drafted(metric, math.ceil(found.value + value), f"{reached}; say how long your prompts are")
     is_min = METRICS[metric].better is Better.HIGHER
+    if found.value < value if is_min else found.value > value:
+        return _drafted(metric, value, f"{reason}. The source model itself misses it: {_reached(metric, found)}")
+    if METRICS[metric].unit is Unit.POINTS:
+        reached = f"the source model loses {found.value:.1f} points itself"
+        return _drafted(metric, math.ceil(found.value + value), f"{reached}; say how long your prompts are")
     end = math.floor(100 * found.low) / 100 if is_min else math.ceil(100 * found.high) / 100
+    reached = f"the source model has {_reached(metric, found)}"
+    return _drafted(metric, end, f"{reached}: beyond it something was lost; say what users need")
+
+
+def _reached(metric: str, found: Estimate) -> str:
+    """What the source model has, as it was measured; points are of a number of questions that its owner may change."""
+    assert found.value is not None
+    assert found.low is not None
+    assert found.high is not None
+    if METRICS[metric].unit is Unit.POINTS:
+        return f"it loses {found.value:.1f} points"
     interval = f"95 % interval {100 * found.low:.1f} to {100 * found.high:.1f} %"
-    reached = f"{100 * found.value:.1f} % of {_counted(found)}, {interval}"
-    return _drafted(metric, end, f"the source model has {reached}: beyond it something was lost; say what users need")
+    return f"{100 * found.value:.1f} % of {_counted(found)}, {interval}"
 
 
 def _counted(found: Estimate) -> str:

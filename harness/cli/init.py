@@ -88,7 +88,7 @@ def command(folder: Path, model: str | None, data: Path | None, device: str, mea
     workflow = Path(__file__).with_name("workflow.yml").read_text(encoding="utf-8")
     (folder / _WORKFLOW).parent.mkdir(parents=True, exist_ok=True)
     (folder / _WORKFLOW).write_text(workflow, encoding="utf-8", newline="\n")
-    _tell(folder, pack, profile, report, has_model=model is not None)
+    _tell(folder, pack, profile, report, model)
     return ExitStatus.PASS
 
 
@@ -141,9 +141,7 @@ def _measured(model: str, pack: DomainPack) -> Mapping[str, Estimate]:
     return measure_source_quality(found.answers, found.length_answers, pack).measurement.estimates
 
 
-def _tell(
-    folder: Path, pack: DomainPack, profile: DeviceProfile, report: ReadReport | None, *, has_model: bool
-) -> None:
+def _tell(folder: Path, pack: DomainPack, profile: DeviceProfile, report: ReadReport | None, model: str | None) -> None:
     for line in report.lines(_REFUSED) if report else ():
         print(line)
     for remark in pack.remarks:
@@ -152,12 +150,26 @@ def _tell(
     print(f"\n{folder / 'gate.toml'}: limits drafted for {profile.name}, {profile.description}")
     print(f"{folder / 'pack'}: {len(pack.cases) if report else 'five'} cases{'' if report else ' to replace'}")
     print(f"{folder / _WORKFLOW}: runs the gate on every push")
+    for line in _workflow_needs(folder, model):
+        print(f"  {line}")
     print("\nNext:")
     if report:
         schema = f" and {SCHEMA_FILE}" if pack.response_schema is not None else ""
-        print(f"  read what was inferred of answers, and correct it: {folder / 'pack' / 'domain.toml'}{schema}")
-    if not has_model:
+        print(f"  check what was inferred against the answers seen: {folder / 'pack' / 'domain.toml'}{schema}")
+    if model is None:
         print(f"  put your model into {folder / 'gate.toml'}")
     if report is None:
         print(f"  replace the cases in {folder / 'pack' / 'cases.jsonl'}")
     print(f"  slm-gate run --config {folder / 'gate.toml'}")
+
+
+def _workflow_needs(folder: Path, model: str | None) -> list[str]:
+    """What must be so before a CI service can run the workflow."""
+    lines = [] if (folder / ".git").exists() else [f"where {folder} is the root of a repository; put it there"]
+    source = _from(folder, model) if model else ""
+    if model and Path(model).expanduser().exists() and (source.startswith("..") or Path(source).is_absolute()):
+        lines.append(
+            f"where the model is: {source} is outside of {folder}, so not in its repository: name a hub id, keep it "
+            "there with Git LFS, or add a step that fetches it"
+        )
+    return lines

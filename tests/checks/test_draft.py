@@ -1,3 +1,4 @@
+import re
 import tomllib
 from dataclasses import replace
 
@@ -36,8 +37,33 @@ def test_limits_follow_from_what_the_source_model_reaches():
     assert "the source model has 95.0 % of 100" in found["exact_match_rate"].reason
     assert found["truncated_answer_rate"].value == pytest.approx(0.06)
     assert found["length_drop_points"].value == 18
-    assert "loses 7.5 points of 40 questions itself" in found["length_drop_points"].reason
+    assert "loses 7.5 points itself" in found["length_drop_points"].reason
     assert found["out_of_scope_rate"].value == by_metric()["out_of_scope_rate"].value
+
+
+WEAK = {
+    "a rate": ("exact_match_rate", proportion([True] * 60 + [False] * 40), "misses it: 60.0 % of 100 questions"),
+    "answers that do not end": ("truncated_answer_rate", proportion([True] * 9 + [False] * 91), "misses it: 9.0 %"),
+    "a drop": (
+        "length_drop_points",
+        Estimate(value=15.0, low=-0.4, high=32.8, confidence=0.95, n=40),
+        "misses it: it loses 15.0 points",
+    ),
+}
+
+
+@pytest.mark.parametrize(("metric", "reached", "told"), WEAK.values(), ids=WEAK)
+def test_a_weakness_of_the_source_is_told_and_not_made_a_limit(metric, reached, told):
+    found = by_metric(source={metric: reached})[metric]
+    assert found.value == by_metric()[metric].value
+    assert told in found.reason
+
+
+def test_no_reason_speaks_of_a_number_of_questions_that_its_owner_may_change():
+    drop = Estimate(value=7.5, low=0.0, high=20.0, confidence=0.95, n=40)
+    for limits in (by_metric(), by_metric(source={"length_drop_points": drop})):
+        assert not re.search(r"\b(forty|dozen|40|12)\b", limits["length_drop_points"].reason)
+        assert not re.search(r"\b(forty|dozen|40|12)\b", limits["edge_case_rate"].reason)
 
 
 def test_a_devices_numbers_are_written_down_where_no_name_stands_for_them():

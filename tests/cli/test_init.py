@@ -38,6 +38,26 @@ def test_rows_that_are_not_asked_stay_in_the_folder(sample, tmp_path):
     assert (pack / "not_taken.txt").read_text(encoding="utf-8").count("\n") == 12
 
 
+REACHED = {
+    "a folder outside": ("../model", ["is the root of a repository", "outside of"]),
+    "a folder inside": ("gate/model", ["is the root of a repository"]),
+    "a hub id": ("org/model", ["is the root of a repository"]),
+    "a repository": ("gate/model", []),
+}
+
+
+@pytest.mark.parametrize(("model", "told"), REACHED.values(), ids=REACHED)
+def test_what_the_workflow_needs_is_said(tmp_path, monkeypatch, capsys, model, told):
+    place = tmp_path / "work"
+    (place / "gate" / ("model" if told else ".git")).mkdir(parents=True)
+    (tmp_path / "model").mkdir()
+    monkeypatch.chdir(place)
+    assert main(["init", "gate", "--model", model]) == 0
+    shown = capsys.readouterr().out
+    every = ("is the root of a repository", "outside of")
+    assert [one for one in every if one in shown] == told
+
+
 def test_every_limit_is_a_draft_that_says_so(sample, tmp_path):
     assert main(["init", str(tmp_path / "gate"), "--data", str(sample.file)]) == 0
     config = load_config(tmp_path / "gate" / "gate.toml")
