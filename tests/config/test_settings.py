@@ -226,6 +226,27 @@ def test_a_limit_that_would_not_say_what_was_meant_is_refused(tmp_path, table, m
     assert "line 2" in str(caught.value)
 
 
+FIELDS_TOO = {
+    "kinds where there are none": ("length_drop_points", 'max = 9.0\nkinds = { a = { max = 9.0, reason = "short" } }', "not measured by kind"),
+    "the wrong way": ("exact_match_rate", "max = 0.95", "did you mean min = 0.95"),
+    "an unknown metric": ("exact_mach_rate", "min = 0.95", "did you mean 'exact_match_rate'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("metric", "body", "told"), FIELDS_TOO.values(), ids=FIELDS_TOO)
+@pytest.mark.parametrize("table", ["limits", "variants.mine.limits", "precisions.int4.limits"])
+def test_what_is_wrong_with_a_limit_is_told_before_its_fields_and_with_them(tmp_path, table, metric, body, told):
+    with pytest.raises(ConfigError, match=told) as caught:
+        load(tmp_path, f'{GOOD}\n[{table}.{metric}]\n{body}\nreason = "no"\n')
+    assert "; reason: " in str(caught.value) or "; kinds" in str(caught.value)
+    assert "at least 8 characters" in str(caught.value)
+
+
+def test_a_sound_limit_with_a_short_reason_is_told_by_its_reason(tmp_path):
+    with pytest.raises(ConfigError, match=r"exact_match_rate\.reason: String should have at least 8"):
+        load(tmp_path, f'{GOOD}\n[variants.mine.limits.exact_match_rate]\nmin = 0.9\nreason = "no"\n')
+
+
 def test_a_reference_bundle_judges_what_is_converted_already(tmp_path):
     config = load(tmp_path, GOOD)
     with pytest.raises(ConfigError, match="int4: to be converted, which a reference bundle cannot do") as caught:
