@@ -13,6 +13,7 @@ import click
 from harness.checks.verdict import ExitStatus
 from harness.cli.command import Example, PassingCommand
 from harness.cli.terminal import run_program
+from harness.config.diagnosis import did_you_mean
 from harness.config.options import GATE_OPTIONS, GateOption
 from harness.errors import GateError
 from harness.system.paths import REPOSITORY
@@ -89,11 +90,28 @@ def _names_part_of(suites: Path, arguments: Sequence[str]) -> bool:
 
 
 def _from_any_folder(arguments: Sequence[str]) -> list[str]:
-    """The arguments, with the repository in front of paths and test ids that begin with `suites/` and are not here."""
+    """The arguments, with the repository in front of paths and test ids that begin with `suites/` and are not here.
+
+    Raises:
+        GateError: the repository has no such suite either.
+    """
     return [
-        str(REPOSITORY / argument) if _is_place(before, argument) and _is_of_the_repository(argument) else argument
+        _in_repository(argument) if _is_place(before, argument) and _is_of_the_repository(argument) else argument
         for before, argument in pairwise(["", *arguments])
     ]
+
+
+def _in_repository(argument: str) -> str:
+    """The place of a suite; checked here, as pytest blames the options that it has not yet loaded instead."""
+    place = REPOSITORY / argument.partition("::")[0]
+    if not place.exists():
+        known = [file.relative_to(REPOSITORY).as_posix() for file in (REPOSITORY / "suites").rglob("test_*.py")]
+        raise GateError(
+            f"no such suite: {argument}{did_you_mean(argument.partition('::')[0], known)}",
+            where=str(place),
+            next_step=f"there are: {', '.join(sorted(known))}",
+        )
+    return str(REPOSITORY / argument)
 
 
 def _is_place(before: str, argument: str) -> bool:

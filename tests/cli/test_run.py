@@ -97,6 +97,16 @@ def test_suites_are_found_from_any_folder(repository, arguments, files, tmp_path
     assert set(re.findall(r"(\w+\.py)::", capfd.readouterr().out)) == files
 
 
+@pytest.mark.parametrize("is_in_clone", [True, False], ids=["in the clone", "elsewhere"])
+def test_a_suite_that_is_not_there_is_told_with_those_that_are(repository, is_in_clone, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(repository if is_in_clone else tmp_path)
+    assert main(["run", "--variants", "int4", "suites/quality/test_mor.py::test_x"]) == 2
+    told = capsys.readouterr().err
+    assert "no such suite: suites/quality/test_mor.py::test_x" in told
+    assert "did you mean 'suites/quality/test_more.py'" in told
+    assert "suites/test_pass.py" in told
+
+
 def test_every_argument_reaches_pytest_as_it_stands(repository, capfd):
     given = ["suites/test_pass.py", "-k", "not (nothing or nobody)", "-p", "no:cacheprovider", "--", "suites/quality"]
     assert main(["run", *given]) == 0
