@@ -103,9 +103,7 @@ def run_output(run: Path) -> str:
 
 _SHOWN = (
     "exact_match_rate",
-    "out_of_scope_rate",
     "json_valid_rate",
-    "edge_case_rate",
     "kld_mean_nats",
     "top1_agreement",
     "ttft_p95_s",
@@ -114,7 +112,7 @@ _SHOWN = (
     "leak_bytes_per_request",
     "foundry_same_answer_rate",
 )
-"""What the README shows of the table: a row or two of each suite."""
+"""What the README shows of the table: a row or two of each group."""
 
 
 def _is_detail(name: str) -> bool:
