@@ -88,7 +88,7 @@ def test_what_runs_is_the_suites_or_the_part_of_them_that_is_named(repository, a
         (["suites/test_pass.py::test_pass"], {"test_pass.py"}),
         (["--deselect", "suites/test_pass.py"], {"test_fail.py", "test_more.py"}),
     ],
-    ids=" ".join,
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_suites_are_found_from_any_folder(repository, arguments, files, tmp_path, monkeypatch, capfd):
     (repository / "suites" / "test_broken.py").unlink()
