@@ -31,7 +31,8 @@ healthy model that is refused is as grave a fault as a broken one that passes, s
 
 How far a case goes: *gate* is a run of the suites, as users start it; *convert* all that `slm-gate convert` verifies;
 *merge* the merged adapter held against live PEFT, in nats; *source* what is read before anything long starts; *compare*
-one comparison by itself, on graphs and files that are made for it."""
+one comparison by itself, on graphs and files that are made for it. What is run on request takes minutes a model
+(`pytest tests/ -m scale`); all else is run by `make test-all`."""
 
 REPORTS_HEAD = """## Situations of public reports
 

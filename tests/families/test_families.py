@@ -149,7 +149,7 @@ def run_gate(folder: Path, model: Path, cache: Path, *suites: str, **pack: str) 
     return done.returncode, done.stdout + done.stderr, folder / "results"
 
 
-@healthy("the same, conversion and deployment suites (on request)", way=Way.GATE)
+@healthy("models under published tokenizers: conversion and deployment suites (run on request)", way=Way.GATE)
 @pytest.mark.foundry
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.scale  # gate runs of minutes each
@@ -164,7 +164,7 @@ def test_conversion_and_deployment_suites_are_green(
     assert record.variants["int4"].details.tokenizer is not None
 
 
-@healthy("the same, whole gates (on request)", way=Way.GATE)
+@healthy("models under published tokenizers: whole gates (run on request)", way=Way.GATE)
 @pytest.mark.foundry
 @pytest.mark.parametrize("name", GATED)
 @pytest.mark.scale  # gate runs of minutes each

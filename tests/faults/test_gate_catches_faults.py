@@ -145,7 +145,7 @@ def test_a_prompt_template_without_its_assistant_newline(gate, copy):
     assert_red(gate(adopted(folder), "test_deployment.py"), "chat template: it is not the source's", "assistant")
 
 
-@broken("a `PromptTemplate` without it", way=Way.GATE)
+@broken("a `PromptTemplate` without the assistant's line break", way=Way.GATE)
 def test_a_foundry_prompt_template_without_its_assistant_newline(gate, copy):
     template = {
         "system": "<|im_start|>system\\n{Content}<|im_end|>\\n",

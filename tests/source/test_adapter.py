@@ -42,6 +42,18 @@ def adapter(tmp_path, **settings):
         ({"alora_invocation_tokens": [1]}, "alora_invocation_tokens"),
         ({"kasa_config": {"beta": 1}, "use_qalora": True}, "use_qalora, kasa_config"),
     ],
+    ids=[
+        "IA3",
+        "no type",
+        "PiSSA",
+        "OLoRA",
+        "LoftQ",
+        "LoRA-GA",
+        "repeated layers",
+        "parameters as targets",
+        "activated LoRA",
+        "two at once",
+    ],
 )
 def test_what_is_not_merged_is_refused_by_its_name_and_with_a_way_out(written, settings, told):
     with pytest.raises(SourceError, match=told) as refused:

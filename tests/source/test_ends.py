@@ -117,8 +117,11 @@ def test_answers_that_never_end_are_told_with_the_fix(family, name):
         (PLAIN, None, "put eos_token_id into generation_config.json"),
         ("{{ broken", "gone", "put eos_token_id into generation_config.json"),
     ],
+    ids=["a template that ends its turns", "a tokenizer's end", "no end anywhere", "a broken template"],
 )
-@pytest.mark.parametrize("generation", [..., None, []])
+@pytest.mark.parametrize(
+    "generation", [..., None, []], ids=["no generation config", "a generation config without", "an empty list"]
+)
 def test_a_model_that_says_of_no_end_is_refused(family, template, eos_token, told, generation):
     folder = family(template, QWEN_TOKENS, eos_token=eos_token, generation=generation)
     with pytest.raises(SourceError, match="nothing says how an answer ends") as found:
