@@ -52,6 +52,7 @@ def test_each_variant_comes_with_all_that_was_verified(run, tiny_source, tmp_pat
         assert manifest["conversion_s"] > 0
 
 
+@pytest.mark.slow
 def test_answers_that_may_never_end_are_warned_of_and_the_warning_is_kept(run, tiny_source, tmp_path):
     endless = shutil.copytree(tiny_source.path, tmp_path / "endless")
     for name in ("config.json", "generation_config.json"):
@@ -72,6 +73,7 @@ def test_without_fidelity_nothing_is_measured_and_that_is_said(run, tiny_source,
     assert read_verified(tmp_path / "int8")["fidelity"] is None
 
 
+@pytest.mark.slow
 def test_a_model_that_transformers_cannot_run_is_the_reason_for_all_variants(run, tiny_source, tmp_path):
     """The converter says something else of each of them."""
     broken = shutil.copytree(tiny_source.path, tmp_path / "broken")
@@ -84,6 +86,7 @@ def test_a_model_that_transformers_cannot_run_is_the_reason_for_all_variants(run
 
 
 @healthy("an adapter that was trained", way=Way.CONVERT)
+@pytest.mark.slow
 def test_an_adapter_that_is_in_the_weights_is_told_from_its_base(run, make_adapter, tmp_path):
     status, shown, _ = run(make_adapter(size=0.1), "--variants", "int8", "--out", tmp_path)
     assert status == 0
@@ -111,6 +114,7 @@ def test_an_adopted_folder_is_compared_with_its_source(run, converted, tiny_sour
 
 
 @healthy("an adopted folder with a shorter context", way=Way.CONVERT)
+@pytest.mark.slow
 def test_an_adopted_folder_with_a_shorter_context_is_compared_as_far_as_it_goes(run, converted, tiny_source, tmp_path):
     folder = Path(shutil.copytree(converted["int8"].path, tmp_path / "short"))
     file = folder / "genai_config.json"
@@ -136,6 +140,7 @@ def other_theta(tiny_source, shared_cache, toolchain, tmp_path_factory):
 
 
 @broken("an adopted folder with another rope theta", way=Way.CONVERT)
+@pytest.mark.slow
 def test_an_adopted_folder_with_another_rope_theta_is_refused(run, other_theta, tiny_source, tmp_path):
     status, _, told = run(other_theta, "--source", tiny_source.path, "--out", tmp_path / "out")
     assert status == 1
@@ -157,6 +162,7 @@ def test_a_norm_that_int4_hides_is_told(run, converted, tiny_source, tmp_path):
 
 
 @pytest.mark.parametrize("backend", ["olive", "genai"])
+@pytest.mark.slow
 def test_the_sources_penalties_are_kept_and_missed_in_folders_without_them(run, tiny_source, tmp_path, backend):
     """The builder of this toolchain leaves them out; the model would repeat itself."""
     source = Path(shutil.copytree(tiny_source.path, tmp_path / "source"))
@@ -203,6 +209,7 @@ def rewrite_weights(source, folder, change):
 
 
 @broken("a tensor that the source lacks", way=Way.CONVERT)
+@pytest.mark.slow
 def test_a_tensor_that_the_source_lacks_is_not_made_up(run, tiny_source, tmp_path):
     def rename(header):
         header["model.norm.misspelt"] = header.pop("model.norm.weight")
@@ -215,6 +222,7 @@ def test_a_tensor_that_the_source_lacks_is_not_made_up(run, tiny_source, tmp_pat
 
 
 @broken("a head that its config ties", way=Way.CONVERT)
+@pytest.mark.slow
 def test_an_output_head_that_its_config_ties_is_told(run, tiny_source, tmp_path):
     """transformers reads the embeddings, and Olive's quantiser the head."""
 

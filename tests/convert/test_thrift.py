@@ -14,7 +14,7 @@ from harness.recipes.recipe import load_recipe, olive_run_config
 from harness.toolchain.toolchain import quiet_environment
 from tests.once import made_once
 
-pytestmark = pytest.mark.toolchain
+pytestmark = [pytest.mark.toolchain, pytest.mark.slow]
 
 HERE = Path(__file__).parent
 RECIPES = {

@@ -358,6 +358,7 @@ with contextlib.suppress(Exception):
 """
 
 
+@pytest.mark.slow
 def test_a_conversion_looks_nobody_up_and_olive_left_alone_would(looked_up, tiny_source, toolchain, tmp_path):
     convert_it = [sys.executable, "-m", "harness.cli.main", "convert", tiny_source.path, "--variants", "int4,int8"]
     options = ["--out", tmp_path / "out", "--toolchain", toolchain.python]

@@ -150,7 +150,9 @@ HIDDEN = {("int8", "a bias of its own"), ("int4", "a bias of its own"), ("int4",
 
 
 @broken("operators and tensors of real graphs", way=Way.CONVERT)
-@pytest.mark.parametrize("precision", ["fp16", "int8", "int4"])
+@pytest.mark.parametrize(
+    "precision", [pytest.param("fp16", marks=pytest.mark.slow), pytest.param("int8", marks=pytest.mark.slow), "int4"]
+)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_planted_fault_is_told_twice(findings, tmp_path_factory, precision, fault):
     plant, by_graph, by_numbers = FAULTS[fault]
