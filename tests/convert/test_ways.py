@@ -46,6 +46,7 @@ def test_auto_opt_makes_int4_that_is_adopted(auto_opt, bare_workspace):
         adopt(folder, load_recipe("int4", block_size=128), "mine", bare_workspace)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["int8", "fp16"])
 def test_auto_opt_says_well_done_and_makes_nothing(auto_opt, precision):
     assert auto_opt(precision) == (0, None)
@@ -161,6 +162,7 @@ def built(tiny_source, shared_workspace):
 
 
 @healthy("the second back-end", way=Way.CONVERT)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BUILT)
 def test_the_serving_runtimes_own_builder_is_a_second_way(built, tiny_source, name):
     artifact = built[name]
