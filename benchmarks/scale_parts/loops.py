@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -21,13 +21,12 @@ from harness.measure.divergence import compare_on_the_way, compare_with_referenc
 from harness.measure.quality import measure_quality
 from harness.measure.reference_scores import ReferenceScores
 from harness.measure.sampling import UntilDecided
-from harness.measure.source_answers import SourceAnswers, measure_source_answers
+from harness.measure.source_answers import SourceAnswers, ask_source
 from harness.measure.verified_session import VerifiedSession
 from harness.pack.choose import spread
 from harness.pack.schema import DomainPack
 from harness.runtime.genai import GenaiSession
-from harness.source.reference_session import ReferenceSession, precision_in_memory
-from harness.source.source import Source, resolve_source
+from harness.source.source import resolve_source
 from harness.stats.divergence import log_softmax
 from harness.system.progress import LineProgress
 from harness.system.rows import KeptRows
@@ -40,7 +39,7 @@ def measure_demo(place: Workspace, scratch: Path) -> Table:
     """(c) Rates on the demo, four rounds in turn, and a whole gate whose answers are kept."""
     table = Table(head=("variant", "answers/s: loop", "gate", "ratio", "positions/s: loop", "gate", "ratio"))
     pack, source = demo_pack(), resolve_source(str(DEMO / "model"))
-    known = _source_answers(source, pack, place)
+    known = ask_source(source, pack, place)
     for variant, artifact in artifacts(DEMO / "model", place).items():
         with closing(GenaiSession(artifact.path, name=variant)) as session:
             _demo_row(variant, session, pack, known, table)
@@ -84,7 +83,7 @@ def measure_questions(place: Workspace, scratch: Path, *, size: str, sample: int
     )
     model = inflated(size, scratch, place)
     pack, source = demo_pack(), resolve_source(str(model))
-    known = _source_answers(source, pack, place)
+    known = ask_source(source, pack, place)
     config = load_config(ROOT / "gate.toml")
     for variant, artifact in artifacts(model, place).items():
         until = UntilDecided(applicable(config.limits_for(variant), pack), known.answers)
@@ -140,18 +139,6 @@ def _score(session: GenaiSession, scores: ReferenceScores, places: Sequence[int]
         sequence = scores.sequences[place]
         logp = log_softmax(session.logits(sequence.read)[sequence.first :])
         logp[range(len(logp)), sequence.targets(sequence.first, len(logp))].sum()
-
-
-def _source_answers(source: Source, pack: DomainPack, place: Workspace) -> SourceAnswers:
-    options: Mapping[str, object] = pack.domain.template_options
-    return measure_source_answers(
-        lambda: ReferenceSession(source, place.toolchain(), template_options=options),
-        pack,
-        place,
-        source_digest=source.digest,
-        precision=precision_in_memory(source),
-        template_options=options,
-    )
 
 
 def _seconds(work: Callable[[], object]) -> float:

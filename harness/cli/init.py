@@ -124,20 +124,14 @@ def _from(folder: Path, model: str) -> str:
 def _measured(model: str, pack: DomainPack) -> Mapping[str, Estimate]:
     """What the source model reaches on the pack."""
     from harness.measure.quality import measure_source_quality  # here: these load what only --measure needs
-    from harness.measure.source_answers import measure_source_answers
+    from harness.measure.source_answers import ask_source
     from harness.pipeline.conversion import ConversionPipeline
-    from harness.source.reference_session import ReferenceSession, precision_in_memory
     from harness.toolchain.workspace import Workspace
 
     with shown_progress() as progress:
         workspace = Workspace.open(default_cache(), progress=progress)
         source = ConversionPipeline(model=ModelSettings(source=model), variants={}, workspace=workspace).source
-
-        def open_session() -> ReferenceSession:
-            return ReferenceSession(source, workspace.toolchain(), log=workspace.log("reference"))
-
-        precision = precision_in_memory(source)
-        found = measure_source_answers(open_session, pack, workspace, source_digest=source.digest, precision=precision)
+        found = ask_source(source, pack, workspace)
     return measure_source_quality(found.answers, found.length_answers, pack).measurement.estimates
 
 

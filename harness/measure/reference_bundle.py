@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness.errors import ConfigError, GateError
-from harness.measure.source_answers import SourceAnswers, read_source_answers, source_answers_folder
+from harness.measure.source_answers import SourceAnswers, ask_source, read_source_answers
 from harness.pack.schema import DomainPack
 from harness.source.reference_logits import ReferenceLogits
-from harness.source.reference_session import ReferenceSession, precision_in_memory
+from harness.source.reference_session import precision_in_memory
 from harness.source.source import TOKENIZER_FILES, Source
 from harness.system.hashing import sha256_of
 from harness.system.store import build_once
@@ -129,17 +129,8 @@ def make_bundle(source: Source, pack: DomainPack, workspace: Workspace, out: Pat
         GateError: the model cannot be asked.
         OSError: the file cannot be written.
     """
-    options = dict(pack.domain.template_options)
     precision = precision_in_memory(source)
-    log = workspace.log("source-answers")
-    answers, _ = source_answers_folder(
-        lambda: ReferenceSession(source, workspace.toolchain(), template_options=options, log=log),
-        pack,
-        workspace,
-        source_digest=source.digest,
-        precision=precision,
-        template_options=options,
-    )
+    answers = ask_source(source, pack, workspace)
     logits = ReferenceLogits(source, workspace, with_logits=True)
     logits.ensure()
     results = logits.results()
@@ -148,14 +139,14 @@ def make_bundle(source: Source, pack: DomainPack, workspace: Workspace, out: Pat
         source={name: getattr(source, name) for name in _OF_SOURCE},
         pack_name=pack.domain.name,
         pack_digest=pack.digest,
-        template_options=options,
+        template_options=dict(pack.domain.template_options),
         precision=precision,
         versions=dict(workspace.toolchain.versions),
         questions={name: digest for name, (_, digest) in results.items()},
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     parts = {_part_file(name): file for name, (file, _) in results.items()}
-    _write(out, facts, {**{name: answers / name for name in _ANSWERS}, **parts, **_small_files(source)})
+    _write(out, facts, {**{name: answers.folder / name for name in _ANSWERS}, **parts, **_small_files(source)})
 
 
 def open_bundle(file: Path, cache: Path) -> ReferenceBundle:

@@ -20,6 +20,8 @@ from harness.pack.schema import DomainPack
 from harness.prompts.conversations import EncodedPrompt, parity_conversations
 from harness.runtime.session import Message
 from harness.runtime.verified import SteppingSession
+from harness.source.reference_session import ReferenceSession, precision_in_memory
+from harness.source.source import Source
 from harness.system.hashing import digest_of
 from harness.system.progress import Progress
 from harness.system.rows import KeptRows
@@ -52,6 +54,9 @@ class SourceAnswers:
     texts: tuple[DomainText, ...]
     """The domain's prompts, right answers and texts with the source tokenizer's ids, none twice."""
 
+    folder: Path
+    """Where all of it is kept."""
+
     was_reused: bool
 
     @property
@@ -59,6 +64,28 @@ class SourceAnswers:
         """The cases' prompts by case id, text and tokens."""
         ids = {one.text: one.ids for one in self.texts}
         return {case_id: EncodedPrompt(text=text, ids=ids[text]) for case_id, text in self.prompts.items()}
+
+
+def ask_source(
+    source: Source, pack: DomainPack, workspace: Workspace, *, template_options: Mapping[str, Any] | None = None
+) -> SourceAnswers:
+    """The source model's answers to this pack, asked through transformers where they are not in the cache.
+
+    `template_options` replace those of the pack.
+
+    Raises:
+        SessionError: the model does not fit into memory, or cannot answer.
+    """
+    options = pack.domain.template_options if template_options is None else template_options
+    log = workspace.log("source-answers")
+    return measure_source_answers(
+        lambda: ReferenceSession(source, workspace.toolchain(), template_options=options, log=log),
+        pack,
+        workspace,
+        source_digest=source.digest,
+        precision=precision_in_memory(source),
+        template_options=options,
+    )
 
 
 def measure_source_answers(
@@ -70,28 +97,7 @@ def measure_source_answers(
     precision: str,
     template_options: Mapping[str, Any] | None = None,
 ) -> SourceAnswers:
-    """Read the source model's answers to this pack from the cache, or ask the session that `open_session` gives."""
-    folder, was_reused = source_answers_folder(
-        open_session,
-        pack,
-        workspace,
-        source_digest=source_digest,
-        precision=precision,
-        template_options=template_options,
-    )
-    return read_source_answers(folder, pack, was_reused=was_reused)
-
-
-def source_answers_folder(
-    open_session: Callable[[], SteppingSession],
-    pack: DomainPack,
-    workspace: Workspace,
-    *,
-    source_digest: str,
-    precision: str,
-    template_options: Mapping[str, Any] | None = None,
-) -> tuple[Path, bool]:
-    """The cache's folder with the source model's answers to this pack, and whether they were there already.
+    """Read the source model's answers to this pack from the cache, or ask the session that `open_session` gives.
 
     Single answers are kept by model and prompt, so that an interrupted run goes on where it was, and a pack with a new
     case asks that one.
@@ -111,11 +117,11 @@ def source_answers_folder(
         return {"source": source_digest, "pack": pack.digest, "versions": versions}
 
     _, was_reused = build_once(folder, build)
-    return folder, was_reused
+    return read_source_answers(folder, pack, was_reused=was_reused)
 
 
 def read_source_answers(folder: Path, pack: DomainPack, *, was_reused: bool) -> SourceAnswers:
-    """What `source_answers_folder` keeps, graded as this pack grades."""
+    """What `measure_source_answers` keeps in a folder, graded as this pack grades."""
     saved = json.loads((folder / "answers.json").read_text(encoding="utf-8"))
     return SourceAnswers(
         answers=graded_again([GradedAnswer(**row) for row in saved["answers"]], pack),
@@ -128,6 +134,7 @@ def read_source_answers(folder: Path, pack: DomainPack, *, was_reused: bool) -> 
             for name, one in saved["parity"].items()
         },
         texts=tuple(DomainText(kind=one["kind"], text=one["text"], ids=tuple(one["ids"])) for one in saved["texts"]),
+        folder=folder,
         was_reused=was_reused,
     )
 
