@@ -21,11 +21,11 @@ from harness.regression.arm import Work
 from harness.regression.drawing import ratio_table
 from harness.regression.duel import Duel, control, fight
 from harness.regression.questions import plain_conversations
-from harness.regression.releases import ensure_runtime
 from harness.regression.side import Side, parse_environment, parse_options, require_model
 from harness.report.jsonline import to_json
 from harness.system.paths import default_cache
 from harness.system.progress import SILENT
+from harness.toolchain.pinned import ensure_environment
 from harness.toolchain.workspace import Workspace
 
 EXAMPLES: Final = (
@@ -122,12 +122,15 @@ def _short(name: str) -> str:
 
 
 def _python(letter: str, workspace: Workspace, given: dict[str, Any]) -> Path | None:
-    python, release = given[f"python_{letter}"], given[f"release_{letter}"]
+    python: Path | None = given[f"python_{letter}"]
+    release: str | None = given[f"release_{letter}"]
     if python and release:
         raise ConfigError(
             f"--python-{letter} and --release-{letter} name two runtimes", next_step="give one of the two options"
         )
-    return ensure_runtime(workspace, release) if release else python
+    if not release:
+        return python
+    return ensure_environment(workspace, "runtimes", f"onnxruntime-genai=={release}", "numpy", size="0.2 GB")
 
 
 def converted_folders(a: str, b: str, model: str, workspace: Workspace) -> list[Path]:

@@ -6,11 +6,6 @@ like the conversion toolchain; the gate's own release stays what it is.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import platform
-import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +16,8 @@ from harness.foundry.staging import stage
 from harness.prompts.chat_template import Message
 from harness.prompts.prompt_template import choose_prompt_template, write_inference_model
 from harness.system.child import run_job
-from harness.system.locks import lock_for
 from harness.system.progress import SILENT, Progress
-from harness.system.store import write_atomically
-from harness.toolchain.toolchain import is_ready, venv_python
-from harness.toolchain.venv import create_venv, install
+from harness.toolchain.pinned import ensure_environment
 from harness.toolchain.workspace import Workspace
 
 RELEASE: Final = "2.0.1"
@@ -77,19 +69,7 @@ def ensure_release(workspace: Workspace, release: str = RELEASE) -> Path:
     Raises:
         ToolchainError: pip cannot make it.
     """
-    pin = f"foundry-local-sdk=={release}"
-    key = "\n".join([pin, platform.python_version(), platform.system(), platform.machine()])
-    progress = workspace.progress
-    folder = workspace.cache / "serving" / hashlib.sha256(key.encode()).hexdigest()[:16]
-    with lock_for(folder):
-        if not is_ready(folder):
-            shutil.rmtree(folder, ignore_errors=True)  # grown in its final place, it counts only with its mark
-            progress.line(f"making the environment of {pin}: about 0.3 GB, once")
-            log = folder.with_suffix(".log")
-            create_venv(Path(sys.executable), folder, log=log, progress=progress)
-            install(venv_python(folder), [pin], log=log, progress=progress)
-            write_atomically(folder / "ready.json", json.dumps({"pins": {"foundry-local-sdk": release}}))
-    return venv_python(folder)
+    return ensure_environment(workspace, "serving", f"foundry-local-sdk=={release}", size="0.3 GB")
 
 
 def stage_for_cache(artifact: Path, target: Path, name: str, *, progress: Progress = SILENT) -> None:
