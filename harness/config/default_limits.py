@@ -37,18 +37,25 @@ def default_limits(precision: str | None) -> Mapping[str, Limit]:
     return ANSWER_DIVERGENCE.get(precision or "int4", ANSWER_DIVERGENCE["int4"])
 
 
+LEAK_BYTES: Final[Mapping[str, float]] = {
+    "request": 16.0, "token": 4.0, "session": 16.0, "stream": 16.0, "error": 16.0, "load": 4096.0,
+}  # fmt: skip
+"""The paths on which a runtime can lose memory, and the growth that is told from none, bytes per unit of the path."""
+
+_LEAK_REASONS: Final[Mapping[str, str]] = {
+    "request": "at one request a second it stays under 10 MiB a week",
+    "token": "at ten tokens a second it stays under 25 MiB a week",
+    "session": "as a request: every one opens a session",
+    "stream": "as a request: clients hang up as they like",
+    "error": "as a request: a client that is refused asks again",
+    "load": "a device that changes models every minute loses 40 MiB a week",
+}
+
+
 def _leak_limits(runtime: str) -> dict[str, Limit]:
-    reasons = {
-        "request": (16, "at one request a second it stays under 10 MiB a week"),
-        "token": (4, "at ten tokens a second it stays under 25 MiB a week"),
-        "session": (16, "as a request: every one opens a session"),
-        "stream": (16, "as a request: clients hang up as they like"),
-        "error": (16, "as a request: a client that is refused asks again"),
-        "load": (4096, "a device that changes models every minute loses 40 MiB a week"),
-    }
     return {
-        f"{runtime}leak_bytes_per_{path}": Limit(max=max_bytes, reason=f"default: {reason}")
-        for path, (max_bytes, reason) in reasons.items()
+        f"{runtime}leak_bytes_per_{path}": Limit(max=LEAK_BYTES[path], reason=f"default: {reason}")
+        for path, reason in _LEAK_REASONS.items()
     }
 
 

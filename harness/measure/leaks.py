@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from harness.config.default_limits import LEAK_BYTES
 from harness.errors import ChildError, MeasureError
 from harness.foundry.opening import SessionSpec
 from harness.measure.growth import LeakResult, LeakSample, Resolution, judge_samples, samples_of
@@ -25,11 +26,6 @@ from harness.pack.long_text import over_any_context
 from harness.runtime.session import Message
 from harness.system.child import harness_module, run_job
 from harness.system.progress import SILENT, Progress
-
-RESOLUTION_BYTES: Final[Mapping[str, float]] = {
-    "request": 16.0, "token": 4.0, "session": 16.0, "stream": 16.0, "error": 16.0, "load": 4096.0,
-}  # fmt: skip
-"""The paths, and the growth of the heap that is told from none, bytes per unit of the path."""
 
 SHORT_QUESTIONS: Final = ("Hi", "Hello there", "Thanks", "Why is that?", "Stop", "What now?", "Who are you?", "Help me")
 """What a request costs is what counts, not what it says; always the same ones, as new lengths fill caches."""
@@ -97,7 +93,7 @@ def measure_leaks(
         "invalid": _as_json(invalid),
         "max_new_tokens": SHORT_TOKENS,
         "long_new_tokens": LONG_TOKENS,
-        "limits": dict(RESOLUTION_BYTES),
+        "limits": dict(LEAK_BYTES),
         "method": method,
     }
     child = _Child(job=job, log=log, progress=progress, timeout_s=timeout_s)
@@ -122,7 +118,7 @@ class _Child:
         if answer["is_level"]:
             results |= _together(answer)
         return LeakCheck(
-            results={path: results[path] for path in RESOLUTION_BYTES if path in results},
+            results={path: results[path] for path in LEAK_BYTES if path in results},
             method=answer["method"],
             is_level=answer["is_level"],
             lost_objects=lost_objects(_text_from(self.log, already)) if answer["is_reporting"] else None,
@@ -162,7 +158,7 @@ def _alone(answer: Mapping[str, Any]) -> dict[str, LeakResult]:
     """Results of the paths that were walked by themselves."""
     results: dict[str, LeakResult] = {}
     for path, runs in answer["alone"].items():
-        resolution = Resolution.of(answer["method"], RESOLUTION_BYTES[path])
+        resolution = Resolution.of(answer["method"], LEAK_BYTES[path])
         first, last = samples_of(runs[0]), samples_of(runs[-1])
         if path == "token" and results["request"].is_leaking:
             last = _without_requests(last, answer["walks"]["token"], results["request"])
@@ -196,7 +192,7 @@ def _together(answer: Mapping[str, Any]) -> dict[str, LeakResult]:
         path: judge_samples(
             samples_of(answer["rounds"], units=units),
             path=path,
-            resolution=Resolution.of(answer["method"], RESOLUTION_BYTES[path]),
+            resolution=Resolution.of(answer["method"], LEAK_BYTES[path]),
             method=answer["method"],
             note=note,
         )

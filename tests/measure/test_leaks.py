@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from harness.config.default_limits import LEAK_BYTES
 from harness.errors import ChildError, MeasureError, SessionError
 from harness.foundry.opening import import_runtime, open_session
 from harness.measure.growth import EXACT, Resolution, judge_samples, samples_of
 from harness.measure.leak_check import LeakCheck
-from harness.measure.leaks import RESOLUTION_BYTES, lost_objects, measure_leaks
+from harness.measure.leaks import lost_objects, measure_leaks
 from harness.metrics.catalogue import METRICS
 from harness.system.paths import REPOSITORY, default_cache
 from harness.system.progress import LineProgress
@@ -49,7 +50,7 @@ class TestOpening:
 
 def result(path: str, *in_use_bytes: int, **changes: object):
     rows = [[index, value, None] for index, value in enumerate(in_use_bytes)]
-    resolution = Resolution.of(EXACT, RESOLUTION_BYTES[path])
+    resolution = Resolution.of(EXACT, LEAK_BYTES[path])
     return judge_samples(samples_of(rows, units=16), path=path, resolution=resolution, **changes)
 
 
@@ -59,7 +60,7 @@ def check(*results, lost=()) -> LeakCheck:
 
 class TestRecord:
     def test_every_path_has_a_metric_of_both_runtimes(self):
-        names = {f"{prefix}leak_bytes_per_{path}" for prefix in ("", "foundry_") for path in RESOLUTION_BYTES}
+        names = {f"{prefix}leak_bytes_per_{path}" for prefix in ("", "foundry_") for path in LEAK_BYTES}
         assert names <= set(METRICS)
 
     def test_results_stand_under_their_runtimes_names(self):
@@ -111,7 +112,7 @@ class TestStubbedChild:
     def test_a_healthy_process_is_level_on_every_path(self, stub_session, tmp_path: Path):
         stub_session("")
         found = self.measure(tmp_path)
-        assert list(found.results) == list(RESOLUTION_BYTES)
+        assert list(found.results) == list(LEAK_BYTES)
         assert found.is_level
         assert found.leaking == ()
         assert all(one.is_conclusive for one in found.results.values())
