@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import psutil
 
-from harness.system.cpu import instruction_set, processor_name
+from harness.system.cpu import instruction_set, processor_name, usable_cores
 from harness.system.hashing import digest_of
 
 RUNTIMES: Final = (
@@ -137,11 +137,6 @@ def fingerprint() -> Fingerprint:
         versions=_versions(),
         settings={**{name: os.environ[name] for name in VARIABLES if os.environ.get(name)}, **_clock()},
     )
-
-
-def usable_cores() -> int | None:
-    """Logical cores that this process may run on; None where the system does not tell (macOS)."""
-    return len(psutil.Process().cpu_affinity() or ()) if hasattr(psutil.Process, "cpu_affinity") else None
 
 
 def differences(before: Fingerprint, now: Fingerprint) -> tuple[Difference, ...]:

@@ -10,8 +10,7 @@ from importlib import metadata
 import psutil
 from pydantic import BaseModel, ConfigDict
 
-from harness.machine.fingerprint import usable_cores
-from harness.system.cpu import processor_name
+from harness.system.cpu import processor_name, usable_cores
 from harness.system.hashing import digest_of
 
 PACKAGES = (

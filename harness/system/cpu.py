@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 import sys
@@ -17,10 +16,7 @@ from harness.system.hashing import digest_of
 @cache
 def processor_flags() -> tuple[str, ...]:
     """What /proc/cpuinfo says that the processor can do, as Linux spells it; empty elsewhere."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines() if cpuinfo.exists() else []
-    found = (line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features")))
-    return tuple(next(found, []))
+    return tuple(next(iter(_cpuinfo("flags", "Features")), "").split())
 
 
 @cache
@@ -30,20 +26,28 @@ def instruction_set() -> str:
     return digest_of([platform.machine(), sorted(flags) or platform.processor()])[:16]
 
 
+def usable_cores() -> int | None:
+    """Logical cores that this process may run on; None where the system does not tell (macOS)."""
+    return len(psutil.Process().cpu_affinity() or ()) if hasattr(psutil.Process, "cpu_affinity") else None
+
+
 def logical_cpus() -> int:
     """Logical CPUs that this process may run on; all of them where there is no affinity."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return psutil.cpu_count() or 1
+    return usable_cores() or psutil.cpu_count() or 1
 
 
 @cache
 def processor_name() -> str:
     """The processor's name as the system tells it; empty where it does not."""
+    names = _cpuinfo("model name")
+    return names[0] if names else _name_on_macos() or platform.processor()
+
+
+def _cpuinfo(*starts: str) -> list[str]:
+    """Values of the lines of /proc/cpuinfo that begin so; none where there is no such file."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else _name_on_macos() or platform.processor()
+    return [line.partition(":")[2].strip() for line in lines if line.startswith(starts)]
 
 
 def _name_on_macos() -> str:
