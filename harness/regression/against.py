@@ -19,7 +19,7 @@ from harness.regression.interleaved import Interleaved
 from harness.regression.kept_artifacts import kept_artifact
 from harness.runtime.genai import GenaiSession
 from harness.stats.estimate import Estimate
-from harness.stats.paired import paired_loss
+from harness.stats.paired import mcnemar, paired_loss
 from harness.toolchain.workspace import Workspace
 
 _CASES: Final = 16
@@ -45,15 +45,6 @@ def lost_answers(before: Mapping[str, bool], now: Mapping[str, bool]) -> Measure
     details += f"\nlost: {', '.join(lost[:8])}" if lost else ""
     details += f"\n{unpaired} cases are in one of the runs only" if unpaired else ""
     return _one("baseline_loss_points", loss.map(lambda share: 100 * share), details)
-
-
-def mcnemar(lost: int, won: int) -> float:
-    """Exact two-sided p-value of McNemar's test (Q. McNemar, Psychometrika 12, 1947): 1 without a changed case."""
-    if lost + won == 0:
-        return 1.0
-    from scipy.stats import binomtest
-
-    return float(binomtest(lost, lost + won).pvalue)
 
 
 def compare_stored(baseline: Baseline, variant: str, now: Mapping[str, Estimate]) -> Measured:

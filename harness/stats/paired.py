@@ -54,6 +54,15 @@ def paired_loss(
     )
 
 
+def mcnemar(lost: int, won: int) -> float:
+    """Exact two-sided p-value of McNemar's test (Q. McNemar, Psychometrika 12, 1947): 1 without a changed case."""
+    if lost + won == 0:
+        return 1.0
+    from scipy.stats import binomtest
+
+    return float(binomtest(lost, lost + won).pvalue)
+
+
 def _reaches(share: float, trials: float, confidence: float) -> tuple[float, float]:
     """How far both ends of the interval lie from a share."""
     low, high = wilson_ends(share, trials, confidence)

@@ -1,4 +1,4 @@
-"""Whether a series of times has settled: its warm-up, and shifts of its level that remain."""
+"""Whether a series of times keeps its level."""
 
 from __future__ import annotations
 
@@ -74,16 +74,3 @@ def pettitt(series: npt.NDArray[np.float64]) -> tuple[int, float]:
     at = int(np.abs(splits).argmax())
     largest = float(abs(splits[at]))
     return at + 1, min(1.0, 2 * math.exp(-6 * largest**2 / (n**3 + n**2)))
-
-
-def warmup_length(values: Sequence[float]) -> int:
-    """How many values at the beginning are warm-up: MSER, the cut that leaves the smallest standard error.
-
-    K. P. White, Simulation 69 (1997). At most half of the series is cut; a value that merely is the largest of equal
-    ones is not.
-    """
-    series = np.asarray(values, dtype=np.float64)
-    if len(series) < 4:
-        return 0
-    errors = [series[cut:].var() / (len(series) - cut) for cut in range(len(series) // 2 + 1)]
-    return int(np.argmin(errors))

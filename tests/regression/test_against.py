@@ -6,8 +6,9 @@ import pytest
 
 from harness.checks.check import Check, Outcome
 from harness.config.regression_limits import REGRESSION_LIMITS
-from harness.regression.against import compare_speed, compare_stored, lost_answers, mcnemar
+from harness.regression.against import compare_speed, compare_stored, lost_answers
 from harness.stats.estimate import Estimate
+from harness.stats.paired import mcnemar
 from tests.regression.conftest import METRICS
 
 CASES = [f"case-{number}" for number in range(200)]

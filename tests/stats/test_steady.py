@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from harness.stats.steady import pettitt, steadiness, warmup_length
+from harness.stats.steady import pettitt, steadiness
 
 RNG = np.random.default_rng(7)
 NOISE = 1 + 0.05 * RNG.standard_normal(40)
@@ -50,19 +50,3 @@ def test_few_values_do_not_tell(count):
     found = steadiness([1.0] * count)
     assert not found.is_steady
     assert "too few" in found.sentence
-
-
-@pytest.mark.parametrize(
-    ("series", "cut"),
-    [
-        ([9.0, 3.0, *NOISE[:20]], 2),
-        (np.ones(10), 0),
-        ([1.0, 1.0, 1.0, 1.0, 1.0, 9.0], 0),
-        ([], 0),
-        ([5.0], 0),
-        ([5.0, 1.0, 1.0], 0),
-    ],
-    ids=["slow first two", "equal", "slow last", "none", "one", "three"],
-)
-def test_the_warm_up_is_what_spoils_the_mean(series, cut):
-    assert warmup_length(list(series)) == cut
