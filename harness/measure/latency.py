@@ -16,7 +16,7 @@ from harness.machine.readings import weaker_here
 from harness.measure.bounds import Footprint, limits_for, physical_shares
 from harness.measure.latency_point import LatencyPoint, headline_point
 from harness.measure.lengths import cut_to_tokens
-from harness.measure.timing import RunRounds, TimedPoint, precision_of, time_point
+from harness.measure.timing import RunRounds, TimedPoint, relative_half_width, time_point
 from harness.metrics.measurement import Measured, Measurement, criterion
 from harness.pack.schema import DomainPack, Turn
 from harness.runtime.session import ScoringSession, TimedSession, TokenTimeline
@@ -144,7 +144,7 @@ def latency_row(
         warmup=len(timed.warmup),
         attempts=timed.attempts,
         first_e2e_s=timed.warmup[0].e2e_s if timed.warmup else None,
-        precision=precision_of(timed),
+        precision=relative_half_width(timed),
         is_valid=not timed.disturbances or settings.disturbed == "told",
         remarks=tuple(remarks),
         estimates=estimates,

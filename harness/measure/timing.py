@@ -178,12 +178,12 @@ def rounds_needed(warmup: Sequence[TokenTimeline], point: LatencyPoint, settings
     return max(least, min(max(for_precision, enough_for_steadiness), in_time, most))
 
 
-def precision_of(timed: TimedPoint) -> float | None:
+def relative_half_width(timed: TimedPoint) -> float | None:
     """Half the width of the interval of the median end-to-end time, by that median; None where it is unbounded."""
     median = quantile(_e2e(timed.timelines), 50)
-    if median.value is None or median.low is None or median.high is None:
+    if median.value is None or median.half_width is None:
         return None
-    return (median.high - median.low) / 2 / median.value
+    return median.half_width / median.value
 
 
 def require_possible(timeline: TokenTimeline) -> None:

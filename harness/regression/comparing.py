@@ -74,7 +74,7 @@ class Comparison:
     @property
     def resolution(self) -> dict[str, float | None]:
         """Half the interval's width by quantity: what this machine told apart; None where there is none yet."""
-        return {name: _half_width(estimate) for name, estimate in self.estimates.items()}
+        return {name: estimate.half_width for name, estimate in self.estimates.items()}
 
     def measurement(self, details: str) -> Measurement:
         """For the record and the checks."""
@@ -142,7 +142,3 @@ def _sound(observation: Observation) -> Observation:
         if not math.isfinite(value):
             raise MeasureError(f"{name}: a time was not a positive number", next_step="see whether the clock is sound")
     return observation
-
-
-def _half_width(estimate: Estimate) -> float | None:
-    return None if estimate.low is None or estimate.high is None else (estimate.high - estimate.low) / 2

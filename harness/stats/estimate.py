@@ -61,6 +61,11 @@ class Estimate:
         """Whether the value is a sample's and could have come out otherwise."""
         return self.confidence is not None
 
+    @property
+    def half_width(self) -> float | None:
+        """Half the length of the interval, in the unit of `value`; None where an end is missing."""
+        return None if self.low is None or self.high is None else (self.high - self.low) / 2
+
     def map(self, function: Callable[[float], float]) -> Estimate:
         """The estimate of a strictly monotone function of the quantity; a falling one turns the interval round.
 
