@@ -41,9 +41,9 @@ from harness.machine.fingerprint import fingerprint  # noqa: E402
 from harness.pack.choose import conversations_by_case  # noqa: E402
 from harness.pack.split import open_domain  # noqa: E402
 from harness.pipeline.conversion import ConversionPipeline, VariantRequest  # noqa: E402
-from harness.regression.arm import Arm, Work, request_times  # noqa: E402
+from harness.regression.arm import WARMUP_REQUESTS, Arm, Work, request_times  # noqa: E402
 from harness.regression.comparing import BUDGET_S, compare  # noqa: E402
-from harness.regression.interleaved import WARMUP_REQUESTS, Interleaved  # noqa: E402
+from harness.regression.interleaved import Interleaved  # noqa: E402
 from harness.stats.estimate import Estimate  # noqa: E402
 from harness.stats.proportions import proportion_of  # noqa: E402
 from harness.system.paths import default_cache  # noqa: E402

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from harness.config.regression_limits import RATIOS
 from harness.runtime.session import Answer, Message, ScoringSession
+from harness.stats.ratios import median_log_ratio
 
 QUANTITIES: Final = RATIOS
 """What is compared: ratios of times, candidate to baseline, by metric."""
@@ -40,6 +42,22 @@ class Work:
 
 Observation = Mapping[str, float]
 """Log ratio, candidate to baseline, by quantity."""
+
+WARMUP_REQUESTS: Final = 3
+"""For each side, after every load."""
+
+
+def block_order(lot: random.Random) -> tuple[int, int, int, int]:
+    """The sides of a block in turn, 0 the baseline: A B B A or B A A B by lot, so that drift meets both alike."""
+    one = lot.randrange(2)
+    return one, 1 - one, 1 - one, one
+
+
+def observation_of(blocks: npt.NDArray[np.float64]) -> Observation:
+    """Median log ratios of times, shape [blocks, side, repeat, quantity]."""
+    return {
+        name: median_log_ratio(blocks[:, 0, :, index], blocks[:, 1, :, index]) for index, name in enumerate(QUANTITIES)
+    }
 
 
 def request_times(session: ScoringSession, conversation: Sequence[Message], new_tokens: int) -> Times:

@@ -17,15 +17,21 @@ from typing import Final
 
 import numpy as np
 
-from harness.regression.arm import QUANTITIES, Arm, Observation, Times, Work, request_times
+from harness.regression.arm import (
+    QUANTITIES,
+    WARMUP_REQUESTS,
+    Arm,
+    Observation,
+    Times,
+    Work,
+    block_order,
+    observation_of,
+    request_times,
+)
 from harness.runtime.session import Message, ScoringSession
-from harness.stats.ratios import median_log_ratio
 
 ROUND_S: Final = 0.6
 """Least time that a round's blocks take."""
-
-WARMUP_REQUESTS: Final = 3
-"""For each side, after every load."""
 
 _LEAST_BLOCKS: Final = 3
 _LOADING_SHARE: Final = 0.5
@@ -70,11 +76,7 @@ class Interleaved:
         finally:
             for session in sessions:
                 session.close()
-        # [blocks, side, repeat, quantity]
-        return {
-            name: median_log_ratio(blocks[:, 0, :, index], blocks[:, 1, :, index])
-            for index, name in enumerate(QUANTITIES)
-        }
+        return observation_of(blocks)
 
     def _opened(self, first: int) -> tuple[ScoringSession, ScoringSession]:
         arms = (self.baseline, self.candidate)
@@ -85,9 +87,9 @@ class Interleaved:
         started_s = time.perf_counter()
         blocks: list[list[list[Times]]] = []
         while len(blocks) < _LEAST_BLOCKS or time.perf_counter() - started_s < least_s:
-            conversation, one = self._lot.choice(self.work.conversations), self._lot.randrange(2)
+            conversation = self._lot.choice(self.work.conversations)
             times: list[list[Times]] = [[], []]
-            for side in (one, 1 - one, 1 - one, one):
+            for side in block_order(self._lot):
                 times[side].append(self._ask(sessions[side], conversation))
             blocks.append(times)
         self.requests += 4 * len(blocks)

@@ -14,16 +14,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from harness.regression.arm import QUANTITIES, Observation, Times, Work
+from harness.regression.arm import WARMUP_REQUESTS, Observation, Times, Work, block_order, observation_of
 from harness.regression.side import Side
-from harness.stats.ratios import median_log_ratio
 from harness.system.child import run_job
 
 LEAST_S: Final = 1.0
 """Time that each process asks for, at least; every conversation is asked once in any case."""
 
 _TIMEOUT_S: Final = 600.0
-_WARMUP_REQUESTS: Final = 3
 _WORKER: Final = Path(__file__).with_name("timing_worker.py")
 
 
@@ -50,16 +48,12 @@ class Separate:
         Raises:
             ChildError: one died, hung, or its runtime cannot load the model.
         """
-        one = self._lot.randrange(2)
         medians: list[list[Times]] = [[], []]
-        for side in (one, 1 - one, 1 - one, one):
+        for side in block_order(self._lot):
             times = np.asarray(self._asked((self.baseline, self.candidate)[side])["times"])
             self.requests += len(times)
             medians[side].append(np.median(times, axis=0))
-        both = np.asarray([medians])  # [one block, side, repeat, quantity]
-        return {
-            name: median_log_ratio(both[:, 0, :, index], both[:, 1, :, index]) for index, name in enumerate(QUANTITIES)
-        }
+        return observation_of(np.asarray([medians]))  # one block
 
     def answers(self) -> tuple[list[Any], list[Any]]:
         """What both sides answer greedily, as token ids by conversation."""
@@ -72,7 +66,7 @@ class Separate:
             "overlay": side.overlay,
             "conversations": [[dict(turn) for turn in turns] for turns in self.work.conversations],
             "new_tokens": self.work.new_tokens,
-            "warmup": _WARMUP_REQUESTS,
+            "warmup": WARMUP_REQUESTS,
             "least_s": 0.0 if has_answers else LEAST_S,
             "has_answers": has_answers,
         }
