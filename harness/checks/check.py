@@ -79,10 +79,14 @@ class Check:
 
     @property
     def is_across(self) -> bool:
-        """Whether it did not pass, and its interval reaches across the limit; the value may be what is judged."""
+        """Whether it did not pass, and its interval reaches across the limit; the value may be what is judged.
+
+        An end that is not known says nothing against a value that failed.
+        """
+        if self.outcome is not Outcome.FAIL:
+            return self.outcome is Outcome.INCONCLUSIVE
         _, best = self._ends
-        failed = self.outcome is Outcome.FAIL and self.estimate.has_interval and self.limit.admits(best)
-        return self.outcome is Outcome.INCONCLUSIVE or failed
+        return self.estimate.has_interval and math.isfinite(best) and self.limit.admits(best)
 
     @property
     def what_would_decide(self) -> str:
@@ -171,9 +175,12 @@ def _without_data(checks: Sequence[Check]) -> str:
 
 
 def format_interval(metric: Metric, estimate: Estimate) -> str:
-    """` (95 %: 94.1 % to 98.2 %)`; nothing for an exact number."""
+    """` (95 % interval 94.1 % to 98.2 %)`, or the one end that is known; nothing for an exact number."""
     if not estimate.has_interval or estimate.confidence is None:
         return ""
-    low = "?" if estimate.low is None else metric.format(estimate.low)
-    high = "?" if estimate.high is None else metric.format(estimate.high)
-    return f" ({100 * estimate.confidence:g} % interval {low} to {high})"
+    confidence = f"{100 * estimate.confidence:g} %"
+    if estimate.low is None:
+        return f" (with {confidence} at most {metric.format(estimate.high)})"
+    if estimate.high is None:
+        return f" (with {confidence} at least {metric.format(estimate.low)})"
+    return f" ({confidence} interval {metric.format(estimate.low)} to {metric.format(estimate.high)})"

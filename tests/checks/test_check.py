@@ -84,7 +84,7 @@ def test_an_interval_across_the_limit_says_what_would_decide():
         (-2.3, 29.8, True),  # it may be 10 or less
         (10.0, 29.8, True),
         (10.1, 29.8, False),  # whatever it is, it is too much
-        (None, 29.8, True),
+        (None, 29.8, False),  # below, nothing is known that would speak for it
     ],
 )
 def test_a_value_that_fails_with_an_interval_across_the_limit_says_what_would_decide(low, high, told):
@@ -99,6 +99,20 @@ def test_a_value_that_fails_with_an_interval_across_the_limit_says_what_would_de
     assert (f"; {more}" in found.explanation) is told
     if low == -2.3:  # reach 14.8, gap 2.5
         assert found.what_would_decide == "about 1,402 observations instead of 40, if the value stays"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "told"),
+    [
+        (11.0, 14.0, "12.5 pt (95 % interval 11.0 pt to 14.0 pt)"),
+        (None, 14.0, "12.5 pt (with 95 % at most 14.0 pt)"),
+        (11.0, None, "12.5 pt (with 95 % at least 11.0 pt)"),
+    ],
+)
+def test_an_interval_is_told_by_the_ends_that_are_known(low, high, told):
+    estimate = Estimate(value=12.5, low=low, high=high, confidence=0.95, n=8, method="a test")
+    limit = Limit(max=10.0, reason="because it must")
+    assert told in Check(variant="int4", metric="length_drop_points", estimate=estimate, limit=limit).headline
 
 
 @pytest.mark.parametrize("value", [8.0, 10.0])
