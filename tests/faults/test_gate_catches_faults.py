@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -202,7 +203,11 @@ def test_a_native_leak_of_64_bytes_per_request(gate, copy, leaky_library, tmp_pa
     (site / "sitecustomize.py").write_text(plant.LEAKY_SITE)
     env = {"PYTHONPATH": str(site), "PLANT_LEAK": str(leaky_library)}
     result = gate(adopted(copy()), "quality/test_memory_leaks.py", options=["-k", "genai"], env=env)
-    assert_red(result, "sitecustomize.py", "int8: leak_bytes_per_request = 80.0 B")  # with malloc's header
+    assert_red(result, "sitecustomize.py")
+    _, output = result
+    told = re.findall(r"int8: leak_bytes_per_request = ([\d.]+) B", output)[0]
+    # With malloc's header it is 80; a hole of 96 is given away as a whole, since 16 are too few for a chunk.
+    assert 80 <= float(told) <= 96
 
 
 @broken("answers that degrade beyond 600 tokens", way=Way.GATE)
