@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,10 +10,11 @@ from harness.errors import GateError, InvalidPromptError
 from harness.grading.grade import Grader
 from harness.measure.applicable import NO_CONTRACT, not_asked
 from harness.measure.failures import cut, escaped, show_case
+from harness.measure.verified_session import VerifiedSession
 from harness.metrics.measurement import Measured, Measurement
 from harness.pack.long_text import over_context_text
 from harness.pack.schema import DomainPack, EdgeCase
-from harness.runtime.session import ScoringSession
+from harness.runtime.verified import SteppingSession
 from harness.stats.estimate import Estimate
 from harness.stats.proportions import proportion
 from harness.system.progress import SILENT, Progress, Step, silent_step
@@ -40,7 +41,7 @@ class EdgeResult:
     """What came back instead of the expected thing; empty when handled."""
 
 
-def measure_edge_cases(session: ScoringSession, pack: DomainPack, *, progress: Progress = SILENT) -> Measured:
+def measure_edge_cases(session: SteppingSession, pack: DomainPack, *, progress: Progress = SILENT) -> Measured:
     """Send every edge case and see what comes back, and whether the next question is answered as before."""
     results = ask_edge_cases(session, pack, progress.step("edge cases"))
     outcomes = [result.is_handled for result in results if result.is_handled is not None]
@@ -53,15 +54,14 @@ def measure_edge_cases(session: ScoringSession, pack: DomainPack, *, progress: P
     )
 
 
-def ask_edge_cases(session: ScoringSession, pack: DomainPack, step: Step = silent_step) -> tuple[EdgeResult, ...]:
+def ask_edge_cases(session: SteppingSession, pack: DomainPack, step: Step = silent_step) -> tuple[EdgeResult, ...]:
     """Send every edge case, each followed by the same ordinary question, whose answer must not change."""
-    grader = Grader.of(pack)
-    canary = pack.conversation(pack.cases[0].messages)
-    healthy = session.answer(canary, max_new_tokens=pack.domain.max_new_tokens).text
+    grader, ordinary = Grader.of(pack), _ordinary_question(session, pack)
+    healthy = ordinary()
     results = []
     for done, case in enumerate(pack.edge_cases, 1):
         is_handled, said, explanation = _outcome(session, pack, grader, case)
-        after = session.answer(canary, max_new_tokens=pack.domain.max_new_tokens).text
+        after = ordinary()
         if after != healthy:
             is_handled, explanation = False, f"the next ordinary question got another answer: {cut(after)}"
         results.append(
@@ -71,7 +71,26 @@ def ask_edge_cases(session: ScoringSession, pack: DomainPack, step: Step = silen
     return tuple(results)
 
 
-def edge_conversation(session: ScoringSession, pack: DomainPack, case: EdgeCase) -> list[dict[str, str]]:
+def _ordinary_question(session: SteppingSession, pack: DomainPack) -> Callable[[], str]:
+    """Asks the pack's first question anew and gives the answer.
+
+    Where the session can be stepped only the first answer is written token by token. Later ones are checked against it
+    in one pass, which sees a changed model at every token and takes a fraction of the time.
+    """
+    conversation, limit = pack.conversation(pack.cases[0].messages), pack.domain.max_new_tokens
+    if not session.is_steppable:
+        return lambda: session.answer(conversation, max_new_tokens=limit).text
+    asking = VerifiedSession(inner=session, calibrations=1)
+
+    def ask() -> str:
+        text = asking.answer(conversation, max_new_tokens=limit).text
+        asking.drafts = {prompt: said.draft for prompt, said in asking.said.items()}
+        return text
+
+    return ask
+
+
+def edge_conversation(session: SteppingSession, pack: DomainPack, case: EdgeCase) -> list[dict[str, str]]:
     """The conversation of an edge case, its last content repeated as it asks."""
     conversation = pack.conversation(case.messages)
     if conversation:
@@ -82,7 +101,9 @@ def edge_conversation(session: ScoringSession, pack: DomainPack, case: EdgeCase)
     return conversation
 
 
-def _outcome(session: ScoringSession, pack: DomainPack, grader: Grader, case: EdgeCase) -> tuple[bool | None, str, str]:
+def _outcome(
+    session: SteppingSession, pack: DomainPack, grader: Grader, case: EdgeCase
+) -> tuple[bool | None, str, str]:
     """(whether it is handled, the answer, what is wrong with it)."""
     conversation = edge_conversation(session, pack, case)
     try:

@@ -87,6 +87,9 @@ class VerifiedSession:
     model: str = ""
     """What the kept answers depend on beside the prompt: artifact, runtime, instruction set."""
 
+    calibrations: int = CALIBRATED
+    """Answers that are also generated, before drafts are believed."""
+
     on_draft: Callable[[Tokens, Tokens, Rows], None] | None = None
     """Hears of every draft that is checked: prompt, draft up to its end, and the logits that its tokens were compared
     with, shape [draft tokens, vocabulary]."""
@@ -201,7 +204,7 @@ class VerifiedSession:
 
     def _ask(self, cursor: Cursor, prompt: Tokens, room: int) -> Said:
         """The first answers are written token by token, and show how far a prefill and single steps differ."""
-        is_calibrating = self._calibrated < CALIBRATED
+        is_calibrating = self._calibrated < self.calibrations
         draft = () if is_calibrating else self.drafts.get(prompt, ())
         drift = _SAFETY * self._drift
         found = verify(cursor, prompt, draft, max_new_tokens=room, end_ids=self.inner.end_ids, drift=drift)

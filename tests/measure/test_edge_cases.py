@@ -7,6 +7,7 @@ from harness.measure.edge_cases import ask_edge_cases, measure_edge_cases
 from harness.pack.load import load_pack
 from harness.runtime.fake import FakeSession
 from tests.measure.healthy import right
+from tests.runtime.test_verified import END, ToyCursor, own_answer
 
 
 @pytest.fixture
@@ -71,6 +72,52 @@ def test_a_prompt_that_harms_the_next_question_is_seen(pack):
         return right(messages) if not poisoned else '{"status": "out_of_scope"}'
 
     assert "next ordinary question" in failed(fragile, pack)[0].explanation
+
+
+class Toy:
+    """A toy model whose words are its tokens; an empty question leaves it changed."""
+
+    name, context_length, end_ids, is_steppable = "toy", 40, END, True
+
+    def __init__(self, *, is_fragile):
+        self.is_fragile, self.is_changed, self.generated = is_fragile, False, 0
+
+    def render(self, messages):
+        return "1 2 3 4" if messages[-1]["content"] else ""
+
+    def encode(self, text):
+        return [int(word) if word.isdigit() else 5 for word in text.split()]
+
+    def decode(self, token_ids):
+        return " ".join(map(str, token_ids))
+
+    def answer(self, messages, *, max_new_tokens):
+        self.is_changed |= self.is_fragile
+        raise SessionError("it broke off")
+
+    def cursor(self, max_length):
+        session = self
+
+        class Counting(ToyCursor):
+            def _row(self, tokens, is_prefill):
+                return super()._row(tokens, is_prefill) * (-1 if session.is_changed else 1)
+
+            def generate(self, count, end_ids):
+                tokens = super().generate(count, end_ids)
+                session.generated += len(tokens)
+                return tokens
+
+        return Counting()
+
+
+@pytest.mark.parametrize("is_fragile", [True, False])
+def test_the_ordinary_question_is_written_once_and_checked_later(pack, is_fragile):
+    toy = Toy(is_fragile=is_fragile)
+    written = len(own_answer([1, 2, 3, 4], pack.domain.max_new_tokens))
+    results = ask_edge_cases(toy, pack)
+    assert [("next ordinary" in one.explanation) for one in results] == [is_fragile] * len(pack.edge_cases)
+    if not is_fragile:
+        assert toy.generated == written - 1  # of the first, behind its first token; the others were read in one pass
 
 
 def crashing(messages):
