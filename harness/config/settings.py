@@ -179,6 +179,9 @@ class FoundrySettings(Settings):
     cases: Annotated[int, Field(ge=1)] = 24
     """Cases, spread over the pack, whose answers by every way to be served must be the bare runtime's."""
 
+    cases_s: Annotated[float, Field(gt=0)] = 20.0
+    """A way that has taken so long is asked no further case, when eight were asked."""
+
     cache_route: Annotated[str, Field(pattern=CACHE_ROUTE.pattern)] | None = None
     """Who must also serve each variant from a cache folder: a foundry-local-sdk release (`2.0.1`), or `command` for
     the `foundry` command on PATH, whose cache setting is changed meanwhile and put back."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,6 +27,9 @@ Said = Answer | InvalidPromptError
 """An answer, or why the prompt was refused."""
 
 _SHOWN: Final = 3
+
+LEAST: Final = 8
+"""Cases that every way is asked, however slow the model is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +53,13 @@ class ServedComparison:
 
 
 def measure_same_answers(
-    bare: Session, ways: Mapping[str, Session], pack: DomainPack, *, cases: int, progress: Progress = SILENT
+    bare: Session,
+    ways: Mapping[str, Session],
+    pack: DomainPack,
+    *,
+    cases: int,
+    enough_s: float = math.inf,
+    progress: Progress = SILENT,
 ) -> Measured:
     """Ask the bare runtime and every way to be served the same questions, and compare what they say.
 
@@ -56,24 +68,26 @@ def measure_same_answers(
         ways: sessions in Foundry Local, each by the metric that it is judged by.
         pack: where the questions are.
         cases: how many of them are asked, spread over the pack.
+        enough_s: a way that has taken so long is asked no more, from the eighth case on.
         progress: hears how far it is.
 
     Raises:
         MeasureError: the pack has no case.
         SessionError: Foundry Local stopped answering.
     """
-    questions, limit = conversations_by_case(pack, cases), pack.domain.max_new_tokens
+    questions, limit = _by_lot(conversations_by_case(pack, cases)), pack.domain.max_new_tokens
     expected = ask_all(bare, list(questions.values()), max_new_tokens=limit)
     found = {
         metric: compare_served(
-            expected, way, questions, max_new_tokens=limit, step=progress.step(f"questions to {way.name}")
+            expected, way, questions, max_new_tokens=limit, enough_s=enough_s,
+            step=progress.step(f"questions to {way.name}"),
         )
         for metric, way in ways.items()
-    }
+    }  # fmt: skip
     return Measured(
         measurement=Measurement(
             estimates={metric: proportion([one.is_same for one in compared]) for metric, compared in found.items()},
-            details={metric: _describe(compared) for metric, compared in found.items()},
+            details={metric: _describe(compared, len(questions)) for metric, compared in found.items()},
         ),
         samples=found,
     )
@@ -85,19 +99,27 @@ def compare_served(
     conversations: Conversations,
     *,
     max_new_tokens: int,
+    enough_s: float = math.inf,
     step: Step = silent_step,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[ServedComparison, ...]:
-    """Ask Foundry Local what the bare runtime was asked, and compare the answers.
+    """Ask Foundry Local what the bare runtime was asked, and compare the answers; as many as fit into the time.
 
     Raises:
         SessionError: Foundry Local stopped answering.
     """
-    served = ask_all(session, list(conversations.values()), max_new_tokens=max_new_tokens, step=step)
+    served: list[Said] = []
+    started_s = clock()
+    for conversation in conversations.values():
+        served += ask_all(session, [conversation], max_new_tokens=max_new_tokens)
+        step(len(served), len(conversations))
+        if len(served) >= LEAST and clock() - started_s >= enough_s:
+            break
     return tuple(
         ServedComparison(
             case_id=case_id, expected=text_of(one), served=text_of(other), differences=tuple(_differences(one, other))
         )
-        for case_id, one, other in zip(conversations, expected, served, strict=True)
+        for case_id, one, other in zip(conversations, expected, served, strict=False)
     )
 
 
@@ -130,6 +152,16 @@ def _tokens(answer: Answer) -> int | None:
     return len(answer.token_ids) if answer.token_ids is not None else None
 
 
-def _describe(compared: Sequence[ServedComparison]) -> str:
+def _by_lot(conversations: Conversations) -> dict[str, Sequence[Message]]:
+    """In an order whose beginning is spread over the pack too, the same in every run."""
+    ids = list(conversations)
+    random.Random(0).shuffle(ids)
+    return {case_id: conversations[case_id] for case_id in ids}
+
+
+def _describe(compared: Sequence[ServedComparison], wanted: int) -> str:
     other = [f"{one.case_id}: {'; '.join(one.differences)}" for one in compared if not one.is_same]
-    return "\n".join([f"{len(compared) - len(other)} of {len(compared)} answers are the same", *other[:_SHOWN]])
+    told = f"{len(compared) - len(other)} of {len(compared)} answers are the same"
+    if len(compared) < wanted:
+        told += f"; {wanted} were to be asked, and their time was over: `[foundry] cases_s`"
+    return "\n".join([told, *other[:_SHOWN]])

@@ -12,7 +12,7 @@ from harness.pack.load import load_pack
 from harness.pack.schema import DomainPack
 from harness.runtime.fake import FakeSession
 from harness.runtime.session import Answer, Message, TokenTimeline
-from harness.serving.same_answers import Said, compare_served, measure_same_answers
+from harness.serving.same_answers import LEAST, Said, compare_served, measure_same_answers
 from harness.system.progress import LineProgress
 from tests.measure.healthy import right
 
@@ -91,12 +91,33 @@ def test_every_way_is_asked_the_same_questions_and_judged_by_its_own_metric(pack
     assert details[0] == "3 of 4 answers are the same"
     assert details[1].startswith("case-4: text: ")
     assert r"became '\x1b[2J'" in details[1]
-    assert [one.case_id for one in found.samples["foundry_same_answer_rate"]] == [
-        "case-0",
-        "case-2",
-        "case-4",
-        "case-6",
-    ]
+    asked = {one.case_id for one in found.samples["foundry_same_answer_rate"]}
+    assert asked == {"case-0", "case-2", "case-4", "case-6"}
+
+
+@pytest.mark.parametrize(("answer_s", "asked"), [(0.1, 24), (1.5, 14), (9.0, LEAST)])
+def test_a_slow_model_is_asked_fewer_cases(answer_s: float, asked: int) -> None:
+    now_s = [0.0]
+
+    def slow(messages: Sequence[Message]) -> str:
+        now_s[0] += answer_s
+        return right(messages)
+
+    conversations = {str(number): [{"role": "user", "content": f"part {number}?"}] for number in range(24)}
+    expected = [FakeSession(right).answer(one, max_new_tokens=64) for one in conversations.values()]
+    compared = compare_served(
+        expected, FakeSession(slow), conversations, max_new_tokens=64, enough_s=20.0, clock=lambda: now_s[0]
+    )
+    assert [one.case_id for one in compared] == list(conversations)[:asked]
+    assert all(one.is_same for one in compared)
+
+
+def test_cases_that_were_not_asked_are_told(pack: DomainPack) -> None:
+    way = {"foundry_same_answer_rate": FakeSession(right, name="in process")}
+    found = measure_same_answers(FakeSession(right), way, pack, cases=LEAST + 1, enough_s=1e-9).measurement
+    told = found.details["foundry_same_answer_rate"]
+    assert found.estimate("foundry_same_answer_rate").n == LEAST
+    assert told == "8 of 8 answers are the same; 9 were to be asked, and their time was over: `[foundry] cases_s`"
 
 
 def test_each_way_tells_how_far_it_is(pack: DomainPack) -> None:
