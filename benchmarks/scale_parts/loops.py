@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from benchmarks.scale_parts.common import DEMO, ROOT, Table, artifacts, demo_pack, inflated, say
@@ -115,9 +116,12 @@ def measure_questions(place: Workspace, scratch: Path, *, size: str, sample: int
     pack, source = demo_pack(), resolve_source(str(model))
     known = ask_source(source, pack, place)
     config = load_config(ROOT / "gate.toml")
+    taken: list[Questions] = []
     for variant, artifact in artifacts(model, place).items():
         until = UntilDecided(applicable(config.limits_for(variant), pack), known.answers)
-        table.rows.append(_questions_row(artifact, pack, known, sample, until, scratch))
+        taken.append(_questions_times(artifact, pack, known, sample, until, scratch))
+        table.rows.append((variant, *taken[-1].cells))
+    table.rows.append(("all three", *Questions(*map(sum, zip(*map(astuple, taken), strict=True))).cells))
     table.notes.append(
         f"Minutes at {size}. The loop generates {sample} of {len(pack.cases)} answers and scores "
         f"{max(4, sample // 4)} of {len(known.scores.sequences)} texts and answers, scaled by tokens; the gate does "
@@ -126,9 +130,33 @@ def measure_questions(place: Workspace, scratch: Path, *, size: str, sample: int
     return table
 
 
-def _questions_row(
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """Seconds of each way over a variant's questions and divergence."""
+
+    answers_s: float
+    """The plain loop, by generation."""
+
+    texts_s: float
+    """The plain loop, scoring."""
+
+    all_s: float
+    """The gate, both."""
+
+    decided_s: float
+    """The gate, questions until every quality limit is decided."""
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """Minutes, and shares of the loop's."""
+        loop_s = self.answers_s + self.texts_s
+        return (_minutes(self.answers_s), _minutes(self.texts_s), _minutes(self.all_s), f"{self.all_s / loop_s:.0%}",
+                _minutes(self.decided_s), f"{self.decided_s / loop_s:.0%}")  # fmt: skip
+
+
+def _questions_times(
     artifact: Artifact, pack: DomainPack, known: SourceAnswers, sample: int, until: UntilDecided, scratch: Path
-) -> tuple[object, ...]:
+) -> Questions:
     variant = artifact.variant
     with closing(GenaiSession(artifact.path, name=variant)) as session:
         say(f"{variant}: the plain loop")
@@ -142,9 +170,7 @@ def _questions_row(
         all_s = _seconds(lambda: _gate_work(session, pack, known, scratch, None))
         say(f"{variant}: the gate, until decided")
         decided_s = _seconds(lambda: _gate_work(session, pack, known, scratch, until))
-    loop_s = answers_s + texts_s
-    return (variant, _minutes(answers_s), _minutes(texts_s), _minutes(all_s), f"{all_s / loop_s:.0%}",
-            _minutes(decided_s), f"{decided_s / loop_s:.0%}")  # fmt: skip
+    return Questions(answers_s, texts_s, all_s, decided_s)
 
 
 def _gate_work(
