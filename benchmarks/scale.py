@@ -9,7 +9,8 @@ are of this machine: run them while nothing else runs. Without a part, all are r
   kills        kill -9 at random moments
   demo         rates of answers and logits against a plain loop, and a warm gate
   questions    quality and divergence at 0.5 B against a plain loop
-  gate         the whole gate at 0.5 B, cold and with the reference at hand
+  cold         the whole gate at 0.5 B, with an empty cache
+  at-hand      the same with the source's answers at hand
   sizes        1.5 B and 3 B: convert, quality, divergence, latency, leaks, memory
 """
 
@@ -50,7 +51,12 @@ def parts(place: Workspace, asked: argparse.Namespace) -> Mapping[str, Callable[
         "kills": lambda: kills.measure(place, scratch / "kills", rounds=asked.rounds, variants=asked.variants),
         "demo": lambda: loops.measure_demo(place, scratch),
         "questions": lambda: loops.measure_questions(place, scratch, size=asked.size, sample=asked.sample),
-        "gate": lambda: gates.measure_gate(place, scratch, size=asked.size, variants=asked.variants),
+        "cold": lambda: gates.measure_gate(
+            place, scratch, size=asked.size, variants=asked.variants, is_cold=True, plan=asked.plan
+        ),
+        "at-hand": lambda: gates.measure_gate(
+            place, scratch, size=asked.size, variants=asked.variants, is_cold=False, plan=asked.plan
+        ),
         "sizes": lambda: gates.measure_sizes(place, scratch, sizes=asked.sizes.split(",")),
     }
 
@@ -61,8 +67,9 @@ def main() -> None:
     parser.add_argument("part", nargs="*", help="parts to run (default: all)")
     parser.add_argument("--scratch", type=Path, default=default_cache() / "benchmarks", help="folder for models")
     parser.add_argument("--toolchain", type=Path, help="the conversion environment's Python")
-    parser.add_argument("--size", default="0.5b", help="of `questions` and `gate` (default: 0.5b)")
-    parser.add_argument("--variants", default="int4,int8,fp16", help="of `gate` and `kills` (default: int4,int8,fp16)")
+    parser.add_argument("--size", default="0.5b", help="of `questions`, `cold`, `at-hand` (default: 0.5b)")
+    parser.add_argument("--variants", default="int4,int8,fp16", help="of gates and `kills` (default: int4,int8,fp16)")
+    parser.add_argument("--plan", default="", choices=("", "until-decided"), help="of `cold` and `at-hand`")
     parser.add_argument("--sizes", default="1.5b,3b", help="of `sizes` (default: 1.5b,3b)")
     parser.add_argument("--sample", type=int, default=40, help="questions that the plain loop of `questions` answers")
     parser.add_argument("--rounds", type=int, default=5, help="of `kills`, four kills each (default: 5)")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.scale_parts.common import DEMO, Table, inflated, say
+from benchmarks.scale_parts.common import DEMO, Table, demo_pack, inflated, say
 from benchmarks.scale_parts.runs import GateRun, run_gate
+from harness.measure.source_answers import ask_source
+from harness.source.source import resolve_source
 from harness.toolchain.workspace import Workspace
 
-BEFORE_MIN = {"source": 17.5, "int4": 27.0, "fp16": 54.0}
-"""Minutes of the parts at commit f02f98e, 0.5 B, two quiet cores; fp16 `about twice` int4, int8 not timed there."""
+BEFORE_MIN, BEFORE_SOURCE_MIN = 150.0, 17.5
+"""Minutes at commit f02f98e, 0.5 B, two quiet cores: three variants with deployment, and the source's part of it."""
 
 PARTS = (
     "suites/test_conversion.py",
@@ -26,33 +29,32 @@ PARTS = (
 OF_THE_SOURCE = ("source-answers", "reference_logits")
 
 
-def measure_gate(place: Workspace, scratch: Path, *, size: str, variants: str) -> Table:
-    """(a) The whole gate with deployment: with an empty cache, and with nothing in it but the source's answers."""
-    table = Table(head=("run", "minutes", "before, known parts", "peak memory", "verdicts"))
+def measure_gate(place: Workspace, scratch: Path, *, size: str, variants: str, is_cold: bool, plan: str) -> Table:
+    """(a) The whole gate with deployment: with an empty cache, or with nothing in it but the source's answers."""
+    table = Table(head=("run", "minutes", "before", "peak memory", "verdicts"))
     model, cache = inflated(size, scratch, place), scratch / f"gate-cache-{size}"
-    shutil.rmtree(cache, ignore_errors=True)
-    say("the gate with an empty cache")
-    cold = _gate(model, cache, place, variants, scratch / "gate-cold")
+    cache.mkdir(exist_ok=True)
     for folder in cache.iterdir():
-        if folder.name not in OF_THE_SOURCE:
+        if is_cold or folder.name not in OF_THE_SOURCE:
             shutil.rmtree(folder, ignore_errors=True)
-    say("the gate with the reference at hand")
-    at_hand = _gate(model, cache, place, variants, scratch / "gate-at-hand")
-    before = sum(BEFORE_MIN.get(name, BEFORE_MIN["int4"]) for name in variants.split(","))
-    for name, run, known in (("cold", cold, before + BEFORE_MIN["source"]), ("reference at hand", at_hand, before)):
-        minutes = run.wall_s / 60
-        told = f"{known:.0f} ({known / minutes:.1f} times)"
-        table.rows.append((name, f"{minutes:.1f}", told, f"{run.peak_rss_bytes / 1e9:.1f} GB", run.verdicts))
-        table.notes.extend(_slowest(name, run))
-    table.notes.append("Before: commit f02f98e without deployment; int8 is counted as int4 there.")
+    if not is_cold:
+        ask_source(resolve_source(str(model)), demo_pack(), replace(place, cache=cache))
+    name = f"{'an empty cache' if is_cold else 'the reference at hand'}, {plan or 'all cases'}"
+    say(f"the gate with {name}")
+    run = _gate(model, cache, place, variants, scratch / "gate-results", [f"--{plan}"] if plan else [])
+    before = BEFORE_MIN if is_cold else BEFORE_MIN - BEFORE_SOURCE_MIN
+    minutes = run.wall_s / 60
+    told = f"{before:.0f} ({before / minutes:.1f} times)"
+    table.rows.append((name, f"{minutes:.1f}", told, f"{run.peak_rss_bytes / 1e9:.1f} GB", run.verdicts))
+    table.notes.extend([*_slowest(name, run), "Before: commit f02f98e, three variants."])
     return table
 
 
-def _gate(model: Path, cache: Path, place: Workspace, variants: str, results: Path) -> GateRun:
+def _gate(model: Path, cache: Path, place: Workspace, variants: str, results: Path, more: Sequence[object]) -> GateRun:
     python = place.toolchain().python
     shutil.rmtree(results, ignore_errors=True)
     options = ["--model", model, "--domain", DEMO / "pack", "--variants", variants, "--cache-dir", cache]
-    return run_gate([*options, "--toolchain", python, "--durations", 12, "--durations-min", 5], results=results)
+    return run_gate([*options, *more, "--toolchain", python, "--durations", 12, "--durations-min", 5], results=results)
 
 
 def _slowest(name: str, run: GateRun) -> list[str]:
