@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from benchmarks.scale_parts.common import Table, demo_pack, say
@@ -13,8 +15,8 @@ RUNS = 1000
 LOSSES = (0.0, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0)
 """True losses of exact answers, in percentage points."""
 
-WON = 0.005
-"""Share of cases that a variant wins by chance where it also loses some."""
+WON = 1
+"""Cases that a variant wins by chance where it also loses some."""
 
 
 def measure() -> Table:
@@ -25,21 +27,20 @@ def measure() -> Table:
         say(f"simulating a loss of {loss} points")
         table.rows.append(_row(loss, cases))
     table.notes.append(
-        f"{RUNS} runs each, up to {cases} cases; the limit is {LIMIT_POINTS} points, the error 5 % on each side. "
-        f"A variant that loses some also wins {100 * WON:.1f} % of the cases, but for the one that loses none."
+        f"{RUNS} runs each over a pack of {cases} cases; the limit is {LIMIT_POINTS} points, 5 % error on each side. "
+        f"Of the pack so many cases are lost that the loss is reached, and {WON} is won where any is lost."
     )
     return table
 
 
 def _row(loss_points: float, cases: int) -> tuple[object, ...]:
-    won = WON if loss_points else 0.0
-    lost = loss_points / 100 + won
+    won = WON if loss_points else 0
+    lost = math.ceil(loss_points / 100 * cases) + won
+    pack = np.concatenate([np.ones(lost), -np.ones(won), np.zeros(cases - lost - won)])
     rng = np.random.default_rng(round(loss_points * 10))
     decisions, counts = [], []
     for _ in range(RUNS):
-        draws = rng.random(cases)
-        values = np.where(draws < lost, 1.0, np.where(draws < lost + won, -1.0, 0.0))
-        decision, count = _decided(values)
+        decision, count = _decided(rng.permutation(pack))
         decisions.append(decision)
         counts.append(count)
     shares = [decisions.count(which) / RUNS for which in (Decision.BELOW, Decision.ABOVE, Decision.UNDECIDED)]
@@ -48,7 +49,7 @@ def _row(loss_points: float, cases: int) -> tuple[object, ...]:
 
 
 def _decided(values: np.ndarray) -> tuple[Decision, int]:
-    test = MeanTest(limit=LIMIT_POINTS / 100, low=-1.0, high=1.0)
+    test = MeanTest(limit=LIMIT_POINTS / 100, low=-1.0, high=1.0, population=len(values))
     for value in values:
         if test.see(float(value)) is not Decision.UNDECIDED:
             break

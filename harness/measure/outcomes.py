@@ -26,6 +26,12 @@ def outcomes(name: str, answers: Sequence[GradedAnswer]) -> list[float]:
     return [float(fails(answer) != is_against) for answer in of_metric]
 
 
+def outcomes_by_case(name: str, answers: Sequence[GradedAnswer]) -> dict[str, float]:
+    """The same by case id."""
+    ids = [answer.case_id for answer in counted(name, answers)]
+    return dict(zip(ids, outcomes(name, answers), strict=True))
+
+
 def counted(name: str, answers: Sequence[GradedAnswer]) -> list[GradedAnswer]:
     """The answers that a metric is about."""
     if name == "json_valid_rate":

@@ -82,7 +82,12 @@ def _of_kinds(
     """The same of each kind's answers, of the metrics that count such cases."""
     found = {}
     for kind in dict.fromkeys(answer.kind for answer in answers):
-        own = _measurement([answer for answer in answers if answer.kind == kind], source, pack, stopped)
+        own = _measurement(
+            [answer for answer in answers if answer.kind == kind],
+            [answer for answer in source if answer.kind == kind],
+            pack,
+            stopped,
+        )
         names = [name for name in own.estimates if kind in kinds_of(name, pack)]
         found[kind] = Measurement(
             estimates={name: own.estimates[name] for name in names},

@@ -4,6 +4,10 @@ Cases come in a seeded order that is balanced over kinds, so that whatever was a
 of a cluster are asked together and count as one observation, as their answers may depend on each other. After each
 batch a sequential test per limit says whether it is decided (`harness.stats.sequential`); one may look as often as one
 likes. A broken variant is out after a few cases, a healthy one after a part of them, one near its limits is asked all.
+
+A limit that judges the value is about the answers to this pack, and the source model has answered all of it: what is
+tested is by how much the two differ, over as many cases as the pack has. A limit that judges the bound is about any
+such questions: the variant's own answers are tested, as if there were no end of them.
 """
 
 from __future__ import annotations
@@ -11,11 +15,12 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from harness.config.limits import Limit
 from harness.grading.grade import GradedAnswer, Grader
 from harness.measure.asking import ask_all, graded
-from harness.measure.outcomes import counted, outcomes
+from harness.measure.outcomes import counted, outcomes, outcomes_by_case
 from harness.pack.schema import OUT_OF_SCOPE, Case, DomainPack
 from harness.runtime.session import Session
 from harness.stats.estimate import Estimate
@@ -58,25 +63,42 @@ class UntilDecided:
         self._was_right = {answer.case_id: answer.is_exact for answer in source}
         self._largest = max(Counter(answer.cluster or answer.case_id for answer in source).values(), default=1)
         self._tests = {
-            (name, kind): _Limited(limits[name] if kind is None else limits[name].of_kind(kind), *_bounds(name))
+            (name, kind): self._test(name, limit, [one for one in source if kind in (None, one.kind)])
             for name in (*RATES, LOSS)
             if name in limits
-            for kind in (None, *limits[name].kinds)
+            for kind, limit in _by_kind(limits[name])
         }
+
+    def _test(self, name: str, limit: Limit, source: Sequence[GradedAnswer]) -> _Limited:
+        if name == LOSS:
+            of_source: Mapping[str, float] = {one.case_id: 0.0 for one in counted("exact_match_rate", source)}
+        else:
+            of_source = outcomes_by_case(name, source)
+        is_of_pack = limit.judge == "value" and bool(of_source)
+        clusters = {one.cluster or one.case_id for one in source if one.case_id in of_source}
+        population = len(clusters) if is_of_pack else None
+        if name == LOSS:
+            return _Limited(limit, limit.edge / 100, -1.0, 1.0, population)
+        edge = limit.edge - sum(of_source.values()) / len(of_source) if is_of_pack else limit.edge
+        if is_of_pack and 0 < limit.edge < 1 and -1 < edge < 1:
+            return _Limited(limit, edge, -1.0, 1.0, population, of_source)
+        return _Limited(limit, limit.edge, 0.0, 1.0)
 
     def see(self, answers: Sequence[GradedAnswer]) -> None:
         """Take the answers of one cluster into account, or one that stands alone."""
         for (name, kind), test in self._tests.items():
-            of_kind = [answer for answer in answers if kind in (None, answer.kind)]
-            values = self._values(name, of_kind)
+            values = self._values(name, [answer for answer in answers if kind in (None, answer.kind)], test.of_source)
             if values:
                 test.see(values, max(self._largest, len(values)))
 
-    def _values(self, name: str, answers: Sequence[GradedAnswer]) -> list[float]:
-        """What the answers add to a metric; none where the metric is not about them."""
+    def _values(self, name: str, answers: Sequence[GradedAnswer], of_source: Mapping[str, float] | None) -> list[float]:
+        """What the answers add to a metric, or by how much more than the source's; none where it is not about them."""
         if name == LOSS:
             return [value for one in answers if (value := paired_value(one, self._was_right)) is not None]
-        return outcomes(name, answers)
+        if of_source is None:
+            return outcomes(name, answers)
+        own = outcomes_by_case(name, answers)
+        return [value - of_source[case_id] for case_id, value in own.items() if case_id in of_source]
 
     @property
     def decided(self) -> frozenset[str]:
@@ -98,11 +120,20 @@ class UntilDecided:
 class _Limited:
     """A sequential test of one limit."""
 
-    def __init__(self, limit: Limit, low: float, high: float, scale: float) -> None:
-        edge = limit.edge / scale
+    def __init__(
+        self,
+        limit: Limit,
+        edge: float,
+        low: float,
+        high: float,
+        population: int | None = None,
+        of_source: Mapping[str, float] | None = None,
+    ) -> None:
+        """`edge` is where the limit lies among values from `low` to `high`; these are differences from `of_source`."""
         # A limit at the end of the scale is broken by the first value that is not there, and never kept for sure.
-        self._test = MeanTest(limit=edge, low=low, high=high) if low < edge < high else None
+        self._test = MeanTest(limit=edge, low=low, high=high, population=population) if low < edge < high else None
         self._limit, self._edge, self._is_broken = limit, edge, False
+        self.of_source = of_source
 
     def see(self, values: Sequence[float], largest: int) -> None:
         if self._test is not None:
@@ -115,9 +146,8 @@ class _Limited:
         return self._is_broken if self._test is None else self._test.decision is not Decision.UNDECIDED
 
 
-def _bounds(name: str) -> tuple[float, float, float]:
-    """(smallest, largest, scale) of the values whose mean a metric is, in shares."""
-    return (-1.0, 1.0, 100.0) if name == LOSS else (0.0, 1.0, 1.0)
+def _by_kind(limit: Limit) -> list[tuple[str | None, Limit]]:
+    return [(None, limit), *((kind, limit.of_kind(kind)) for kind in limit.kinds)]
 
 
 def paired_value(answer: GradedAnswer, was_right: Mapping[str, bool]) -> float | None:
@@ -184,13 +214,37 @@ def _batches(clusters: Sequence[list[Case]]) -> Iterator[list[list[Case]]]:
 def sequential_estimates(
     answers: Sequence[GradedAnswer], source: Sequence[GradedAnswer], estimates: Mapping[str, Estimate]
 ) -> dict[str, Estimate]:
-    """The same metrics with intervals that hold although the run stopped when it knew enough."""
+    """The same metrics, of some cases, with intervals that hold although the run stopped when it knew enough.
+
+    The value is the source's on all cases and by how much the two differ on those that both were asked (the difference
+    estimator of survey sampling; W. G. Cochran, "Sampling Techniques", 1977, chapter 7).
+    """
     was_right = {answer.case_id: answer.is_exact for answer in source}
     paired = [(one.cluster, value) for one in answers if (value := paired_value(one, was_right)) is not None]
     losses = confidence_sequence([value for _, value in paired], [cluster for cluster, _ in paired], low=-1.0, high=1.0)
     found = {
-        name: confidence_sequence(outcomes(name, answers), [one.cluster for one in counted(name, answers)])
+        name: _about(
+            of_pack(name, answers, source),
+            confidence_sequence(outcomes(name, answers), [one.cluster for one in counted(name, answers)]),
+        )
         for name in RATES
         if name in estimates and not estimates[name].is_missing
     }
     return {**found, LOSS: losses.map(lambda share: 100 * share)}
+
+
+def of_pack(name: str, answers: Sequence[GradedAnswer], source: Sequence[GradedAnswer]) -> float | None:
+    """What a rate would be over all cases of the source, estimated from some; None where the two share none."""
+    own, all_of_source = outcomes_by_case(name, answers), outcomes_by_case(name, source)
+    gaps = [value - all_of_source[case_id] for case_id, value in own.items() if case_id in all_of_source]
+    if not gaps:
+        return None
+    whole = sum(all_of_source.values()) / len(all_of_source) + sum(gaps) / len(gaps)
+    return min(max(whole, 0.0), 1.0)
+
+
+def _about(value: float | None, found: Estimate) -> Estimate:
+    """The estimate with another value, its interval wide enough for it."""
+    if value is None or found.low is None or found.high is None:
+        return found
+    return replace(found, value=value, low=min(found.low, value), high=max(found.high, value))

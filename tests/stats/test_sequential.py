@@ -23,6 +23,45 @@ def test_at_the_limit_it_passes_falsely_at_most_as_often_as_it_says():
     assert np.mean(false) <= 0.05
 
 
+def drawn(lost, won, generator, most=284):
+    """(decision, values) of a population in random order, of which so many are lost and won."""
+    values = np.zeros(most)
+    values[:lost], values[lost : lost + won] = 1.0, -1.0
+    found = MeanTest(population=most, **LOSS)
+    for value in generator.permutation(values):
+        if found.see(float(value)) is not Decision.UNDECIDED:
+            break
+    return found.decision, found.count
+
+
+@pytest.mark.parametrize(
+    ("lost", "won", "wrong"),
+    [(9, 0, Decision.BELOW), (14, 5, Decision.BELOW), (8, 0, Decision.ABOVE), (13, 5, Decision.ABOVE)],
+)
+def test_of_a_known_number_it_is_wrong_at_most_as_often_as_it_says(lost, won, wrong):
+    generator = np.random.default_rng(3)
+    false = [drawn(lost, won, generator)[0] is wrong for _ in range(600)]  # 8.52 of 284 are three points
+    assert np.mean(false) <= 0.05
+
+
+@pytest.mark.parametrize(
+    ("lost", "decision", "most"),
+    [(142, Decision.ABOVE, 20), (57, Decision.ABOVE, 60), (0, Decision.BELOW, 120), (2, Decision.BELOW, 200)],
+)
+def test_of_a_known_number_it_is_decided_sooner(lost, decision, most):
+    generator = np.random.default_rng(4)
+    found = [drawn(lost, 0, generator) for _ in range(100)]
+    assert np.mean([one is decision for one, _ in found]) >= 0.9
+    assert np.median([count for _, count in found]) <= most
+
+
+def test_what_the_rest_cannot_change_is_decided():
+    test = MeanTest(limit=0.5, population=10, alpha=1e-9)
+    assert [test.see(1.0) for _ in range(6)][-2:] == [Decision.UNDECIDED, Decision.ABOVE]
+    test = MeanTest(limit=0.5, population=10, alpha=1e-9)
+    assert [test.see(0.0) for _ in range(6)][-2:] == [Decision.UNDECIDED, Decision.BELOW]
+
+
 @pytest.mark.parametrize(
     ("rates", "decision", "most"),
     [
