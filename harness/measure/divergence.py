@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from harness.config.limits import Limit
 from harness.measure.reference_scores import ReferenceScores, ScoredSequence, longest
 from harness.measure.verified_session import Tokens, VerifiedSession
 from harness.metrics.measurement import Measured, Measurement
 from harness.metrics.units import Unit, format_value
 from harness.runtime.verified import Cursor, Rows, SteppingSession, read_rows
 from harness.stats.divergence import Divergence, joined, log_normaliser, nll_of
-from harness.stats.estimate import Estimate
+from harness.stats.estimate import CONFIDENCE, Estimate
 from harness.stats.means import clustered_mean
 from harness.stats.quantiles import clustered_quantile
 from harness.stats.sparse import SparseRows, diverge_from
@@ -25,6 +27,12 @@ _FORMAT = 3
 _SHOWN = 3
 _LEAST_OF_A_KIND = 2
 """Sequences of answers and of texts: without a second one there is no interval."""
+
+_LOOK = 12
+"""Sequences between two looks at the limits."""
+
+_STRICT = 0.999
+"""Confidence at a look: over ten looks at five metrics errors add up to 5 % at most."""
 
 _OF_ANSWERS = ("answer_kld_mean_nats", "answer_top1_agreement", "perplexity", "perplexity_ratio")
 """What is measured where the source model gives a right answer: what quantisation costs the domain."""
@@ -36,20 +44,34 @@ def measure_divergence(
     session: SteppingSession,
     reference: ReferenceScores,
     *,
+    until: Mapping[str, Limit] | None = None,
     is_over: Callable[[], bool] | None = None,
     progress: Progress = SILENT,
 ) -> Measured:
     """KL divergence, top-1 agreement and perplexity of a candidate on what the source model was scored on.
 
+    Args:
+        session: the candidate.
+        reference: the source model's answers and texts, with its logits.
+        until: limits by metric; stops as soon as each of them lies outside of a 99.9 % interval. None compares all.
+        is_over: whether the time for it is used up.
+        progress: hears how far it is.
+
     Raises:
         MeasureError: the candidate's tokenizer gives other ids, or a logit is not finite.
     """
-    whole = len(reference.sequences)
-    if is_over is not None:
-        reference = _in_time(session, reference.shuffled(), progress.step("divergence"), is_over)
-    found = compare_with_reference(session, reference, progress.step("divergence"))
+    whole, is_cut, step = len(reference.sequences), False, progress.step("divergence")
+    if until is not None or is_over is not None:
+        reference = reference.shuffled()
+        found, is_cut = _compare_until(session, reference, step, until or {}, is_over or (lambda: False))
+        reference = reference.part(range(len(np.unique(found.cluster))))
+    else:
+        found = compare_with_reference(session, reference, step)
     estimates = divergence_estimates(found)
     of_all = f"{found.kld_nats.size} positions of {len(reference.sequences)} texts and answers{_drawn(found)}"
+    if len(reference.sequences) < whole:
+        why = "the time for them was used up" if is_cut else "every limit on divergence was decided"
+        of_all += f", of {whole}, as {why}"
     of_answers = f"{int(found.is_answer.sum())} tokens of right answers"
     details = {
         **dict.fromkeys(("kld_mean_nats", "kld_p99_nats"), f"{of_all}; most in {_worst(found, reference)}"),
@@ -60,29 +82,51 @@ def measure_divergence(
         measurement=Measurement(
             estimates=estimates,
             details=details,
-            cut=frozenset(estimates) if len(reference.sequences) < whole else frozenset(),
+            cut=frozenset(estimates) if is_cut else frozenset(),
         ),
         samples={"kld_nats": [round(float(value), 9) for value in found.kld_nats]},
         of_source={"perplexity": _source_perplexity(found)},
     )
 
 
-def _in_time(
-    session: SteppingSession, reference: ReferenceScores, step: Step, is_over: Callable[[], bool]
-) -> ReferenceScores:
-    """As many sequences as can be compared until the time is over, and some of each kind; they are kept: read once."""
-    sequences = reference.sequences
+def _compare_until(
+    session: SteppingSession,
+    reference: ReferenceScores,
+    step: Step,
+    limits: Mapping[str, Limit],
+    is_over: Callable[[], bool],
+) -> tuple[Divergence, bool]:
+    """As many sequences as decide the limits or fit into the time, and some of each kind; whether the time was over."""
+    sequences, parts = reference.sequences, []
     wanted = {kind: min(_LEAST_OF_A_KIND, sum(one.is_answer is kind for one in sequences)) for kind in (True, False)}
     for done, sequence in enumerate(sequences, 1):
-        compare_with_reference(session, reference.part([done - 1]))
+        found = compare_with_reference(session, reference.part([done - 1]))
+        parts.append(replace(found, cluster=np.full_like(found.cluster, done - 1)))
         step(done, len(sequences))
         wanted[sequence.is_answer] -= 1
-        if max(wanted.values()) <= 0 and is_over():
-            return reference.part(range(done))
-    return reference
+        if max(wanted.values()) > 0 or done == len(sequences):
+            continue
+        if is_over():
+            return joined(parts), True
+        if limits and done % _LOOK == 0 and _is_decided(joined(parts), limits):
+            break
+    return joined(parts), False
 
 
-def divergence_estimates(found: Divergence) -> dict[str, Estimate]:
+def _is_decided(found: Divergence, limits: Mapping[str, Limit]) -> bool:
+    """Whether no limit lies within its metric's interval; what has no value will not get one."""
+    estimates = divergence_estimates(found, confidence=_STRICT)
+    judged = [(estimates[name], limit) for name, limit in limits.items() if name in estimates]
+    return bool(judged) and all(one.value is None or _is_one_sided(one, limit) for one, limit in judged)
+
+
+def _is_one_sided(estimate: Estimate, limit: Limit) -> bool:
+    if estimate.low is None or estimate.high is None:
+        return False
+    return limit.admits(estimate.low) == limit.admits(estimate.high)
+
+
+def divergence_estimates(found: Divergence, *, confidence: float = CONFIDENCE) -> dict[str, Estimate]:
     """`kld_mean_nats`, `kld_p99_nats`, `top1_agreement` over all positions; those in `_OF_ANSWERS` over answer tokens.
 
     Perplexity is exp(mean negative log-likelihood); its ratio to the source model's is exp(mean difference of the
@@ -90,29 +134,29 @@ def divergence_estimates(found: Divergence) -> dict[str, Estimate]:
     position is missing.
     """
     return {
-        "kld_mean_nats": _mean_kld(found),
-        "kld_p99_nats": clustered_quantile(found.kld_nats, found.cluster, 99),
-        "top1_agreement": _agreement(found),
-        **(_answer_estimates(found) if found.is_answer.any() else dict.fromkeys(_OF_ANSWERS, _NO_ANSWER)),
+        "kld_mean_nats": _mean_kld(found, confidence),
+        "kld_p99_nats": clustered_quantile(found.kld_nats, found.cluster, 99, confidence=confidence),
+        "top1_agreement": _agreement(found, confidence),
+        **(_answer_estimates(found, confidence) if found.is_answer.any() else dict.fromkeys(_OF_ANSWERS, _NO_ANSWER)),
     }
 
 
-def _answer_estimates(found: Divergence) -> dict[str, Estimate]:
+def _answer_estimates(found: Divergence, confidence: float) -> dict[str, Estimate]:
     answers = found.where(found.is_answer)
     return {
-        "answer_kld_mean_nats": _mean_kld(answers),
-        "answer_top1_agreement": _agreement(answers),
-        "perplexity": _perplexity(answers, answers.nll_nats),
-        "perplexity_ratio": _perplexity(answers, answers.nll_nats - answers.reference_nll_nats),
+        "answer_kld_mean_nats": _mean_kld(answers, confidence),
+        "answer_top1_agreement": _agreement(answers, confidence),
+        "perplexity": _perplexity(answers, answers.nll_nats, confidence),
+        "perplexity_ratio": _perplexity(answers, answers.nll_nats - answers.reference_nll_nats, confidence),
     }
 
 
-def _mean_kld(found: Divergence) -> Estimate:
-    return clustered_mean(found.kld_nats, found.cluster).map(lambda nats: max(nats, 0.0))
+def _mean_kld(found: Divergence, confidence: float) -> Estimate:
+    return clustered_mean(found.kld_nats, found.cluster, confidence=confidence).map(lambda nats: max(nats, 0.0))
 
 
-def _agreement(found: Divergence) -> Estimate:
-    mean = clustered_mean(found.is_same_top.astype(np.float64), found.cluster)
+def _agreement(found: Divergence, confidence: float) -> Estimate:
+    mean = clustered_mean(found.is_same_top.astype(np.float64), found.cluster, confidence=confidence)
     return mean.map(lambda share: min(max(share, 0.0), 1.0))
 
 
@@ -122,8 +166,8 @@ def _drawn(found: Divergence) -> str:
     return f", known to {format_value(Unit.NATS, error)} nats" if error > 0 else ""
 
 
-def _perplexity(found: Divergence, nll_nats: npt.NDArray[np.float64]) -> Estimate:
-    return clustered_mean(nll_nats, found.cluster).map(_exp)
+def _perplexity(found: Divergence, nll_nats: npt.NDArray[np.float64], confidence: float = CONFIDENCE) -> Estimate:
+    return clustered_mean(nll_nats, found.cluster, confidence=confidence).map(_exp)
 
 
 def _source_perplexity(found: Divergence) -> Estimate:

@@ -162,3 +162,35 @@ def test_an_order_of_which_any_beginning_stands_for_the_whole(pack_folder):
     assert len(shuffled.rows) == len(reference.rows)
     assert compare_with_reference(fake(), shuffled).kld_nats.max() < 1e-9  # rows stay with their sequences
     assert np.isclose(shuffled.nll_nats.sum(), reference.nll_nats.sum())
+
+
+def many_texts(pack_folder):
+    """Ninety-six sequences, half of them right answers."""
+    pack = load_pack(pack_folder)
+    reference = score_reference(fake(), pack, right_answers(pack))
+    kinds = {one.is_answer: number for number, one in enumerate(reference.sequences)}
+    return reference.part([kinds[number % 2 == 0] for number in range(96)])
+
+
+@pytest.mark.parametrize(
+    ("limit", "compared"),
+    [
+        (1e9, 12),  # far above whatever comes
+        (1e-9, 12),  # far below
+        (None, 96),  # no limit, nothing to decide
+    ],
+)
+def test_divergence_stops_when_its_limits_are_decided(pack_folder, limit, compared):
+    many = many_texts(pack_folder)
+    limits = {"kld_mean_nats": Limit(max=limit, reason="because it must")} if limit else {}
+    found = measure_divergence(fake(0.3), many, until=limits).measurement
+    assert found.estimate("kld_mean_nats").n == compared
+    assert not found.cut  # what was decided is judged as ever
+    assert ("as every limit on divergence was decided" in found.details["kld_mean_nats"]) is (compared < 96)
+
+
+def test_divergence_near_its_limit_is_measured_to_the_end(pack_folder):
+    many = many_texts(pack_folder)
+    value = measure_divergence(fake(0.3), many).measurement.estimate("kld_mean_nats").value
+    near = {"kld_mean_nats": Limit(max=value, reason="because it must")}
+    assert measure_divergence(fake(0.3), many, until=near).measurement.estimate("kld_mean_nats").n == 96
