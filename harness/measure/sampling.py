@@ -97,8 +97,7 @@ class UntilDecided:
             return [value for one in answers if (value := paired_value(one, self._was_right)) is not None]
         if of_source is None:
             return outcomes(name, answers)
-        own = outcomes_by_case(name, answers)
-        return [value - of_source[case_id] for case_id, value in own.items() if case_id in of_source]
+        return _gaps(name, answers, of_source)
 
     @property
     def decided(self) -> frozenset[str]:
@@ -235,12 +234,18 @@ def sequential_estimates(
 
 def of_pack(name: str, answers: Sequence[GradedAnswer], source: Sequence[GradedAnswer]) -> float | None:
     """What a rate would be over all cases of the source, estimated from some; None where the two share none."""
-    own, all_of_source = outcomes_by_case(name, answers), outcomes_by_case(name, source)
-    gaps = [value - all_of_source[case_id] for case_id, value in own.items() if case_id in all_of_source]
+    of_source = outcomes_by_case(name, source)
+    gaps = _gaps(name, answers, of_source)
     if not gaps:
         return None
-    whole = sum(all_of_source.values()) / len(all_of_source) + sum(gaps) / len(gaps)
+    whole = sum(of_source.values()) / len(of_source) + sum(gaps) / len(gaps)
     return min(max(whole, 0.0), 1.0)
+
+
+def _gaps(name: str, answers: Sequence[GradedAnswer], of_source: Mapping[str, float]) -> list[float]:
+    """How much more than the source's each answer counts, of the cases that both were asked."""
+    own = outcomes_by_case(name, answers)
+    return [value - of_source[case_id] for case_id, value in own.items() if case_id in of_source]
 
 
 def _about(value: float | None, found: Estimate) -> Estimate:

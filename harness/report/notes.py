@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from tabulate import tabulate
 
 from harness.checks.draft import DRAFTED, Unconfirmed, drafted
+from harness.config.plan import ALL_CASES
 from harness.config.settings import GateConfig
-from harness.measure.plan import ALL_CASES
 from harness.pack.remarks import INFERRED
 from harness.report.cells import bound_text, cell, listed
 from harness.report.record import RunRecord

@@ -4,7 +4,7 @@ A betting e-process: a bettor who plays against "the mean is at least m" with mo
 it has grown twentyfold, the hypothesis is rejected at 5 %, whenever one looks (I. Waudby-Smith and A. Ramdas,
 "Estimating means of bounded random variables by betting", JRSS B 86, 2024, sections 4 and 5). The bettor spreads over
 a grid of stakes, which needs no tuning and stays valid. Of a known number of values, drawn without replacement, those
-that were seen also tell what the mean of the rest can be (ibid., section 6), which decides sooner.
+that were seen also tell what the mean of the rest must be (ibid., on sampling without replacement): it decides sooner.
 """
 
 from __future__ import annotations

@@ -8,11 +8,11 @@ import pytest
 from harness.checks.check import Outcome
 from harness.checks.judging import checks_of
 from harness.config.limits import Limit
+from harness.config.plan import ALL_CASES, Plan, budget_of
 from harness.errors import ConfigError
 from harness.measure.asking import ask_cases
 from harness.measure.divergence import compare_with_reference, divergence_estimates, measure_divergence
 from harness.measure.lengths import ask_lengths, measure_length_consistency
-from harness.measure.plan import ALL_CASES, Plan, budget_of
 from harness.measure.quality import measure_quality
 from harness.measure.reference_scores import score_reference
 from harness.measure.sampling import UntilDecided
