@@ -116,10 +116,8 @@ class GenaiSession:
 
     def encode(self, text: str) -> list[int]:
         """Token ids, control tokens in the text as single ids."""
-        try:
-            return [int(token) for token in self._tokenizer.encode(text)]
-        except (RuntimeError, UnicodeError) as error:
-            raise InvalidPromptError(f"the tokenizer refused the text: {first_line(error)}", where=self.name) from error
+        ids: list[int] = self._encoded(text).tolist()
+        return ids
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of generated tokens."""
@@ -129,7 +127,7 @@ class GenaiSession:
     def answer(self, messages: Sequence[Message], *, max_new_tokens: int, min_new_tokens: int = 0) -> Answer:
         """Answer greedily; one `Generator` for this request, given back at its end."""
         start_s = time.perf_counter()
-        prompt = self.encode(self.render(messages))
+        prompt = self._encoded(self.render(messages))
         return self._generate(prompt, start_s, max_new_tokens, min_new_tokens)
 
     def timed(
@@ -203,11 +201,11 @@ class GenaiSession:
 
     def break_off(self, messages: Sequence[Message]) -> None:
         """Read a prompt, take one token of the answer, and drop the generator and its stream."""
-        prompt = self.encode(self.render(messages))
+        prompt = self._encoded(self.render(messages))
         generator = self._generator(len(prompt), min(self.context_length, len(prompt) + _SMALL_LENGTH))
         stream = self._tokenizer.create_stream()
         with _told(self.name):
-            generator.append_tokens(np.asarray(prompt, dtype=np.int32))
+            generator.append_tokens(prompt)
             generator.generate_next_token()
             stream.decode(int(generator.get_next_tokens()[0]))
 
@@ -224,7 +222,16 @@ class GenaiSession:
             return
         raise SessionError("onnxruntime-genai took more tokens than it was told to expect", where=self.name)
 
-    def _generate(self, prompt: Sequence[int], start_s: float, max_new_tokens: int, min_new_tokens: int) -> Answer:
+    def _encoded(self, text: str) -> npt.NDArray[np.int32]:
+        """Token ids as the runtime takes them, shape [tokens]; a list of them would cost time to the first token."""
+        try:
+            return np.asarray(self._tokenizer.encode(text), dtype=np.int32)
+        except (RuntimeError, UnicodeError) as error:
+            raise InvalidPromptError(f"the tokenizer refused the text: {first_line(error)}", where=self.name) from error
+
+    def _generate(
+        self, prompt: npt.NDArray[np.int32], start_s: float, max_new_tokens: int, min_new_tokens: int
+    ) -> Answer:
         limit = min(self.context_length, len(prompt) + max_new_tokens)
         generator = self._generator(len(prompt), limit, min_length=len(prompt) + min_new_tokens)
         stream = self._tokenizer.create_stream()  # `decode` drops what follows an invalid byte
@@ -233,7 +240,7 @@ class GenaiSession:
         pieces: list[str] = []
         end_ids, clock = self.end_ids, time.perf_counter  # looked up once: a token of a small model takes 0.2 ms
         with _told(self.name):
-            generator.append_tokens(np.asarray(prompt, dtype=np.int32))
+            generator.append_tokens(prompt)
             while not generator.is_done():
                 generator.generate_next_token()
                 token = int(generator.get_next_tokens()[0])
