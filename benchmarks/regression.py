@@ -153,6 +153,7 @@ def one_comparison(artifact: Path, work: Work, fraction: float, *, seed: int) ->
         "verdict": "worse" if "fail" in outcomes else "same" if set(outcomes) == {"pass"} else "undecided",
         "seconds": time.perf_counter() - started_s,
         "observations": found.observations,
+        "log_ratios": {name: test.log_ratios for name, test in found.tests.items()},
         "ratios": {name: [one.value, one.low, one.high] for name, one in found.estimates.items()},
         "request_s": before.median,
         "rules": {name: rule(now, before) for name, rule in RULES.items()},

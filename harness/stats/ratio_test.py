@@ -36,6 +36,9 @@ class RatioTest:
     decision: Decision = field(default=Decision.UNDECIDED, init=False)
     """A decision that was made stays."""
 
+    decided_at: int | None = field(default=None, init=False)
+    """How many observations the decision was made on; None without one."""
+
     def see(self, log_ratio: float) -> Decision:
         """Take one observation into account."""
         self.log_ratios.append(log_ratio)
@@ -50,7 +53,7 @@ class RatioTest:
             if low > self.limit:
                 self.alarm_at = count
             elif high <= self.limit:
-                self.decision = Decision.BELOW
+                self._decide(Decision.BELOW)
         return self.decision
 
     @property
@@ -60,20 +63,26 @@ class RatioTest:
 
     @property
     def estimate(self) -> Estimate:
-        """The ratio of all observations; its interval reaches down to the limit where an alarm was not repeated."""
-        confidence = round(self.looks.confidence(len(self.log_ratios)), 4)
-        found = mean_ratio(self.log_ratios, confidence=confidence)
+        """The ratio of the observations that the decision was made on, all as long as there is none.
+
+        The interval reaches down to the limit where an alarm was not repeated.
+        """
+        judged = self.log_ratios[: self.decided_at]
+        found = mean_ratio(judged, confidence=round(self.looks.confidence(len(judged)), 4))
         is_alarm = found.low is not None and found.low > self.limit
         if is_alarm and self.decision is not Decision.ABOVE:
             return replace(found, low=self.limit, method=f"{found.method}, alarm not confirmed")
         return found
+
+    def _decide(self, decision: Decision) -> None:
+        self.decision, self.decided_at = decision, len(self.log_ratios)
 
     def _confirm(self) -> None:
         assert self.alarm_at is not None
         again = self.log_ratios[self.alarm_at :]
         low, _ = self._interval()
         if low > self.limit and math.exp(sum(again) / len(again)) > self.limit:
-            self.decision = Decision.ABOVE
+            self._decide(Decision.ABOVE)
         else:
             self.alarm_at = None
 

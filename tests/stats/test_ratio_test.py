@@ -92,6 +92,19 @@ def test_an_alarm_that_is_repeated_stands():
     assert test.estimate.low > TOLERANCE
 
 
+def test_what_is_decided_is_told_by_what_it_was_decided_on():
+    test = RatioTest(limit=TOLERANCE, looks=Looks.plan(8, alpha=0.01, first=4, every=2))
+    for log_ratio in (0.001, -0.001, 0.000, 0.001):
+        test.see(log_ratio)
+    assert test.decision is Decision.BELOW
+    before = test.estimate
+    for log_ratio in (0.03, -0.01):  # others are still being decided; alone, these would open the interval again
+        test.see(log_ratio)
+    assert test.estimate == before
+    assert test.estimate.high <= TOLERANCE
+    assert len(test.log_ratios) == 6
+
+
 def test_the_looks_spend_no_more_than_there_is():
     looks = Looks.plan(16, alpha=0.01, first=4, every=2)
     assert looks.counts == (4, 6, 8, 10, 12, 14, 16)
