@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from harness.regression.duel import Duel, control, fight
 from harness.regression.questions import plain_conversations
 from harness.regression.side import Side, parse_environment, parse_options, require_model
 from harness.report.jsonline import to_json
+from harness.runtime.session import Message
 from harness.system.paths import default_cache
 from harness.system.progress import SILENT
 from harness.toolchain.pinned import ensure_environment
@@ -62,7 +64,8 @@ _CASES: Final = 8
 @click.option("--tolerance", type=click.FloatRange(0.1, 50), default=100 * TOLERANCE, show_default=True,
               metavar="PERCENT", help="slower by so much counts as the same")  # fmt: skip
 @click.option("--seconds", type=click.FloatRange(1), metavar="S", help="of measuring (default: 30, in processes 120)")
-@click.option("--tokens", type=click.IntRange(2), default=64, show_default=True, help="generated per request")
+@click.option("--tokens", type=click.IntRange(2), metavar="N",
+              help="generated per request (default: 64, of slow models fewer, 16 at least)")  # fmt: skip
 @click.option("--control", "has_control", is_flag=True, help="first A against itself: what this machine tells apart")
 @click.option("--json", "as_json", is_flag=True, help="for machines")
 def command(a: str, b: str, as_json: bool, has_control: bool, **given: Any) -> int:
@@ -74,7 +77,7 @@ def command(a: str, b: str, as_json: bool, has_control: bool, **given: Any) -> i
     with shown_progress() as shown:
         workspace = Workspace.open(default_cache(), progress=SILENT if as_json else shown)
         first, second = _sides(a, b, workspace, given)
-        work = Work(conversations=_conversations(given["domain"]), new_tokens=given["tokens"])
+        work = _work(given["domain"], given["tokens"])
         how = {"tolerance": given["tolerance"] / 100, "budget_s": given["seconds"]}
         of_control = control(first, work, workspace, **how) if has_control else None
         found = fight(first, second, work, workspace, **how)
@@ -144,7 +147,10 @@ def converted_folders(a: str, b: str, model: str, workspace: Workspace) -> list[
     return [made[0].path, made[-1].path]
 
 
-def _conversations(domain: Path | None) -> list[Any]:
-    if domain is None:
-        return plain_conversations()
-    return list(conversations_by_case(open_domain(domain), _CASES).values())
+def _work(domain: Path | None, tokens: int | None) -> Work:
+    asked: Sequence[Sequence[Message]] = plain_conversations()
+    if domain is not None:
+        asked = list(conversations_by_case(open_domain(domain), _CASES).values())
+    if tokens is None:
+        return Work(conversations=asked)
+    return Work(conversations=asked, new_tokens=tokens, least_tokens=tokens)

@@ -88,7 +88,8 @@ def compare_speed(
         work=Work(conversations=list(conversations_by_case(pack, _CASES).values())),
     )
     found = compare(sides, progress=workspace.progress)
-    details = f"{sides.requests} requests in turn with the baseline's artifact, {found.measuring_s:.0f} s"
+    asked = f"{sides.requests} requests of {sides.work.new_tokens} tokens"
+    details = f"{asked} in turn with the baseline's artifact, {found.measuring_s:.0f} s"
     return Measured(measurement=found.measurement(details))
 
 

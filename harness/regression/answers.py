@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.regression.arm import Arm, Work
+from harness.system.progress import SILENT, Progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,15 +27,19 @@ class SameAnswers:
         return f"answers: {self.asked - self.same} of {self.asked} differ, first: {self.first_difference}"
 
 
-def answers_in_process(arm: Arm, work: Work) -> list[str]:
+def answers_in_process(arm: Arm, work: Work, progress: Progress = SILENT) -> list[str]:
     """What an arm answers greedily to each conversation.
 
     Raises:
         SessionError: it cannot be loaded or cannot answer.
     """
-    session = arm.open()
+    session, step = arm.open(), progress.step(f"answers of {arm.name}")
     try:
-        return [session.answer(one, max_new_tokens=work.new_tokens).text for one in work.conversations]
+        texts = []
+        for conversation in work.conversations:
+            texts.append(session.answer(conversation, max_new_tokens=work.new_tokens).text)
+            step(len(texts), len(work.conversations))
+        return texts
     finally:
         session.close()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -39,12 +39,37 @@ class Work:
     new_tokens: int = 64
     """Tokens generated per request; end-of-sequence is ignored, so that both sides do equal work."""
 
+    least_tokens: int = 16
+    """What a slow model's requests are shortened to at most."""
+
+    @property
+    def shortest(self) -> Work:
+        """The same with the shortest requests."""
+        return replace(self, new_tokens=min(self.new_tokens, self.least_tokens))
+
+    def fitted(self, times: Times) -> Work:
+        """The same, shortened so that a request with these times takes about `REQUEST_S`.
+
+        A large model's comparison would else take the better part of an hour, and a long request tells hardly more.
+        """
+        _, ttft_s, itl_s = times
+        if not ttft_s + itl_s * self.new_tokens > REQUEST_S:
+            return self
+        tokens = 1 + round((REQUEST_S - ttft_s) / max(itl_s, 1e-6))
+        return replace(self, new_tokens=max(tokens, self.shortest.new_tokens))
+
+
+REQUEST_S: Final = 0.5
+"""What a request should take, in seconds, where it has more than the fewest tokens."""
 
 Observation = Mapping[str, float]
 """Log ratio, candidate to baseline, by quantity."""
 
 WARMUP_REQUESTS: Final = 3
-"""For each side, after every load."""
+"""For each side, after every load; fewer where they take long."""
+
+WARMUP_S: Final = 1.0
+"""After so many seconds of warming up both sides no further request is made for it."""
 
 
 def block_order(lot: random.Random) -> tuple[int, int, int, int]:

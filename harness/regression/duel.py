@@ -92,14 +92,14 @@ def fight(
         found = compare(
             separate, tolerance=tolerance, budget_s=budget_s or SEPARATE_BUDGET_S, progress=workspace.progress
         )
-        way, requests = "fresh processes in turn", separate.requests
+        way, requests, asked = "fresh processes in turn", separate.requests, separate.work
     else:
         arms = baseline.arm(), candidate.arm()
-        answers = same_answers(*(answers_in_process(arm, work) for arm in arms))
+        answers = same_answers(*(answers_in_process(arm, work, workspace.progress) for arm in arms))
         interleaved = Interleaved(baseline=arms[0], candidate=arms[1], work=work)
         found = compare(interleaved, tolerance=tolerance, budget_s=budget_s or BUDGET_S, progress=workspace.progress)
-        way, requests = "in turn, request by request", interleaved.requests
-    details = f"{requests} requests of {work.new_tokens} tokens {way}, {found.measuring_s:.0f} s"
+        way, requests, asked = "in turn, request by request", interleaved.requests, interleaved.work
+    details = f"{requests} requests of {asked.new_tokens} tokens {way}, {found.measuring_s:.0f} s"
     checks = found.checks(candidate.name, ratio_limits(tolerance), details)
     return Duel(
         baseline=baseline,

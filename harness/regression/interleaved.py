@@ -20,6 +20,7 @@ import numpy as np
 from harness.regression.arm import (
     QUANTITIES,
     WARMUP_REQUESTS,
+    WARMUP_S,
     Arm,
     Observation,
     Times,
@@ -33,7 +34,7 @@ from harness.runtime.session import Message, ScoringSession
 ROUND_S: Final = 0.6
 """Least time that a round's blocks take."""
 
-_LEAST_BLOCKS: Final = 3
+_LEAST_BLOCKS: Final = 1
 _LOADING_SHARE: Final = 0.5
 """A round lasts so long that loading and warming up take at most this share of it."""
 
@@ -45,6 +46,8 @@ class Interleaved:
     baseline: Arm
     candidate: Arm
     work: Work
+    """Fitted to the slower side by the first round."""
+
     seed: int = 0
     requests: int = field(default=0, init=False)
     """Timed so far."""
@@ -68,8 +71,9 @@ class Interleaved:
         started_s = time.perf_counter()
         sessions: list[ScoringSession] = [*self._opened(first)]
         try:
-            for session in sessions * WARMUP_REQUESTS:
-                self._ask(session, self._lot.choice(self.work.conversations))
+            if not self.requests:
+                self.work = self._fitted(sessions)
+            self._warm_up(sessions)
             least_s = max(ROUND_S, (time.perf_counter() - started_s) * (1 / _LOADING_SHARE - 1))
             with _uncollected():
                 blocks = self._blocks(sessions, least_s)
@@ -82,6 +86,19 @@ class Interleaved:
         arms = (self.baseline, self.candidate)
         opened = {side: arms[side].open() for side in (first, 1 - first)}
         return opened[0], opened[1]
+
+    def _fitted(self, sessions: list[ScoringSession]) -> Work:
+        short = self.work.shortest
+        times = [request_times(one, short.conversations[0], short.new_tokens) for one in sessions]
+        return self.work.fitted(np.maximum(*times))
+
+    def _warm_up(self, sessions: list[ScoringSession]) -> None:
+        started_s = time.perf_counter()
+        for _ in range(WARMUP_REQUESTS):
+            for session in sessions:
+                self._ask(session, self._lot.choice(self.work.conversations))
+            if time.perf_counter() - started_s > WARMUP_S:
+                return
 
     def _blocks(self, sessions: list[ScoringSession], least_s: float) -> Times:
         started_s = time.perf_counter()

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from harness.regression.arm import WARMUP_REQUESTS, Observation, Times, Work, block_order, observation_of
+from harness.regression.arm import WARMUP_REQUESTS, WARMUP_S, Observation, Times, Work, block_order, observation_of
 from harness.regression.side import Side
 from harness.system.child import run_job
 
@@ -32,6 +32,8 @@ class Separate:
     baseline: Side
     candidate: Side
     work: Work
+    """Fitted to the slower side by its answers."""
+
     log: Path
     seed: int = 0
     requests: int = field(default=0, init=False)
@@ -56,9 +58,12 @@ class Separate:
         return observation_of(np.asarray([medians]))  # one block
 
     def answers(self) -> tuple[list[Any], list[Any]]:
-        """What both sides answer greedily, as token ids by conversation."""
-        first, second = (self._asked(side, has_answers=True)["answers"] for side in (self.baseline, self.candidate))
-        return first, second
+        """What both sides answer greedily, as token ids by conversation; requests are fitted to how long that takes."""
+        first, second = (self._asked(side, has_answers=True) for side in (self.baseline, self.candidate))
+        times = [np.median(one["times"], axis=0) for one in (first, second) if one["times"]]
+        if times:
+            self.work = self.work.fitted(np.max(times, axis=0))
+        return first["answers"], second["answers"]
 
     def _asked(self, side: Side, *, has_answers: bool = False) -> dict[str, Any]:
         job = {
@@ -67,7 +72,8 @@ class Separate:
             "conversations": [[dict(turn) for turn in turns] for turns in self.work.conversations],
             "new_tokens": self.work.new_tokens,
             "warmup": WARMUP_REQUESTS,
-            "least_s": 0.0 if has_answers else LEAST_S,
+            "warmup_s": WARMUP_S / 2,
+            "least_s": LEAST_S,
             "has_answers": has_answers,
         }
         command = [side.python or sys.executable, "-P", "-X", "utf8", _WORKER]

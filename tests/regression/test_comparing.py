@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -98,6 +99,46 @@ def test_a_round_asks_both_sides_equally_and_gives_everything_back(monkeypatch):
     assert all(session.is_closed for sessions in opened.values() for session in sessions)
 
 
+class Metered(FakeSession):
+    """Answers as long as they are asked for, whose times are told and not waited for."""
+
+    def __init__(self, ttft_s, itl_s):
+        super().__init__(lambda messages: "abcd")
+        self.ttft_s, self.itl_s, self.asked = ttft_s, itl_s, []
+
+    def answer(self, messages, *, max_new_tokens, min_new_tokens=0):
+        assert max_new_tokens == min_new_tokens
+        self.asked.append(max_new_tokens)
+        token_s = tuple(self.ttft_s + self.itl_s * index for index in range(max_new_tokens))
+        timeline = TokenTimeline(start_s=0.0, token_s=token_s, prompt_tokens=3)
+        ids = tuple(range(max_new_tokens))
+        return Answer(text="", token_ids=ids, finish_reason="length", timeline=timeline)
+
+
+@pytest.mark.parametrize(
+    ("slower", "fewest", "tokens"),
+    [
+        ((0.002, 0.0002), 16, 64),  # nothing to gain
+        ((0.100, 0.010), 16, 41),  # half a second: 100 ms, and 40 gaps of 10
+        ((0.300, 0.030), 16, 16),  # it takes longer all the same
+        ((2.000, 0.500), 16, 16),
+        ((2.000, 0.500), 64, 64),  # as the user said
+    ],
+)
+def test_requests_of_a_slow_model_are_shorter_and_equal_on_both_sides(monkeypatch, slower, fewest, tokens):
+    monkeypatch.setattr("harness.regression.interleaved.ROUND_S", 0.0)
+    sessions = {"a": Metered(0.002, 0.0002), "b": Metered(*slower)}
+    arms = [Arm(name=name, open=partial(sessions.get, name)) for name in sessions]
+    work = Work(conversations=[[{"role": "user", "content": "x"}]], least_tokens=fewest)
+    interleaved = Interleaved(baseline=arms[0], candidate=arms[1], work=work)
+    observation = interleaved.observe()
+    first, *rest = sessions["b"].asked
+    assert first == fewest
+    assert set(rest) == {tokens}
+    assert sessions["a"].asked == sessions["b"].asked
+    assert observation["itl_ratio"] == pytest.approx(math.log(slower[1] / 0.0002))
+
+
 def test_the_drawing_shows_value_interval_and_limit():
     comparison, _ = found((1.05, 1.0, 0.98), 0.003)
     checks = comparison.checks("b", ratio_limits())
@@ -107,4 +148,4 @@ def test_the_drawing_shows_value_interval_and_limit():
     assert len({len(row) for row in rows}) == 1
     assert all(row.count("●") == 1 for row in rows)
     assert rows[0].index("|") < rows[0].index("●")  # beyond the limit
-    assert rows[2].index("●") < rows[2].index("·")  # faster
+    assert rows[2].index("●") < len(rows[2]) // 2  # faster
