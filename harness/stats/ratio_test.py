@@ -68,7 +68,8 @@ class RatioTest:
         The interval reaches down to the limit where an alarm was not repeated.
         """
         judged = self.log_ratios[: self.decided_at]
-        found = mean_ratio(judged, confidence=round(self.looks.confidence(len(judged)), 4))
+        confidence = self.looks.confidence(len(judged))
+        found = replace(mean_ratio(judged, confidence=confidence), confidence=round(confidence, 4))
         is_alarm = found.low is not None and found.low > self.limit
         if is_alarm and self.decision is not Decision.ABOVE:
             return replace(found, low=self.limit, method=f"{found.method}, alarm not confirmed")

@@ -92,6 +92,19 @@ def test_an_alarm_that_is_repeated_stands():
     assert test.estimate.low > TOLERANCE
 
 
+@pytest.mark.parametrize("ratio", [1.0, 1.04])
+def test_the_interval_that_is_told_lies_where_the_decision_says(ratio):
+    draw, decided = np.random.default_rng(0), 0
+    for _ in range(400):
+        test = RatioTest(limit=TOLERANCE, looks=Looks.plan(MOST, alpha=0.01 / 3, first=4, every=2))
+        for log_ratio in draw.normal(math.log(ratio), 0.006, MOST + CONFIRMING):
+            test.see(log_ratio)
+        decided += test.decision is not Decision.UNDECIDED
+        assert test.decision is not Decision.BELOW or test.estimate.high <= TOLERANCE
+        assert test.decision is not Decision.ABOVE or test.estimate.low > TOLERANCE
+    assert decided > 200
+
+
 def test_what_is_decided_is_told_by_what_it_was_decided_on():
     test = RatioTest(limit=TOLERANCE, looks=Looks.plan(8, alpha=0.01, first=4, every=2))
     for log_ratio in (0.001, -0.001, 0.000, 0.001):
