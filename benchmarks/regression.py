@@ -41,7 +41,7 @@ from harness.machine.fingerprint import fingerprint  # noqa: E402
 from harness.pack.choose import conversations_by_case  # noqa: E402
 from harness.pack.split import open_domain  # noqa: E402
 from harness.pipeline.conversion import ConversionPipeline, VariantRequest  # noqa: E402
-from harness.regression.arm import WARMUP_REQUESTS, Arm, Work, request_times  # noqa: E402
+from harness.regression.arm import WARMUP_REQUESTS, Arm, Work, request_steps  # noqa: E402
 from harness.regression.comparing import BUDGET_S, compare  # noqa: E402
 from harness.regression.interleaved import Interleaved  # noqa: E402
 from harness.stats.estimate import Estimate  # noqa: E402
@@ -166,11 +166,11 @@ def in_a_row(arm: Arm, work: Work, seed: int) -> list[float]:
     lot, session = random.Random(seed), arm.open()
     try:
         for _ in range(WARMUP_REQUESTS):
-            request_times(session, lot.choice(work.conversations), work.new_tokens)
+            request_steps(session, lot.choice(work.conversations), work.new_tokens)
         times: list[float] = []
         started_s = time.perf_counter()
         while time.perf_counter() - started_s < PLAIN_S:
-            times.append(float(request_times(session, lot.choice(work.conversations), work.new_tokens)[0]))
+            times.append(float(request_steps(session, lot.choice(work.conversations), work.new_tokens).sum()))
         return times
     finally:
         session.close()

@@ -723,7 +723,11 @@ METRICS: dict[str, Metric] = {
             "ttft_ratio", "time to the first token, likewise", Unit.RATIO, _PAIRED_ROUNDS, parent="e2e_ratio"
         ),
         _against_baseline(
-            "itl_ratio", "median gap between tokens, likewise", Unit.RATIO, _PAIRED_ROUNDS, parent="e2e_ratio"
+            "itl_ratio",
+            "gaps between tokens, each beside the same one's, likewise",
+            Unit.RATIO,
+            _PAIRED_ROUNDS,
+            parent="e2e_ratio",
         ),
         _against_baseline(
             "baseline_loss_points", "right answers of the baseline less those now, same cases", Unit.POINTS, _PAIRED

@@ -11,14 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.config.regression_limits import RATIOS
-from harness.runtime.session import Answer, Message, ScoringSession
-from harness.stats.ratios import median_log_ratio
+from harness.runtime.session import Message, ScoringSession
+from harness.stats.ratios import paired_log_ratio, step_log_ratio
 
 QUANTITIES: Final = RATIOS
 """What is compared: ratios of times, candidate to baseline, by metric."""
 
 Times = npt.NDArray[np.float64]
-"""Times of one request in seconds, in the order of `QUANTITIES`."""
+"""Times of one request in seconds, in the order of `QUANTITIES`: end to end, first token, median gap."""
+
+Steps = npt.NDArray[np.float64]
+"""Times of one request's steps in seconds, shape [tokens]: to the first token, then every gap."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,25 +82,35 @@ def block_order(lot: random.Random) -> tuple[int, int, int, int]:
 
 
 def observation_of(blocks: npt.NDArray[np.float64]) -> Observation:
-    """Median log ratios of times, shape [blocks, side, repeat, quantity]."""
-    return {
-        name: median_log_ratio(blocks[:, 0, :, index], blocks[:, 1, :, index]) for index, name in enumerate(QUANTITIES)
-    }
+    """Log ratios of steps that were taken block by block, shape [blocks, side, repeat, tokens]."""
+    whole, first = blocks.sum(axis=-1), blocks[..., 0]
+    gaps = step_log_ratio(blocks[:, 0, :, 1:], blocks[:, 1, :, 1:])
+    return dict(zip(QUANTITIES, (_of_pairs(whole), _of_pairs(first), gaps), strict=True))
 
 
-def request_times(session: ScoringSession, conversation: Sequence[Message], new_tokens: int) -> Times:
-    """Ask once: time of the whole request, time to the first token, the median gap between tokens."""
-    answer = session.answer(conversation, max_new_tokens=new_tokens, min_new_tokens=new_tokens)
-    return times_of(answer)
+def observation_of_processes(times: npt.NDArray[np.float64]) -> Observation:
+    """Log ratios of what processes found, shape [side, repeat, quantity]."""
+    return {name: _of_pairs(times[None, ..., index]) for index, name in enumerate(QUANTITIES)}
 
 
-def times_of(answer: Answer) -> Times:
-    """The times of an answer with at least two tokens.
+def _of_pairs(times: npt.NDArray[np.float64]) -> float:
+    """Of times of shape [blocks, side, repeat]: in either order of a block, repeats of one number are neighbours."""
+    return paired_log_ratio(times[:, 0].ravel(), times[:, 1].ravel())
+
+
+def request_steps(session: ScoringSession, conversation: Sequence[Message], new_tokens: int) -> Steps:
+    """Ask once.
 
     Raises:
-        ValueError: it has fewer.
+        ValueError: the answer has fewer than two tokens.
     """
+    answer = session.answer(conversation, max_new_tokens=new_tokens, min_new_tokens=new_tokens)
     line = answer.timeline
-    if line.e2e_s is None or line.ttft_s is None or not line.itl_s:
+    if line.ttft_s is None or not line.itl_s:
         raise ValueError("an answer of fewer than two tokens has no gaps to compare")
-    return np.asarray([line.e2e_s, line.ttft_s, float(np.median(line.itl_s))])
+    return np.asarray([line.ttft_s, *line.itl_s])
+
+
+def times_of(steps: Steps) -> Times:
+    """The same request's times."""
+    return np.asarray([steps.sum(), steps[0], np.median(steps[1:])])

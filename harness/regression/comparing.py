@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final, Protocol
 
 from harness.checks.check import Check
@@ -114,8 +116,11 @@ def compare(
         MeasureError: a time is not a positive number.
     """
     step, started_s = progress.step("pairs of rounds"), clock()
-    begun = [_sound(observer.observe()) for _ in range(_PLANNING)]
-    one_s = max((clock() - started_s) / len(begun), 1e-9)
+    begun, ended_s = [], [started_s]
+    for _ in range(_PLANNING):
+        begun.append(_sound(observer.observe()))
+        ended_s.append(clock())
+    one_s = max(statistics.median(later - earlier for earlier, later in pairwise(ended_s)), 1e-9)
     most = max(_FEWEST, math.floor(budget_s / one_s) - CONFIRMING)
     looks = Looks.plan(most, alpha=alpha / len(begun[0]), first=_FIRST_LOOK, every=_EVERY)
     tests = {name: RatioTest(limit=1 + tolerance, looks=looks, confirming=CONFIRMING) for name in begun[0]}

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from harness.regression.arm import (
     QUANTITIES,
@@ -23,11 +24,12 @@ from harness.regression.arm import (
     WARMUP_S,
     Arm,
     Observation,
-    Times,
+    Steps,
     Work,
     block_order,
     observation_of,
-    request_times,
+    request_steps,
+    times_of,
 )
 from harness.runtime.session import Message, ScoringSession
 
@@ -89,7 +91,7 @@ class Interleaved:
 
     def _fitted(self, sessions: list[ScoringSession]) -> Work:
         short = self.work.shortest
-        times = [request_times(one, short.conversations[0], short.new_tokens) for one in sessions]
+        times = [times_of(request_steps(one, short.conversations[0], short.new_tokens)) for one in sessions]
         return self.work.fitted(np.maximum(*times))
 
     def _warm_up(self, sessions: list[ScoringSession]) -> None:
@@ -100,20 +102,20 @@ class Interleaved:
             if time.perf_counter() - started_s > WARMUP_S:
                 return
 
-    def _blocks(self, sessions: list[ScoringSession], least_s: float) -> Times:
+    def _blocks(self, sessions: list[ScoringSession], least_s: float) -> npt.NDArray[np.float64]:
         started_s = time.perf_counter()
-        blocks: list[list[list[Times]]] = []
+        blocks: list[list[list[Steps]]] = []
         while len(blocks) < _LEAST_BLOCKS or time.perf_counter() - started_s < least_s:
             conversation = self._lot.choice(self.work.conversations)
-            times: list[list[Times]] = [[], []]
+            steps: list[list[Steps]] = [[], []]
             for side in block_order(self._lot):
-                times[side].append(self._ask(sessions[side], conversation))
-            blocks.append(times)
+                steps[side].append(self._ask(sessions[side], conversation))
+            blocks.append(steps)
         self.requests += 4 * len(blocks)
         return np.asarray(blocks)
 
-    def _ask(self, session: ScoringSession, conversation: Sequence[Message]) -> Times:
-        return request_times(session, conversation, self.work.new_tokens)
+    def _ask(self, session: ScoringSession, conversation: Sequence[Message]) -> Steps:
+        return request_steps(session, conversation, self.work.new_tokens)
 
 
 @contextmanager

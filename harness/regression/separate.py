@@ -14,7 +14,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from harness.regression.arm import WARMUP_REQUESTS, WARMUP_S, Observation, Times, Work, block_order, observation_of
+from harness.regression.arm import (
+    WARMUP_REQUESTS,
+    WARMUP_S,
+    Observation,
+    Times,
+    Work,
+    block_order,
+    observation_of_processes,
+)
 from harness.regression.side import Side
 from harness.system.child import run_job
 
@@ -55,7 +63,7 @@ class Separate:
             times = np.asarray(self._asked((self.baseline, self.candidate)[side])["times"])
             self.requests += len(times)
             medians[side].append(np.median(times, axis=0))
-        return observation_of(np.asarray([medians]))  # one block
+        return observation_of_processes(np.asarray(medians))
 
     def answers(self) -> tuple[list[Any], list[Any]]:
         """What both sides answer greedily, as token ids by conversation; requests are fitted to how long that takes."""

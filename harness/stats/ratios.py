@@ -16,21 +16,43 @@ _TRIMMED = 0.125
 """Share of observations that is left out at either end of a mean."""
 
 
-def median_log_ratio(baseline: npt.NDArray[np.float64], candidate: npt.NDArray[np.float64]) -> float:
-    """Median over blocks of log(candidate / baseline); each side of a block is the geometric mean of its times.
+def paired_log_ratio(baseline: npt.NDArray[np.float64], candidate: npt.NDArray[np.float64]) -> float:
+    """The pseudo-median of log(candidate / baseline) over pairs of times: the median of the means of any two of them.
 
-    A stall hits one block and moves the median by one rank; a mean over blocks it would move by its length.
+    A stall hits one pair and moves the result by a few ranks, a mean over pairs by its length; a plain median would waste
+    a third of the data (J. L. Hodges and E. L. Lehmann, Annals of Mathematical Statistics 34, 1963).
 
     Args:
-        baseline: times, shape [blocks, repeats], above zero.
-        candidate: likewise, taken between them.
+        baseline: times, shape [pairs], above zero.
+        candidate: likewise, each taken beside its fellow.
 
     Raises:
-        ValueError: there is no block.
+        ValueError: there is no pair.
     """
     if not len(baseline):
-        raise ValueError("no block was timed")
-    return float(np.median(np.log(candidate).mean(axis=-1) - np.log(baseline).mean(axis=-1)))
+        raise ValueError("no pair was timed")
+    ratios = np.log(candidate) - np.log(baseline)
+    first, second = np.triu_indices(len(ratios))
+    return float(np.median((ratios[first] + ratios[second]) / 2))
+
+
+def step_log_ratio(baseline: npt.NDArray[np.float64], candidate: npt.NDArray[np.float64]) -> float:
+    """Median over blocks and steps of log(candidate / baseline), each side by the fastest of its repeats.
+
+    In a block both sides repeat the same work, step by step. What else the machine does only adds to a step's time, so
+    that the fastest repeat is the nearest to what the step itself takes (J. Chen and J. Revels, "Robust benchmarking in
+    noisy environments", 2016). A pause that comes now and then is not seen so: it is in the time of the whole.
+
+    Args:
+        baseline: times, shape [blocks, repeats, steps], above zero.
+        candidate: likewise.
+
+    Raises:
+        ValueError: there is no step.
+    """
+    if not baseline.size:
+        raise ValueError("no step was timed")
+    return float(np.median(np.log(candidate.min(axis=1)) - np.log(baseline.min(axis=1))))
 
 
 def mean_ratio(log_ratios: Sequence[float], *, confidence: float = CONFIDENCE) -> Estimate:

@@ -10,7 +10,7 @@ import pytest
 from harness.checks.check import Outcome
 from harness.config.regression_limits import ratio_limits
 from harness.errors import MeasureError
-from harness.regression.arm import QUANTITIES, Arm, Work
+from harness.regression.arm import QUANTITIES, Arm, Work, observation_of
 from harness.regression.comparing import compare
 from harness.regression.drawing import draw, ratio_table
 from harness.regression.interleaved import Interleaved
@@ -137,6 +137,14 @@ def test_requests_of_a_slow_model_are_shorter_and_equal_on_both_sides(monkeypatc
     assert set(rest) == {tokens}
     assert sessions["a"].asked == sessions["b"].asked
     assert observation["itl_ratio"] == pytest.approx(math.log(slower[1] / 0.0002))
+
+
+def test_a_pause_now_and_then_is_in_the_whole_and_not_in_the_gaps():
+    steps = np.full((8, 2, 2, 16), 0.001)
+    steps[:, 1, :, 1:] += np.where(np.arange(15) % 5 == 0, 0.002, 0.0)  # of the candidate, at every fifth token
+    found = observation_of(steps)
+    assert found["e2e_ratio"] == pytest.approx(math.log(22 / 16))
+    assert found["itl_ratio"] == found["ttft_ratio"] == 0.0
 
 
 def test_the_drawing_shows_value_interval_and_limit():

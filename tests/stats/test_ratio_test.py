@@ -7,7 +7,7 @@ import pytest
 
 from harness.stats.looks import Looks
 from harness.stats.ratio_test import RatioTest
-from harness.stats.ratios import mean_ratio, median_log_ratio
+from harness.stats.ratios import mean_ratio, paired_log_ratio, step_log_ratio
 from harness.stats.sequential import Decision
 
 MOST, CONFIRMING = 16, 2
@@ -134,12 +134,28 @@ def test_a_plan_that_says_nothing_is_refused(counts, alpha):
         Looks(counts=counts, alpha=alpha)
 
 
-def test_the_median_ratio_by_hand():
-    baseline = np.array([[1.0, 1.0], [2.0, 2.0], [1.0, 4.0]])
-    candidate = np.array([[2.0, 2.0], [2.0, 2.0], [2.0, 8.0]])  # twice, once, twice the baseline's
-    assert median_log_ratio(baseline, candidate) == pytest.approx(math.log(2))
-    with pytest.raises(ValueError, match="no block"):
-        median_log_ratio(baseline[:0], candidate[:0])
+def test_a_paired_ratio_by_hand():
+    baseline = np.array([1.0, 2.0, 4.0])
+    candidate = np.array([2.0, 2.0, 16.0])  # twice, once, four times; the means of any two: 0 .5 1 1 1.5 2 in octaves
+    assert paired_log_ratio(baseline, candidate) == pytest.approx(math.log(2))
+    assert paired_log_ratio(baseline[:2], candidate[:2]) == pytest.approx(math.log(2) / 2)
+    with pytest.raises(ValueError, match="no pair"):
+        paired_log_ratio(baseline[:0], candidate[:0])
+
+
+def test_a_stall_moves_a_paired_ratio_little():
+    pairs = np.random.default_rng(0).normal(0, 0.01, 16)
+    stalled = pairs.copy()
+    stalled[3] += 5.0
+    ones = np.ones(16)
+    assert abs(paired_log_ratio(ones, np.exp(stalled)) - paired_log_ratio(ones, np.exp(pairs))) < 0.005
+
+
+def test_steps_are_compared_one_by_one_and_by_the_fastest_repeat():
+    baseline = np.array([[[1.0, 8.0, 3.0], [9.0, 2.0, 3.0]]])  # 1, 2 and 3, each disturbed once or not at all
+    assert step_log_ratio(baseline, 1.1 * baseline[:, ::-1]) == pytest.approx(math.log(1.1))
+    with pytest.raises(ValueError, match="no step"):
+        step_log_ratio(baseline[:0], baseline[:0])
 
 
 def test_the_mean_ratio_of_none_one_and_two():
