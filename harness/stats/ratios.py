@@ -19,8 +19,8 @@ _TRIMMED = 0.125
 def paired_log_ratio(baseline: npt.NDArray[np.float64], candidate: npt.NDArray[np.float64]) -> float:
     """The pseudo-median of log(candidate / baseline) over pairs of times: the median of the means of any two of them.
 
-    A stall hits one pair and moves the result by a few ranks, a mean over pairs by its length; a plain median would waste
-    a third of the data (J. L. Hodges and E. L. Lehmann, Annals of Mathematical Statistics 34, 1963).
+    A stall hits one pair and moves the result by a few ranks, a mean over pairs by its length; a plain median wastes a
+    third of the data (J. L. Hodges and E. L. Lehmann, Annals of Mathematical Statistics 34, 1963).
 
     Args:
         baseline: times, shape [pairs], above zero.
