@@ -24,6 +24,9 @@ _NO_PENALTY: Final = 1.0
 _IN_ONE_CHUNK: Final = 0
 """Search options where logits are read: a penalty changes them, and a prefill in chunks leaves the last one's."""
 
+_NUL: Final = "u0000"
+"""How JSON writes a NUL; a text of these very letters has it too."""
+
 _SMALL_LENGTH = 32
 """Tokens that a generator is made for which is not to answer."""
 
@@ -105,10 +108,11 @@ class GenaiSession:
         Raises `InvalidPromptError` for content with a NUL: onnxruntime-genai passes it to C, which cuts the prompt
         there, generation prompt included.
         """
-        if any("\0" in message.get("content", "") for message in messages):
+        written = json.dumps(list(messages))
+        if _NUL in written and any("\0" in message.get("content", "") for message in messages):
             raise InvalidPromptError("the conversation contains a NUL character", where=self.name)
         try:
-            return str(self._tokenizer.apply_chat_template(json.dumps(list(messages)), add_generation_prompt=True))
+            return str(self._tokenizer.apply_chat_template(written, add_generation_prompt=True))
         except (RuntimeError, UnicodeError) as error:
             raise InvalidPromptError(
                 f"the chat template refused the conversation: {first_line(error)}", where=self.name
@@ -239,7 +243,7 @@ class GenaiSession:
         token_s: list[float] = []
         pieces: list[str] = []
         end_ids, clock = self.end_ids, time.perf_counter  # looked up once: a token of a small model takes 0.2 ms
-        with _told(self.name):
+        try:  # as _told does, which is itself a call too many here
             generator.append_tokens(prompt)
             while not generator.is_done():
                 generator.generate_next_token()
@@ -248,6 +252,8 @@ class GenaiSession:
                 if token not in end_ids:
                     pieces.append(stream.decode(token))
                 token_s.append(clock())
+        except RuntimeError as error:
+            raise SessionError(f"generation failed: {first_line(error)}", where=self.name) from error
         ended = bool(tokens) and tokens[-1] in self.end_ids
         return Answer(
             text="".join(pieces),
