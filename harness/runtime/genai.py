@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -23,9 +22,6 @@ from harness.runtime.verified import CHUNK_TOKENS
 _NO_PENALTY: Final = 1.0
 _IN_ONE_CHUNK: Final = 0
 """Search options where logits are read: a penalty changes them, and a prefill in chunks leaves the last one's."""
-
-_NUL: Final = "u0000"
-"""How JSON writes a NUL; a text of these very letters has it too."""
 
 _SMALL_LENGTH = 32
 """Tokens that a generator is made for which is not to answer."""
@@ -108,11 +104,11 @@ class GenaiSession:
         Raises `InvalidPromptError` for content with a NUL: onnxruntime-genai passes it to C, which cuts the prompt
         there, generation prompt included.
         """
-        written = json.dumps(list(messages))
-        if _NUL in written and any("\0" in message.get("content", "") for message in messages):
-            raise InvalidPromptError("the conversation contains a NUL character", where=self.name)
+        for message in messages:
+            if "\0" in message.get("content", ""):
+                raise InvalidPromptError("the conversation contains a NUL character", where=self.name)
         try:
-            return str(self._tokenizer.apply_chat_template(written, add_generation_prompt=True))
+            return str(self._tokenizer.apply_chat_template(json.dumps(list(messages)), add_generation_prompt=True))
         except (RuntimeError, UnicodeError) as error:
             raise InvalidPromptError(
                 f"the chat template refused the conversation: {first_line(error)}", where=self.name
@@ -149,7 +145,7 @@ class GenaiSession:
             return self._generator(depth_tokens + prompt, total + 1, min_length=total, batch=batch)
 
         streams = [self._tokenizer.create_stream() for _ in range(batch)]
-        with _told(self.name):
+        with _Told(self.name):
             if batch > 1:
                 return time_batch(encode, generator_for, streams, new_tokens=new_tokens)
             prompt = encode()
@@ -159,7 +155,7 @@ class GenaiSession:
     def logits(self, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """Logits of every position in one prefill, shape [len(token_ids), vocabulary], float32."""
         generator = self._generator(len(token_ids), len(token_ids) + 1, chunk_size=_IN_ONE_CHUNK)
-        with _told(self.name):
+        with _Told(self.name):
             generator.append_tokens(np.asarray(token_ids, dtype=np.int32))
             return np.asarray(generator.get_output("logits")[0], dtype=np.float32)
 
@@ -173,7 +169,7 @@ class GenaiSession:
             len(token_ids), total + 1, min_length=total, repetition_penalty=_NO_PENALTY, chunk_size=_IN_ONE_CHUNK
         )
         tokens, rows = [], []
-        with _told(self.name):
+        with _Told(self.name):
             generator.append_tokens(np.asarray(token_ids, dtype=np.int32))
             for _ in range(count):
                 generator.generate_next_token()
@@ -208,7 +204,7 @@ class GenaiSession:
         prompt = self._encoded(self.render(messages))
         generator = self._generator(len(prompt), min(self.context_length, len(prompt) + _SMALL_LENGTH))
         stream = self._tokenizer.create_stream()
-        with _told(self.name):
+        with _Told(self.name):
             generator.append_tokens(prompt)
             generator.generate_next_token()
             stream.decode(int(generator.get_next_tokens()[0]))
@@ -243,7 +239,7 @@ class GenaiSession:
         token_s: list[float] = []
         pieces: list[str] = []
         end_ids, clock = self.end_ids, time.perf_counter  # looked up once: a token of a small model takes 0.2 ms
-        try:  # as _told does, which is itself a call too many here
+        with _Told(self.name):
             generator.append_tokens(prompt)
             while not generator.is_done():
                 generator.generate_next_token()
@@ -252,8 +248,6 @@ class GenaiSession:
                 if token not in end_ids:
                     pieces.append(stream.decode(token))
                 token_s.append(clock())
-        except RuntimeError as error:
-            raise SessionError(f"generation failed: {first_line(error)}", where=self.name) from error
         ended = bool(tokens) and tokens[-1] in self.end_ids
         return Answer(
             text="".join(pieces),
@@ -280,13 +274,20 @@ class GenaiSession:
         return self._og.Generator(self._model, params)
 
 
-@contextmanager
-def _told(name: str) -> Iterator[None]:
-    """Tell what the runtime says as a `SessionError`."""
-    try:
-        yield
-    except RuntimeError as error:
-        raise SessionError(f"generation failed: {first_line(error)}", where=name) from error
+class _Told:
+    """Tells what the runtime says as a `SessionError`; a generator's context would cost time to the first token."""
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, RuntimeError):
+            raise SessionError(f"generation failed: {first_line(error)}", where=self._name) from error
 
 
 class GenaiCursor:
@@ -309,7 +310,7 @@ class GenaiCursor:
     def append(self, token_ids: Sequence[int], *, keep: int) -> npt.NDArray[np.float32]:
         """Read further tokens in chunks; logits behind the last `keep` of them, shape [keep, vocabulary]."""
         kept: list[npt.NDArray[np.float32]] = []
-        with _told(self._name):
+        with _Told(self._name):
             for start in range(0, len(token_ids), CHUNK_TOKENS):
                 chunk = list(token_ids[start : start + CHUNK_TOKENS])
                 self._generator.append_tokens(np.asarray(chunk, dtype=np.int32))
@@ -322,7 +323,7 @@ class GenaiCursor:
 
     def rewind(self, length: int) -> None:
         """Forget all but the first `length` tokens; logits are to be read only after the next `append`."""
-        with _told(self._name):
+        with _Told(self._name):
             if length == 0:
                 self._generator = self._begin()  # some models cannot be rewound to nothing
             elif length < len(self._token_ids):
@@ -332,7 +333,7 @@ class GenaiCursor:
     def generate(self, count: int, end_ids: frozenset[int]) -> list[int]:
         """Up to `count` greedy tokens that follow, the first of `end_ids` included and last."""
         tokens: list[int] = []
-        with _told(self._name):
+        with _Told(self._name):
             while len(tokens) < count and not (tokens and tokens[-1] in end_ids) and not self._generator.is_done():
                 self._generator.generate_next_token()
                 tokens.append(int(self._generator.get_next_tokens()[0]))
