@@ -34,6 +34,10 @@ class Arm:
     open: Callable[[], ScoringSession]
 
 
+REQUEST_S: Final = 0.5
+"""What a request should take, in seconds, where it has more than the fewest tokens."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
     """What both sides are asked, in equal amounts."""
@@ -56,14 +60,12 @@ class Work:
         A large model's comparison would else take the better part of an hour, and a long request tells hardly more.
         """
         _, ttft_s, itl_s = times
-        if not ttft_s + itl_s * self.new_tokens > REQUEST_S:
+        is_slow = ttft_s + itl_s * (self.new_tokens - 1) > REQUEST_S
+        if not is_slow:
             return self
         tokens = 1 + round((REQUEST_S - ttft_s) / max(itl_s, 1e-6))
         return replace(self, new_tokens=max(tokens, self.shortest.new_tokens))
 
-
-REQUEST_S: Final = 0.5
-"""What a request should take, in seconds, where it has more than the fewest tokens."""
 
 Observation = Mapping[str, float]
 """Log ratio, candidate to baseline, by quantity."""
@@ -90,7 +92,7 @@ def observation_of(blocks: npt.NDArray[np.float64]) -> Observation:
 
 def observation_of_processes(times: npt.NDArray[np.float64]) -> Observation:
     """Log ratios of what processes found, shape [side, repeat, quantity]."""
-    return {name: _of_pairs(times[None, ..., index]) for index, name in enumerate(QUANTITIES)}
+    return {name: paired_log_ratio(*times[..., index]) for index, name in enumerate(QUANTITIES)}
 
 
 def _of_pairs(times: npt.NDArray[np.float64]) -> float:

@@ -120,6 +120,7 @@ class Metered(FakeSession):
     [
         ((0.002, 0.0002), 16, 64),  # nothing to gain
         ((0.100, 0.010), 16, 41),  # half a second: 100 ms, and 40 gaps of 10
+        ((0.001, 0.00785), 16, 64),  # 64 tokens have 63 gaps
         ((0.300, 0.030), 16, 16),  # it takes longer all the same
         ((2.000, 0.500), 16, 16),
         ((2.000, 0.500), 64, 64),  # as the user said
