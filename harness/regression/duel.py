@@ -86,20 +86,19 @@ def fight(
     Raises:
         SessionError, ChildError: a side cannot be loaded or cannot answer.
     """
+    observer: Separate | Interleaved
     if baseline.needs_process or candidate.needs_process:
-        separate = Separate(baseline=baseline, candidate=candidate, work=work, log=workspace.log("compare"))
-        answers = same_answers(*separate.answers())
-        found = compare(
-            separate, tolerance=tolerance, budget_s=budget_s or SEPARATE_BUDGET_S, progress=workspace.progress
-        )
-        way, requests, asked = "fresh processes in turn", separate.requests, separate.work
+        observer = Separate(baseline=baseline, candidate=candidate, work=work, log=workspace.log("compare"))
+        answers = same_answers(*observer.answers())
+        way, default_s = "fresh processes in turn", SEPARATE_BUDGET_S
     else:
         arms = baseline.arm(), candidate.arm()
         answers = same_answers(*(answers_in_process(arm, work, workspace.progress) for arm in arms))
-        interleaved = Interleaved(baseline=arms[0], candidate=arms[1], work=work)
-        found = compare(interleaved, tolerance=tolerance, budget_s=budget_s or BUDGET_S, progress=workspace.progress)
-        way, requests, asked = "in turn, request by request", interleaved.requests, interleaved.work
-    details = f"{requests} requests of {asked.new_tokens} tokens {way}, {found.measuring_s:.0f} s"
+        observer = Interleaved(baseline=arms[0], candidate=arms[1], work=work)
+        way, default_s = "in turn, request by request", BUDGET_S
+    found = compare(observer, tolerance=tolerance, budget_s=budget_s or default_s, progress=workspace.progress)
+    asked = f"{observer.requests} requests of {observer.work.new_tokens} tokens"
+    details = f"{asked} {way}, {found.measuring_s:.0f} s"
     checks = found.checks(candidate.name, ratio_limits(tolerance), details)
     return Duel(
         baseline=baseline,
