@@ -17,8 +17,9 @@ from benchmarks.scale_parts.common import DEMO, ROOT, Table, artifacts, demo_pac
 from benchmarks.scale_parts.runs import run_gate
 from harness.artifact.artifact import Artifact
 from harness.checks.judging import applicable
+from harness.config.limits import Limit
 from harness.config.load import load_config
-from harness.measure.divergence import compare_on_the_way, compare_with_reference
+from harness.measure.divergence import compare_on_the_way, compare_with_reference, measure_divergence
 from harness.measure.quality import measure_quality
 from harness.measure.reference_scores import ReferenceScores
 from harness.measure.sampling import UntilDecided
@@ -118,14 +119,13 @@ def measure_questions(place: Workspace, scratch: Path, *, size: str, sample: int
     config = load_config(ROOT / "gate.toml")
     taken: list[Questions] = []
     for variant, artifact in artifacts(model, place).items():
-        until = UntilDecided(applicable(config.limits_for(variant), pack), known.answers)
-        taken.append(_questions_times(artifact, pack, known, sample, until, scratch))
+        taken.append(_questions_times(artifact, pack, known, sample, config.limits_for(variant), scratch))
         table.rows.append((variant, *taken[-1].cells))
     table.rows.append(("all three", *Questions(*map(sum, zip(*map(astuple, taken), strict=True))).cells))
     table.notes.append(
         f"Minutes at {size}. The loop generates {sample} of {len(pack.cases)} answers and scores "
         f"{max(4, sample // 4)} of {len(known.scores.sequences)} texts and answers, scaled by tokens; the gate does "
-        "all of it, or asks until every quality limit is decided and scores all texts."
+        "all of it, or asks until every quality limit and scores until every limit on divergence is decided."
     )
     return table
 
@@ -144,7 +144,7 @@ class Questions:
     """The gate, both."""
 
     decided_s: float
-    """The gate, questions until every quality limit is decided."""
+    """The gate, until every limit is decided."""
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -155,7 +155,7 @@ class Questions:
 
 
 def _questions_times(
-    artifact: Artifact, pack: DomainPack, known: SourceAnswers, sample: int, until: UntilDecided, scratch: Path
+    artifact: Artifact, pack: DomainPack, known: SourceAnswers, sample: int, limits: Mapping[str, Limit], scratch: Path
 ) -> Questions:
     variant = artifact.variant
     with closing(GenaiSession(artifact.path, name=variant)) as session:
@@ -169,18 +169,18 @@ def _questions_times(
         say(f"{variant}: the gate, all cases")
         all_s = _seconds(lambda: _gate_work(session, pack, known, scratch, None))
         say(f"{variant}: the gate, until decided")
-        decided_s = _seconds(lambda: _gate_work(session, pack, known, scratch, until))
+        decided_s = _seconds(lambda: _gate_work(session, pack, known, scratch, limits))
     return Questions(answers_s, texts_s, all_s, decided_s)
 
 
 def _gate_work(
-    session: GenaiSession, pack: DomainPack, known: SourceAnswers, scratch: Path, until: UntilDecided | None
+    session: GenaiSession, pack: DomainPack, known: SourceAnswers, scratch: Path, limits: Mapping[str, Limit] | None
 ) -> None:
-    asking = _asking(session, known, scratch)
+    asking, progress = _asking(session, known, scratch), LineProgress(say)
+    until = UntilDecided(applicable(limits, pack), known.answers) if limits else None
     compare_on_the_way(asking, known.scores)
-    progress = LineProgress(say)
     measure_quality(asking, pack, known.answers, until=until, progress=progress)
-    compare_with_reference(asking, known.scores, progress.step("divergence"))
+    measure_divergence(asking, known.scores, until=limits, progress=progress)
 
 
 def _generate(session: GenaiSession, pack: DomainPack, places: Sequence[int]) -> None:
