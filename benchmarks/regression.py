@@ -42,7 +42,7 @@ from harness.pack.choose import conversations_by_case  # noqa: E402
 from harness.pack.split import open_domain  # noqa: E402
 from harness.pipeline.conversion import ConversionPipeline, VariantRequest  # noqa: E402
 from harness.regression.arm import WARMUP_REQUESTS, Arm, Work, request_steps  # noqa: E402
-from harness.regression.comparing import BUDGET_S, compare  # noqa: E402
+from harness.regression.comparing import USUAL_S, compare  # noqa: E402
 from harness.regression.interleaved import Interleaved  # noqa: E402
 from harness.stats.estimate import Estimate  # noqa: E402
 from harness.stats.proportions import proportion_of  # noqa: E402
@@ -199,7 +199,7 @@ def tables(store: Path) -> str:
         f"{here.processor}, {here.usable_cores or here.logical_cores} cores, {here.system}, onnxruntime-genai "
         f"{here.versions.get('onnxruntime-genai')}; the demo model in int4"
         + (f", a request of {1000 * statistics.median(quiet_s):.0f} ms" if quiet_s else "")
-        + f"; at most {BUDGET_S:.0f} s of measuring, tolerance {100 * TOLERANCE:g} %. 95 % intervals (Wilson)."
+        + f"; usually at most {USUAL_S:.0f} s of measuring, tolerance {100 * TOLERANCE:g} %. 95 % intervals (Wilson)."
         + ("" if machines == {here.digest[:12]} else " Some were measured on another machine.")
     )
     return "\n\n".join([

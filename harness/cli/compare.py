@@ -63,7 +63,8 @@ _CASES: Final = 8
 @click.option("--env-b", multiple=True, metavar="NAME=VALUE", help="the same for B")
 @click.option("--tolerance", type=click.FloatRange(0.1, 50), default=100 * TOLERANCE, show_default=True,
               metavar="PERCENT", help="slower by so much counts as the same")  # fmt: skip
-@click.option("--seconds", type=click.FloatRange(1), metavar="S", help="of measuring (default: 30, in processes 120)")
+@click.option("--seconds", type=click.FloatRange(1), metavar="S",
+              help="of measuring (default: 30, in processes 120; of what loads slowly more)")  # fmt: skip
 @click.option("--tokens", type=click.IntRange(2), metavar="N",
               help="generated per request (default: 64, of slow models fewer, 16 at least)")  # fmt: skip
 @click.option("--control", "has_control", is_flag=True, help="first A against itself: what this machine tells apart")

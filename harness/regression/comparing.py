@@ -22,8 +22,11 @@ from harness.stats.ratio_test import RatioTest
 from harness.stats.sequential import Decision
 from harness.system.progress import SILENT, Progress
 
-BUDGET_S: Final = 30.0
-"""Time for measuring, a confirmation included."""
+USUAL_S: Final = 30.0
+"""Time for measuring where nothing else is said, a confirmation included; more where observations are dear."""
+
+_ROOMY, _LONGEST_S = 16, 600.0
+"""So many observations get the time they need, up to so many seconds: what loads slowly would else be undecided."""
 
 ALPHA: Final = 0.01
 """Probability of a false alarm, over all quantities and looks, for a candidate that lies on the limit."""
@@ -94,19 +97,22 @@ def compare(
     observer: Observer,
     *,
     tolerance: float = TOLERANCE,
-    budget_s: float = BUDGET_S,
+    budget_s: float | None = None,
+    usual_s: float = USUAL_S,
     alpha: float = ALPHA,
     progress: Progress = SILENT,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Comparison:
-    """Observe until every quantity is decided, one is confirmed to be worse, or `budget_s` seconds are over.
+    """Observe until every quantity is decided, one is confirmed to be worse, or the time is over.
 
     The first three observations tell how many there will be, and so how the error is spread over the looks.
 
     Args:
         observer: makes the observations.
         tolerance: share by which a candidate may be slower.
-        budget_s: seconds; at least six observations are made.
+        budget_s: seconds; None for `usual_s`, or what sixteen observations take, ten minutes at most. Six are made
+            in any case.
+        usual_s: seconds.
         alpha: see `ALPHA`.
         progress: shows what is going on.
         clock: seconds.
@@ -121,6 +127,8 @@ def compare(
         begun.append(_sound(observer.observe()))
         ended_s.append(clock())
     one_s = max(statistics.median(later - earlier for earlier, later in pairwise(ended_s)), 1e-9)
+    if budget_s is None:
+        budget_s = max(usual_s, min(_ROOMY * one_s, _LONGEST_S))
     most = max(_FEWEST, math.floor(budget_s / one_s) - CONFIRMING)
     looks = Looks.plan(most, alpha=alpha / len(begun[0]), first=_FIRST_LOOK, every=_EVERY)
     tests = {name: RatioTest(limit=1 + tolerance, looks=looks, confirming=CONFIRMING) for name in begun[0]}

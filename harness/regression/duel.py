@@ -10,13 +10,13 @@ from harness.checks.verdict import ExitStatus
 from harness.config.regression_limits import ratio_limits
 from harness.regression.answers import SameAnswers, answers_in_process, same_answers
 from harness.regression.arm import Work
-from harness.regression.comparing import BUDGET_S, Comparison, compare
+from harness.regression.comparing import USUAL_S, Comparison, compare
 from harness.regression.interleaved import Interleaved
 from harness.regression.separate import Separate
 from harness.regression.side import Side
 from harness.toolchain.workspace import Workspace
 
-SEPARATE_BUDGET_S: Final = 120.0
+SEPARATE_S: Final = 120.0
 """Fresh processes scatter more than rounds of one, and each has to start."""
 
 
@@ -81,7 +81,8 @@ def fight(
         work: what both are asked.
         workspace: progress and logs.
         tolerance: share by which the candidate may be slower.
-        budget_s: seconds of measuring; None for 30, or 120 in processes of their own.
+        budget_s: seconds of measuring; None for 30, or 120 in processes of their own, or more where observations are
+            dear.
 
     Raises:
         SessionError, ChildError: a side cannot be loaded or cannot answer.
@@ -90,13 +91,13 @@ def fight(
     if baseline.needs_process or candidate.needs_process:
         observer = Separate(baseline=baseline, candidate=candidate, work=work, log=workspace.log("compare"))
         answers = same_answers(*observer.answers())
-        way, default_s = "fresh processes in turn", SEPARATE_BUDGET_S
+        way, usual_s = "fresh processes in turn", SEPARATE_S
     else:
         arms = baseline.arm(), candidate.arm()
         answers = same_answers(*(answers_in_process(arm, work, workspace.progress) for arm in arms))
         observer = Interleaved(baseline=arms[0], candidate=arms[1], work=work)
-        way, default_s = "in turn, request by request", BUDGET_S
-    found = compare(observer, tolerance=tolerance, budget_s=budget_s or default_s, progress=workspace.progress)
+        way, usual_s = "in turn, request by request", USUAL_S
+    found = compare(observer, tolerance=tolerance, budget_s=budget_s, usual_s=usual_s, progress=workspace.progress)
     asked = f"{observer.requests} requests of {observer.work.new_tokens} tokens"
     details = f"{asked} {way}, {found.measuring_s:.0f} s"
     checks = found.checks(candidate.name, ratio_limits(tolerance), details)

@@ -30,8 +30,8 @@ class Noise:
         return {name: math.log(ratio) + self.draw.normal(0, self.size) for name, ratio in self.ratios.items()}
 
 
-def found(ratios, size, budget_s=30.0):
-    noise, clock = Noise(ratios, size), itertools.count(step=1.0)
+def found(ratios, size, budget_s=30.0, one_s=1.0):
+    noise, clock = Noise(ratios, size), itertools.count(step=one_s)
     comparison = compare(noise, budget_s=budget_s, clock=lambda: next(clock))
     return comparison, [check.outcome for check in comparison.checks("b", ratio_limits())]
 
@@ -59,6 +59,22 @@ def test_noise_is_undecided_when_the_time_is_over():
     assert outcomes == [Outcome.INCONCLUSIVE] * 3
     assert comparison.measuring_s <= 33
     assert all(half > 0.05 for half in comparison.resolution.values())
+
+
+@pytest.mark.parametrize(
+    ("budget_s", "one_s", "observations"),
+    [
+        (None, 1.0, 28),  # half a minute
+        (None, 10.0, 14),  # what takes long is observed as often as it needs
+        (None, 60.0, 8),  # ten minutes at most
+        (None, 600.0, 6),
+        (30.0, 10.0, 6),  # as the user said
+    ],
+)
+def test_slow_observations_get_more_time_unless_the_user_says_how_much(budget_s, one_s, observations):
+    comparison, outcomes = found((1.0, 1.0, 1.0), 0.2, budget_s=budget_s, one_s=one_s)
+    assert outcomes == [Outcome.INCONCLUSIVE] * 3
+    assert comparison.observations == observations
 
 
 def test_a_time_that_is_no_number_is_an_error():
