@@ -1,7 +1,8 @@
 """What a conversion needs of memory and disk, estimated before it starts, and what does not fit.
 
-Bytes for each parameter, measured on a Qwen2 of 494 M parameters through Olive 0.13 (the largest of several runs, and a
-tenth on top); tied embeddings make small models dearer than large ones, so that the estimate is on the safe side.
+Measured on Qwen2 shapes of 0.5, 1.5 and 3.1 billion parameters through Olive 0.13: what the processes have of their own
+(anonymous pages) at the peak, by parameters, by the weights of the output head, which are copied while they are
+quantised, and by what every conversion takes. Pages of files that are mapped count as free: the system takes them back.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import psutil
 
@@ -19,14 +20,40 @@ from harness.metrics.units import format_bytes
 from harness.recipes.recipe import Precision, Recipe
 from harness.source.source import Source
 
-_CONVERTING: Final[Mapping[Precision, float]] = {"fp32": 11.1, "fp16": 4.1, "int8": 7.7, "int4": 9.4}
+
+class _Bytes(NamedTuple):
+    """What is needed, by the size of the model."""
+
+    per_weight: float
+    per_weight_of_head: float
+    in_any_case: float = 0.0
+
+    def of(self, weights: int, weights_of_head: int) -> float:
+        """For so many weights, those of the head among them; a tenth is spare."""
+        return 1.1 * (self.per_weight * weights + self.per_weight_of_head * weights_of_head + self.in_any_case)
+
+
+_CONVERTING: Final[Mapping[Precision, _Bytes]] = {
+    "fp32": _Bytes(4.0, 7.1, 1e9),
+    "fp16": _Bytes(5.0, 0.0, 0.3e9),
+    "int8": _Bytes(2.3, 0.9, 1e9),
+    "int4": _Bytes(0.7, 18.1, 1e9),
+}
 """Memory while it is made."""
 
-_RUNNING: Final[Mapping[Precision, float]] = {"fp32": 6.0, "fp16": 8.8, "int8": 2.5, "int4": 2.2}
-"""Memory of one loaded model; float16 is computed in float32 on a CPU."""
+_USUAL_WIDTH: Final = 1024
+"""Of a head whose shape is not known, as weights are pickled."""
 
-_KEPT: Final[Mapping[Precision, float]] = {"fp32": 5.6, "fp16": 2.8, "int8": 2.4, "int4": 2.0}
-"""Disk of the artifact; as much again while it is made."""
+_RUNNING: Final[Mapping[Precision, float]] = {"fp32": 6.0, "fp16": 5.5, "int8": 2.5, "int4": 2.2}
+"""Bytes of one loaded model for each weight; float16 is computed in float32 on a CPU."""
+
+_KEPT: Final[Mapping[Precision, _Bytes]] = {
+    "fp32": _Bytes(4.0, 4.0),
+    "fp16": _Bytes(2.0, 2.0),
+    "int8": _Bytes(1.05, 4.0),
+    "int4": _Bytes(0.63, 4.0),
+}
+"""Disk of the artifact, whose embedding stands beside the head; as much again while it is made."""
 
 
 class DoesNotFitError(ConversionError):
@@ -52,19 +79,26 @@ class Needs:
     """What models of one size need, in bytes."""
 
     parameters: int
+    head: int
+    """Weights of the output head, which may be those of the embedding."""
 
     @classmethod
     def of(cls, source: Source) -> Needs:
         """Of variants of a source model."""
-        return cls(parameters=source.parameter_count or source.size_bytes // 2)
+        width = min(source.input_widths, default=_USUAL_WIDTH)
+        return cls(
+            parameters=source.parameter_count or source.size_bytes // 2,
+            head=source.vocabulary_size * width,
+        )
 
     def memory_bytes(self, precision: Precision) -> float:
         """While one is converted, or while it runs: the larger of both."""
-        return self.parameters * max(_CONVERTING[precision], _RUNNING[precision])
+        converting = _CONVERTING[precision].of(self.parameters, self.head)
+        return max(converting, self.parameters * _RUNNING[precision])
 
     def disk_bytes(self, precisions: Collection[Precision]) -> float:
         """For all of them, kept, and the largest once more while it is made."""
-        kept = [self.parameters * _KEPT[precision] for precision in precisions]
+        kept = [_KEPT[precision].of(self.parameters, self.head) for precision in precisions]
         return sum(kept) + max(kept, default=0.0)
 
 
