@@ -26,6 +26,7 @@ from tabulate import tabulate
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.pages import write_part  # noqa: E402
 from harness.convert.convert import convert  # noqa: E402  # the script runs without an installation
 from harness.errors import GateError  # noqa: E402
 from harness.metrics.units import format_seconds  # noqa: E402
@@ -50,7 +51,6 @@ PARTS = ("healthy", "smallest", "planted", "real", "coarse")
 RATE = "95 % interval of the rate"
 COARSE_METHODS = ("anonymous", "uss")
 COARSE_LEAK = "kept Generator"
-BEGIN, END = "<!-- measured -->", "<!-- /measured -->"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +88,7 @@ def main() -> None:
     print(text)
     print(f"rows: {rows_file}")
     if given.write:
-        write_docs(text, ROOT / "docs" / "leaks.md")
+        write_part("leaks.md", "measured", f"\n{text}\n")
 
 
 def arguments() -> argparse.Namespace:
@@ -222,13 +222,6 @@ def _seconds(rows: Iterable[Mapping[str, Any]]) -> str:
 
 def _markdown(rows: Sequence[Sequence[str]], headers: Sequence[str]) -> str:
     return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True) if rows else ""
-
-
-def write_docs(text: str, page: Path) -> None:
-    """Put the tables between the page's markers."""
-    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

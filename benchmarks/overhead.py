@@ -24,7 +24,8 @@ sys.path.insert(0, str(ROOT))  # the script runs without an installation
 
 from tabulate import tabulate  # noqa: E402
 
-from benchmarks.regression import demo_work, write_part  # noqa: E402
+from benchmarks.pages import write_part  # noqa: E402
+from benchmarks.regression import demo_work  # noqa: E402
 from harness.checks.check import Check, Outcome  # noqa: E402
 from harness.config.regression_limits import ratio_limits  # noqa: E402
 from harness.config.settings import ModelSettings  # noqa: E402
@@ -95,7 +96,7 @@ def main() -> None:
     text = tabulate(rows, headers=heads, tablefmt="pipe", disable_numparse=True)
     print(text)
     if given.write:
-        write_part("overhead", text)
+        write_part("regression.md", "overhead", text)
 
 
 def demo_variants() -> dict[str, Path]:

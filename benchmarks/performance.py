@@ -28,6 +28,7 @@ sys.path.insert(0, str(ROOT))  # the script runs without an installation
 import psutil  # noqa: E402
 from tabulate import tabulate  # noqa: E402
 
+from benchmarks.pages import write_part  # noqa: E402
 from harness.artifact.facts import ArtifactFacts  # noqa: E402
 from harness.artifact.genai_config import read_settings  # noqa: E402
 from harness.artifact.inspect import inspect_artifact  # noqa: E402
@@ -60,7 +61,6 @@ from harness.system.progress import LineProgress  # noqa: E402
 from harness.toolchain.workspace import Workspace  # noqa: E402
 
 PARTS: Final = ("latency", "memory", "overhead")
-PAGE: Final = ROOT / "docs" / "performance.md"
 DEMO: Final = ROOT / "fixtures/data/demo"
 QUESTIONS: Final = 16
 
@@ -111,7 +111,7 @@ def main() -> None:
     text = "\n\n".join([about_machine(), *tables])
     print(text)
     if given.write:
-        write_part(given.label, text)
+        write_part("performance.md", given.label, text)
 
 
 def arguments() -> argparse.Namespace:
@@ -298,16 +298,6 @@ def about_machine() -> str:
     return (
         f"{processor_name()}, {logical_cpus()} logical CPUs, {memory} of memory, {sys.platform}; {runtime_version()}."
     )
-
-
-def write_part(name: str, text: str) -> None:
-    """Put a text between the markers of docs/performance.md."""
-    page = PAGE.read_text(encoding="utf-8")
-    begin, end = f"<!-- {name} -->\n", f"\n<!-- /{name} -->"
-    if begin not in page or end not in page:
-        sys.exit(f"docs/performance.md has no part {name!r}")
-    head, _, rest = page.partition(begin)
-    PAGE.write_text(f"{head}{begin}{text}{end}{rest.partition(end)[2]}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from pytest_benchmark.stats import Stats  # noqa: E402
 from pytest_benchmark.utils import PercentageRegressionCheck  # noqa: E402
 from tabulate import tabulate  # noqa: E402
 
+from benchmarks.pages import write_part  # noqa: E402
 from benchmarks.planted import SlowSession, other_load  # noqa: E402
 from harness.config.regression_limits import TOLERANCE, ratio_limits  # noqa: E402
 from harness.config.settings import ModelSettings  # noqa: E402
@@ -60,6 +61,7 @@ PARTS = {
 }
 """Name -> planted slowdown, processes beside it."""
 
+DEMO = "the demo model in int4"
 GOALS = {0.0: ("at most", 0.01), 0.05: ("at least", 0.95), 0.03: ("at least", 0.80)}
 """Planted slowdown -> what the share of comparisons that call the candidate slower must be."""
 
@@ -83,6 +85,8 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (default: all)")
     parser.add_argument("--comparisons", type=int, help="of each part (default: 100 of the same, 60 of the slow)")
     parser.add_argument("--artifact", type=Path, help="a converted model (default: the demo in int4)")
+    parser.add_argument("--of", default=DEMO, help=f"what that is, for the table's head (default: {DEMO})")
+    parser.add_argument("--label", default="", help="another part of docs/regression.md: `half` is regression-half")
     parser.add_argument("--store", type=Path, default=ROOT / "build" / "regression", help="where comparisons are kept")
     parser.add_argument("--table", action="store_true", help="measure nothing")
     parser.add_argument("--write", action="store_true", help="write the table into docs/regression.md")
@@ -94,10 +98,10 @@ def main() -> None:
         artifact = given.artifact or demo_artifact()
         for part in given.parts or PARTS:
             measure(part, given.comparisons or COMPARISONS[PARTS[part][0]], artifact, given.store)
-    text = tables(given.store)
+    text = tables(given.store, given.of)
     print(text)
     if given.write:
-        write_part("regression", text)
+        write_part("regression.md", "-".join(filter(None, ("regression", given.label))), text)
 
 
 def demo_artifact() -> Path:
@@ -181,7 +185,7 @@ def rows_of(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
 
 
-def tables(store: Path) -> str:
+def tables(store: Path, model: str) -> str:
     """Ours, and the usual rules on the same pairs, as Markdown."""
     stored = {part: rows for part in PARTS if (rows := rows_of(store / f"{part}.jsonl"))}
     if not stored:
@@ -197,8 +201,8 @@ def tables(store: Path) -> str:
     here = fingerprint()
     head = (
         f"{here.processor}, {here.usable_cores or here.logical_cores} cores, {here.system}, onnxruntime-genai "
-        f"{here.versions.get('onnxruntime-genai')}; the demo model in int4"
-        + (f", a request of {1000 * statistics.median(quiet_s):.0f} ms" if quiet_s else "")
+        f"{here.versions.get('onnxruntime-genai')}; {model}"
+        + (f", 64 tokens in {1000 * statistics.median(quiet_s):.0f} ms" if quiet_s else "")
         + f"; usually at most {USUAL_S:.0f} s of measuring, tolerance {100 * TOLERANCE:g} %. 95 % intervals (Wilson)."
         + ("" if machines == {here.digest[:12]} else " Some were measured on another machine.")
     )
@@ -241,15 +245,6 @@ def share(count: int, of: int) -> str:
     assert found.low is not None
     assert found.high is not None
     return f"{100 * found.value:.1f} % ({100 * found.low:.1f} to {100 * found.high:.1f})"
-
-
-def write_part(name: str, text: str) -> None:
-    """Put a text between the markers of docs/regression.md."""
-    file = ROOT / "docs" / "regression.md"
-    page = file.read_text(encoding="utf-8")
-    begin, end = f"<!-- {name} -->\n", f"\n<!-- /{name} -->"
-    head, _, rest = page.partition(begin)
-    file.write_text(f"{head}{begin}{text}{end}{rest.partition(end)[2]}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.pages import write_part  # noqa: E402
 from benchmarks.scale_parts import (  # noqa: E402  # the script runs without an installation
     equality,
     gates,
@@ -37,8 +38,6 @@ from benchmarks.scale_parts.common import Table, say, workspace  # noqa: E402
 from harness.metrics.units import format_seconds  # noqa: E402
 from harness.system.paths import default_cache  # noqa: E402
 from harness.toolchain.workspace import Workspace  # noqa: E402
-
-PAGE = ROOT / "docs" / "scale.md"
 
 
 def parts(place: Workspace, asked: argparse.Namespace) -> Mapping[str, Callable[[], Table]]:
@@ -84,17 +83,7 @@ def main() -> None:
         table = known[name]().markdown()
         say(f"{name}: done in {format_seconds(time.perf_counter() - started_s)}")
         print(f"## {name}\n\n{table}\n", flush=True)
-        write(name, table)
-
-
-def write(name: str, table: str) -> None:
-    """Put a part's table between its markers in docs/scale.md."""
-    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-    page = PAGE.read_text(encoding="utf-8")
-    if begin not in page:
-        page = f"{page.rstrip()}\n\n{begin}\n{end}\n"
-    before, _, rest = page.partition(begin)
-    PAGE.write_text(f"{before}{begin}\n{table}\n{end}{rest.partition(end)[2]}", encoding="utf-8")
+        write_part("scale.md", name, table)
 
 
 if __name__ == "__main__":
