@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.leaks import BEGIN, END, tables, write_docs
+from benchmarks.leaks import tables
 
 
 def row(name, *, is_leak, seconds=1.0, **found):
@@ -41,11 +41,3 @@ def test_a_leak_is_caught_where_it_was_found_on_all_its_paths():
     ]
     _, caught, _, read, _ = cells(tables(rows), "b")
     assert (caught, read) == ("1 of 2", "80 B/request, 20 B/error")
-
-
-def test_the_page_keeps_what_stands_around_its_markers(tmp_path):
-    page = tmp_path / "page.md"
-    page.write_text(f"before {BEGIN} old {END} after", encoding="utf-8")
-    write_docs("new", page)
-    write_docs("newer", page)
-    assert page.read_text(encoding="utf-8") == f"before {BEGIN}\n\nnewer\n\n{END} after"
