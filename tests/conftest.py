@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
@@ -29,6 +30,9 @@ from tests.tiers import (  # noqa: F401 (hooks)
     pytest_runtest_teardown,
 )
 from tests.toys import CONFIG, NoToolchain, write_artifact, write_safetensors
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background: children would never see Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY_MODEL = Path(__file__).with_name("tiny_model.py")
