@@ -6,7 +6,7 @@
     python benchmarks/performance.py --parts latency,memory --write     # into docs/performance.md, part `demo`
 
 Run it on a machine with nothing else to do: a disturbed row says so. A model of half a billion parameters comes from
-`slm-gate toolchain benchmarks/inflate.py fixtures/data/demo/model FOLDER 0.5b`; it takes about three minutes a variant.
+`slm-gate toolchain benchmarks/inflate.py fixtures/data/demo/model FOLDER 0.5b`; it takes about six minutes a variant.
 """
 
 from __future__ import annotations

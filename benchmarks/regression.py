@@ -84,7 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (default: all)")
     parser.add_argument("--comparisons", type=int, help="of each part (default: 100 of the same, 60 of the slow)")
-    parser.add_argument("--artifact", type=Path, help="a converted model (default: the demo in int4)")
+    parser.add_argument("--artifact", type=Path, help=f"a converted model (default: {DEMO})")
     parser.add_argument("--of", default=DEMO, help=f"what that is, for the table's head (default: {DEMO})")
     parser.add_argument("--label", default="", help="another part of docs/regression.md: `half` is regression-half")
     parser.add_argument("--store", type=Path, default=ROOT / "build" / "regression", help="where comparisons are kept")
