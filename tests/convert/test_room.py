@@ -7,14 +7,19 @@ import pytest
 from harness.convert.room import Needs, Room, misfits
 from harness.recipes.recipe import load_recipe
 
+QWEN2, LLAMA2 = 151_936, 32_000  # tokens
 
-def qwen2(parameters, width):
+
+def shaped(parameters, width, vocabulary=QWEN2):
     return SimpleNamespace(
-        parameter_count=parameters, size_bytes=2 * parameters, vocabulary_size=151_936, input_widths=(width, 4 * width)
+        parameter_count=parameters,
+        size_bytes=2 * parameters,
+        vocabulary_size=vocabulary,
+        input_widths=(width, 4 * width),
     )
 
 
-HALF_BILLION, THREE_BILLION = qwen2(494_000_000, 896), qwen2(3_090_000_000, 2048)
+HALF_BILLION, THREE_BILLION = shaped(494_000_000, 896), shaped(3_090_000_000, 2048)
 PICKLED = SimpleNamespace(parameter_count=None, size_bytes=988_000_000, vocabulary_size=151_936, input_widths=())
 GIB = 2**30
 EXPORT = "fp32 reference export (olive)"
@@ -65,22 +70,23 @@ def test_needs_grow_with_the_model():
 
 
 @pytest.mark.parametrize(
-    ("parameters", "width", "precision", "memory_gb", "disk_gb"),
+    ("shape", "precision", "memory_gb", "disk_gb"),
     [
-        (494_000_000, 896, "int4", 3.79, 0.85),
-        (494_000_000, 896, "int8", 2.25, 1.06),
-        (494_000_000, 896, "fp16", 2.66, 1.26),
-        (494_000_000, 896, "fp32", 3.93, 2.52),
-        (1_544_000_000, 1536, "int4", 5.59, 1.90),
-        (1_544_000_000, 1536, "int8", 4.66, 2.54),
-        (1_544_000_000, 1536, "fp16", 7.95, 3.55),
-        (1_544_000_000, 1536, "fp32", 8.80, 7.11),
-        (3_086_000_000, 2048, "int4", 8.69, 3.18),
-        (3_086_000_000, 2048, "int8", 8.27, 4.45),
-        (3_086_000_000, 2048, "fp16", 13.16, 6.79),
+        ((494_000_000, 896), "int4", 3.79, 0.85),
+        ((494_000_000, 896), "int8", 2.25, 1.06),
+        ((494_000_000, 896), "fp16", 2.66, 1.26),
+        ((494_000_000, 896), "fp32", 3.93, 2.52),
+        ((1_544_000_000, 1536), "int4", 5.59, 1.90),
+        ((1_544_000_000, 1536), "int8", 4.66, 2.54),
+        ((1_544_000_000, 1536), "fp16", 7.95, 3.55),
+        ((1_544_000_000, 1536), "fp32", 8.80, 7.11),
+        ((3_086_000_000, 2048), "int4", 8.69, 3.18),
+        ((3_086_000_000, 2048), "int8", 8.27, 4.45),
+        ((3_086_000_000, 2048), "fp16", 13.16, 6.79),
+        ((1_100_000_000, 2048, LLAMA2), "int4", 2.84, 0.91),
     ],
 )
-def test_the_estimate_covers_what_conversions_took_and_little_more(parameters, width, precision, memory_gb, disk_gb):
-    needs = Needs.of(qwen2(parameters, width))
+def test_the_estimate_covers_what_conversions_took_and_little_more(shape, precision, memory_gb, disk_gb):
+    needs = Needs.of(shaped(*shape))
     assert 1.02 < needs.memory_bytes(precision) / 1e9 / memory_gb < 1.35
     assert 1.02 < needs.disk_bytes([precision]) / 2e9 / disk_gb < 1.2
