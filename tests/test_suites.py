@@ -163,6 +163,40 @@ def test_longer_prompts_are_timed_only_where_there_are_some(pytester, monkeypatc
     result.assert_outcomes(passed=1 + timed, deselected=0 if timed else 1)
 
 
+def test_what_is_timed_computes_as_it_is_deployed(pytester, monkeypatch):
+    """What is asked computes on all cores; what is timed, with the threads of gate.toml, in one file after another."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    pytester.makeconftest(
+        """
+        from contextlib import contextmanager
+        from types import SimpleNamespace
+        import pytest
+
+        class Session:
+            threads = "all"
+
+            @contextmanager
+            def computing_with(self, threads):
+                self.threads = threads
+                yield
+                self.threads = "all"
+
+        @pytest.fixture(scope="session")
+        def gate():
+            return SimpleNamespace(config=SimpleNamespace(benchmark=SimpleNamespace(threads=3)))
+
+        @pytest.fixture(scope="session")
+        def session():
+            return Session()
+        """
+    )
+    asked = "def test_asked(session): assert session.threads == 'all'"
+    timed = "def test_timed(timed_session, session): assert session.threads == timed_session.threads == 3"
+    pytester.makepyfile(test_a=asked, test_b=f"{timed}\n{timed.replace('timed(', 'again(')}", test_c=asked)
+    result = pytester.runpytest_subprocess("-pfixtures.sessions")
+    result.assert_outcomes(passed=4)
+
+
 def test_a_variant_stays_on_one_worker(pytester, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     pytester.makeconftest(

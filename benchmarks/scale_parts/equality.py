@@ -17,6 +17,7 @@ from harness.measure.verified_session import Tokens, VerifiedSession
 from harness.pack.choose import spread
 from harness.runtime.genai import GenaiSession
 from harness.runtime.session import Message
+from harness.system.cpu import compute_cores
 from harness.system.progress import LineProgress
 from harness.toolchain.toolchain import quiet_environment
 from harness.toolchain.workspace import Workspace
@@ -56,8 +57,12 @@ def measure(place: Workspace, scratch: Path) -> Table:
         _compare(f"random under {name}'s tokenizer", artifacts(model, place, "int4,int8,fp16"), few, TOKENS, table)
     total = sum(int(str(row[1])) for row in table.rows)
     equal = sum(int(str(row[4])) for row in table.rows)
-    told = f"{equal} of {total} answers are equal, token by token. A draft is the answer of another variant of the "
-    table.notes.insert(0, f"{told}same model; the first six of each variant are generated, to calibrate.")
+    table.notes.insert(
+        0,
+        f"{equal} of {total} answers are equal, token by token. A draft is the answer of another variant of the same "
+        "model; the first six of each variant are generated, to calibrate. They are generated with the runtime's own "
+        f"choice of threads and verified on {compute_cores()} cores.",
+    )
     return table
 
 
@@ -69,7 +74,7 @@ def _compare(model: str, made: Mapping[str, Artifact], conversations: Conversati
             generated[variant] = _generated(session, conversations, limit)
     for variant, artifact in made.items():
         other = generated["int4" if variant == "fp16" else "fp16"]
-        with closing(GenaiSession(artifact.path, name=variant)) as session:
+        with closing(GenaiSession(artifact.path, name=variant, threads=compute_cores())) as session:
             end = tuple(sorted(session.end_ids)[:1])
             drafts = {prompt: (*ids, *(end if how == "stop" else ())) for prompt, (ids, how) in other.items()}
             verified = VerifiedSession(inner=session, drafts=drafts)

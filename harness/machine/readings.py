@@ -17,6 +17,8 @@ from typing import Final
 
 import psutil
 
+from harness.system.cpu import control_group
+
 _CPUS: Final = Path("/sys/devices/system/cpu")
 _WORK: Final = b"\0" * 262_144
 _TRIES: Final = 3
@@ -117,12 +119,10 @@ def _stalled_s() -> float | None:
 
 def _quota_s() -> float | None:
     """`throttled_usec` of the control group, version 2."""
-    group = next(
-        (line[3:] for line in (_text(Path("/proc/self/cgroup")) or "").splitlines() if line[:3] == "0::"), None
-    )
+    group = control_group()
     if group is None:
         return None
-    text = _text(Path("/sys/fs/cgroup", group.strip("/"), "cpu.stat")) or ""
+    text = _text(group / "cpu.stat") or ""
     counts = dict(line.split(maxsplit=1) for line in text.splitlines() if " " in line)
     return int(counts["throttled_usec"]) / 1e6 if "throttled_usec" in counts else None
 

@@ -20,6 +20,7 @@ from harness.runtime.verified import SteppingSession
 from harness.stats.divergence import Divergence
 from harness.stats.estimate import Estimate
 from harness.stats.means import clustered_mean
+from harness.system.cpu import compute_cores
 from harness.system.hashing import digest_of
 from harness.system.progress import Progress
 from harness.toolchain.workspace import Workspace
@@ -102,7 +103,8 @@ def _with_exact_activations(
     require_room_beside(artifact.size_bytes, psutil.virtual_memory().available)
     digest = digest_of([artifact.digest, "exact activations"])
     with with_exact_activations(artifact, workspace.cache / "exact_activations") as folder:
-        session = GenaiSession(folder, target=artifact.target, name=f"{artifact.variant} with exact activations")
+        name = f"{artifact.variant} with exact activations"
+        session = GenaiSession(folder, target=artifact.target, name=name, threads=compute_cores())
         try:
             asking = verified_session(session, digest, {}, cache=workspace.cache)
             return compare_with_reference(asking, reference, progress.step("divergence without rounded activations"))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -81,19 +82,15 @@ class GenaiSession:
 
         self.name = name or f"{path.name} in onnxruntime-genai"
         self._og: Any = og
-        self._load = partial(open_model, path, target, overlay, threads=threads)
+        self._path = path
+        self._open = partial(open_model, path, target, overlay)
+        self._threads = threads
         self._model: Any = None
         self._tokenizer: Any = None
-        try:
-            self.reload()
+        self.reload()
+        with self._loading():
             config_file = json.loads(Path(path, "genai_config.json").read_text(encoding="utf-8"))
             settings = config_file["model"]
-        except (RuntimeError, OSError, ValueError, KeyError) as error:
-            raise SessionError(
-                f"onnxruntime-genai {og.__version__} cannot load the model: {first_line(error)}",
-                where=str(path),
-                next_step="run `slm-gate inspect` on the folder; convert it again if its files are damaged",
-            ) from error
         self.context_length = int(settings["context_length"])
         self.end_ids = _as_ids(settings.get("eos_token_id"))
         self.is_steppable = _is_steppable(config_file)
@@ -192,8 +189,39 @@ class GenaiSession:
     def reload(self) -> None:
         """Drop the model and load it again."""
         self.close()
-        self._model = self._load()
-        self._tokenizer = self._og.Tokenizer(self._model)
+        with self._loading():
+            self._model = self._open(threads=self._threads)
+            self._tokenizer = self._og.Tokenizer(self._model)
+
+    @contextmanager
+    def _loading(self) -> Iterator[None]:
+        """Tells what goes wrong as a `SessionError`."""
+        try:
+            yield
+        except (RuntimeError, OSError, ValueError, KeyError) as error:
+            raise SessionError(
+                f"onnxruntime-genai {self._og.__version__} cannot load the model: {first_line(error)}",
+                where=str(self._path),
+                next_step="run `slm-gate inspect` on the folder; convert it again if its files are damaged",
+            ) from error
+
+    @contextmanager
+    def computing_with(self, threads: int | None) -> Iterator[None]:
+        """Compute with so many threads meanwhile, the runtime's choice if None; the model is loaded again for it.
+
+        Times depend on it, logits and answers do not.
+        """
+        usual = self._threads
+        self._compute_with(threads)
+        try:
+            yield
+        finally:
+            self._compute_with(usual)
+
+    def _compute_with(self, threads: int | None) -> None:
+        if threads != self._threads:
+            self._threads = threads
+            self.reload()
 
     def open_and_drop(self) -> None:
         """Begin a generator and give it back unused."""

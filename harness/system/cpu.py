@@ -37,6 +37,41 @@ def logical_cpus() -> int:
 
 
 @cache
+def compute_cores() -> int:
+    """Threads by which computing gains: one for each physical core that this process may use, within its CPU quota.
+
+    onnxruntime-genai's own choice is half of all logical CPUs, which leaves cores idle that have no second thread.
+    """
+    usable = logical_cpus()
+    return max(1, min(psutil.cpu_count(logical=False) or usable, usable, cpu_quota(control_group()) or usable))
+
+
+_GROUPS = Path("/sys/fs/cgroup")
+
+
+def control_group() -> Path | None:
+    """The folder of this process's control group, version 2; None where there is none."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return None
+    return next((_GROUPS / line[3:].strip("/") for line in lines if line.startswith("0::")), None)
+
+
+def cpu_quota(group: Path | None) -> int | None:
+    """Whole CPUs whose time a control group and those around it may use, at least one; None where all may be used."""
+    quotas = []
+    for folder in (group, *group.parents) if group else ():
+        try:
+            quota, period = (folder / "cpu.max").read_text(encoding="ascii").split()
+        except (OSError, ValueError):
+            continue
+        if quota.isdigit() and period.isdigit():
+            quotas.append(max(1, int(quota) // int(period)))
+    return min(quotas, default=None)
+
+
+@cache
 def processor_name() -> str:
     """The processor's name as the system tells it; empty where it does not."""
     names = _cpuinfo("model name")

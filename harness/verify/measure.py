@@ -11,6 +11,7 @@ from harness.errors import GateError, SessionError
 from harness.runtime.genai import GenaiSession
 from harness.runtime.smoke_test import runtime_version
 from harness.source.reference_logits import ReferenceLogits
+from harness.system.cpu import compute_cores
 from harness.system.hashing import digest_of
 from harness.system.store import cached_json
 from harness.toolchain.workspace import Workspace
@@ -92,7 +93,7 @@ def measure_fidelity(artifact: Artifact, reference_logits: ReferenceLogits, work
 
     def measure() -> dict[str, Any]:
         workspace.notify(f"{artifact.variant}: measuring its divergence from the source")
-        session = GenaiSession(artifact.path, target=artifact.target, name=artifact.variant)
+        session = GenaiSession(artifact.path, target=artifact.target, name=artifact.variant, threads=compute_cores())
         try:
             return asdict(compare_with_reference_logits(session, reference_logits))
         finally:

@@ -10,6 +10,7 @@ from typing import Any
 from harness.artifact.artifact import Artifact
 from harness.runtime.genai import GenaiSession
 from harness.runtime.smoke_test import runtime_version
+from harness.system.cpu import compute_cores
 from harness.system.hashing import digest_of
 from harness.system.store import build_once, cached_json
 from harness.toolchain.workspace import Workspace
@@ -35,7 +36,7 @@ def measure_probes(artifact: Artifact, export: Artifact, workspace: Workspace) -
     def measure() -> dict[str, Any]:
         asked, rows = _reference_rows(export, length, workspace)
         workspace.notify(f"{artifact.variant}: reading texts in many scripts, and {length:,} tokens")
-        session = GenaiSession(artifact.path, target=artifact.target, name=artifact.variant)
+        session = GenaiSession(artifact.path, target=artifact.target, name=artifact.variant, threads=compute_cores())
         try:
             ours = read_rows(session.cursor, asked, export.facts.vocabulary_size or 0)
         finally:
@@ -52,7 +53,7 @@ def _reference_rows(export: Artifact, length: int, workspace: Workspace) -> tupl
 
     def build(staging: Path) -> dict[str, Any]:
         workspace.notify(f"{export.variant}: reading texts in many scripts, and {length:,} tokens")
-        session = GenaiSession(export.path, target=export.target, name=export.variant)
+        session = GenaiSession(export.path, target=export.target, name=export.variant, threads=compute_cores())
         try:
             size = export.facts.vocabulary_size or 0
             asked.update(sequences(session.encode, size, length))

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from harness.artifact.genai_config import set_target
@@ -104,6 +105,25 @@ class TestGenai:
     def test_equal_work_goes_on_beyond_the_end_token(self, session):
         answer = session.answer(QUESTION, max_new_tokens=100, min_new_tokens=100)
         assert len(answer.timeline.token_s) == 100
+
+    def test_threads_change_no_logit(self, demo_artifacts):
+        for artifact in demo_artifacts.values():
+            session = GenaiSession(artifact.path, threads=1)
+            ids = session.encode(session.render(QUESTION))
+            alone, before = session.logits(ids), psutil.Process().num_threads()
+            with session.computing_with(3):
+                assert psutil.Process().num_threads() == before + 2  # the one that asks computes too
+                shared = session.logits(ids)
+            assert psutil.Process().num_threads() == before
+            assert np.array_equal(alone, shared), artifact.variant
+            session.close()
+
+    def test_a_model_that_is_gone_when_it_is_loaded_again_is_told(self, demo_artifact, tmp_path):
+        folder = Path(shutil.copytree(demo_artifact, tmp_path / "model"))
+        session = GenaiSession(folder, threads=1)
+        (folder / "model.onnx").unlink()
+        with pytest.raises(SessionError, match="cannot load the model"), session.computing_with(2):
+            pass
 
     def test_control_tokens_are_single_ids(self, session):
         prompt = session.render(QUESTION)
