@@ -176,7 +176,7 @@ def _agreement(cursor: Cursor, rows: Rows, prompt: Sequence[int], draft: Sequenc
     if not draft:
         return 0
     best = rows.argmax(axis=1)
-    is_near = _margin(rows) <= drift if drift > 0 else np.zeros(len(rows), dtype=np.bool_)
+    is_near = _lead(rows, best) <= drift if drift > 0 else np.zeros(len(rows), dtype=np.bool_)
     for place, token in enumerate(draft):
         chosen = _single_step(cursor, prompt, draft, place) if is_near[place] else int(best[place])
         if chosen != token:
@@ -202,8 +202,9 @@ def _own_words(
         _step_to(cursor, [*prompt, *draft])
         return cursor.generate(left, end_ids)
     row = rows[agreed : agreed + 1]
-    is_near = drift > 0 and bool(_margin(row)[0] <= drift)
-    first = _single_step(cursor, prompt, draft, agreed) if is_near else int(row.argmax())
+    best = row.argmax(axis=1)
+    is_near = drift > 0 and bool(_lead(row, best)[0] <= drift)
+    first = _single_step(cursor, prompt, draft, agreed) if is_near else int(best[0])
     if first in end_ids or left == 1:
         return [first]
     cursor.rewind(min(len(cursor.token_ids), len(prompt) + agreed))
@@ -233,15 +234,13 @@ def _step_to(cursor: Cursor, read: Sequence[int]) -> Rows:
     return cursor.append(read[-1:], keep=1)
 
 
-def _margin(rows: Rows) -> npt.NDArray[np.float32]:
-    """How far the best token leads the second best, in logits, shape [rows]."""
-    top = np.partition(rows, -2, axis=1)[:, -2:]
-    return np.asarray(np.abs(top[:, 1] - top[:, 0]))
-
-
 def _lead(rows: Rows, best: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
     """How far a given token leads the best of the others, in logits, shape [rows]."""
-    places = np.arange(len(rows))
-    others = rows.copy()
-    others[places, best] = -np.inf
-    return np.asarray(rows[places, best] - others.max(axis=1))
+    leads = [row[place] - _largest_but(row, place) for row, place in zip(rows, best, strict=True)]
+    return np.asarray(leads, dtype=np.float32)
+
+
+def _largest_but(row: npt.NDArray[np.float32], place: np.int64) -> np.float32:
+    """The largest number of a row, one place left out; two maxima, as sorting or copying a large row takes longer."""
+    parts = (row[:place], row[place + 1 :])
+    return np.float32(max(part.max(initial=-np.inf) for part in parts))

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.errors import MeasureError
+
+_CACHED: Final = 262_144
+"""Logits that are worked on together: a megabyte."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +87,15 @@ def log_softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
 def log_normaliser(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     """ln sum exp of logits, shape [positions]: a logit less it is a log-probability.
 
-    Terms are taken in float32 and added in float64: within 1e-7, and the same error for equal logits.
+    Terms are taken in float32 and added in float64: within 1e-7, and the same error for equal logits. Rows are taken
+    a few at a time, as many as the cache of a core holds.
     """
+    count = max(1, _CACHED // max(1, logits.shape[1]))
+    parts = [_log_normaliser(logits[start : start + count]) for start in range(0, max(1, len(logits)), count)]
+    return np.concatenate(parts)
+
+
+def _log_normaliser(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     top = logits.max(axis=1, keepdims=True)
     terms = np.exp(logits - top)
     return np.asarray(np.log(terms.sum(axis=1, dtype=np.float64)) + top[:, 0])
