@@ -23,6 +23,17 @@ def test_one_at_a_time_begins_with_the_one_that_is_asked_for():
     assert order == ["b", "a", "c"]
 
 
+def test_works_begin_before_any_result_is_asked_for():
+    began = threading.Event()
+    with Together({"a": began.set}, at_once=1) as works:
+        works.begin()
+        assert began.wait(timeout=20)
+        works.begin()
+        works.result("a")
+    with Together({}, at_once=1) as nothing:
+        nothing.begin()
+
+
 def test_an_error_is_the_works_own():
     def fail():
         raise ValueError("mine")
