@@ -38,6 +38,7 @@ from harness.system.rows import KeptRows
 from harness.toolchain.workspace import Workspace
 
 ROUNDS = 4
+_PLAIN = ("loop answers", "loop logits")
 _ALL_CORES = ", all cores"
 _HEAD = (
     "variant", "answers/s: loop", "on all cores", "gate", "times the loop's", "as many threads",
@@ -81,13 +82,12 @@ def _demo_times(
         "loop logits": lambda: _score(session, known.scores, range(len(known.scores.sequences))),
         "gate both": lambda: _verify_and_compare(_asking(session, known, scratch), pack, known),
     }
-    works |= {name + _ALL_CORES: works[name] for name in ("loop answers", "loop logits")}
+    works |= {name + _ALL_CORES: works[name] for name in _PLAIN}
     best = dict.fromkeys(works, float("inf"))
     for number in range(ROUNDS):
         say(f"{variant}: round {number + 1} of {ROUNDS}")
         for name in works if number % 2 == 0 else reversed(works):
-            is_plain = name.startswith("loop") and not name.endswith(_ALL_CORES)
-            with session.computing_with(None if is_plain else compute_cores()):
+            with session.computing_with(None if name in _PLAIN else compute_cores()):
                 best[name] = min(best[name], _seconds(works[name]))
     return best
 

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from harness.errors import MeasureError
 
-_CACHED: Final = 262_144
-"""Logits that are worked on together: a megabyte."""
+_LOGITS_AT_ONCE: Final = 262_144
+"""A megabyte of them, which the cache of a core holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,9 +88,9 @@ def log_normaliser(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     """ln sum exp of logits, shape [positions]: a logit less it is a log-probability.
 
     Terms are taken in float32 and added in float64: within 1e-7, and the same error for equal logits. Rows are taken
-    a few at a time, as many as the cache of a core holds.
+    a few at a time, so that they stay in the cache.
     """
-    count = max(1, _CACHED // max(1, logits.shape[1]))
+    count = max(1, _LOGITS_AT_ONCE // max(1, logits.shape[1]))
     parts = [_log_normaliser(logits[start : start + count]) for start in range(0, max(1, len(logits)), count)]
     return np.concatenate(parts)
 

@@ -7,10 +7,13 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from typing import Final
 
 import psutil
 
 from harness.system.hashing import digest_of
+
+_CONTROL_GROUPS: Final = Path("/sys/fs/cgroup")
 
 
 @cache
@@ -46,16 +49,13 @@ def compute_cores() -> int:
     return max(1, min(psutil.cpu_count(logical=False) or usable, usable, cpu_quota(control_group()) or usable))
 
 
-_GROUPS = Path("/sys/fs/cgroup")
-
-
 def control_group() -> Path | None:
     """The folder of this process's control group, version 2; None where there is none."""
     try:
         lines = Path("/proc/self/cgroup").read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:
         return None
-    return next((_GROUPS / line[3:].strip("/") for line in lines if line.startswith("0::")), None)
+    return next((_CONTROL_GROUPS / line[3:].strip("/") for line in lines if line.startswith("0::")), None)
 
 
 def cpu_quota(group: Path | None) -> int | None:
